@@ -1,0 +1,25 @@
+"""jaxzoo trains populations of small neural networks ("model zoos") at once, in JAX.
+
+Array names end in their shape: M models, B batch, N examples, H W C image, K kernel, I inputs, O outputs, D weights,
+S steps, E epochs. The model axis is last while training, first on disk.
+"""
+
+from jaxzoo.compose import generate
+from jaxzoo.devices import use_all_cores
+from jaxzoo.errors import InputError
+from jaxzoo.plan import plan_zoo
+from jaxzoo.spec import ZooSpec, load_spec, read_config, zoo_names
+from jaxzoo.zoo import Zoo, open_zoo
+
+__all__ = [
+    "InputError",
+    "Zoo",
+    "ZooSpec",
+    "generate",
+    "load_spec",
+    "open_zoo",
+    "plan_zoo",
+    "read_config",
+    "use_all_cores",
+    "zoo_names",
+]

@@ -1,0 +1,37 @@
+"""The card of a zoo: the README.md in its folder."""
+
+from jaxzoo.networks import parameter_count
+from jaxzoo.plan import Plan
+
+
+def zoo_card(plan: Plan) -> str:
+    """What the zoo is, in words and one table, and how to open it."""
+    spec, dataset = plan.spec, plan.spec.dataset
+    seeds = spec.seeds or spec.drawn_seeds
+    grid = "\n".join(f"| {name} | {', '.join(map(str, values))} |" for name, values in vars(spec.grid).items())
+    return f"""# {spec.name}
+
+A model zoo made by jaxzoo: {len(plan.members)} models of {spec.architecture} \
+({parameter_count(spec.architecture, dataset):,} parameters each) on {dataset.name}, \
+every one of their {spec.epochs} epochs.
+
+| hyperparameter | values |
+|---|---|
+{grid}
+| seeds | {seeds} |
+| batch size | {spec.batch_size} |
+
+Images: {dataset.train} for training, {dataset.validation} for validation, {dataset.test} for testing; \
+{dataset.size} x {dataset.size} pixels, {dataset.channels} channel(s).
+
+```python
+import jaxzoo
+
+zoo = jaxzoo.open_zoo("{spec.name}")
+zoo.members  # a row per model
+zoo.metrics  # a row per (model, epoch)
+zoo.weights(epoch={spec.epochs})  # (models, D) float32
+```
+
+zoo.json holds the spec and what made it; models that diverged are kept, with `finite` false in the metrics.
+"""

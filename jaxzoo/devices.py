@@ -1,0 +1,28 @@
+"""The devices a population is spread over."""
+
+import os
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxzoo.errors import InputError
+
+AXIS = "models"
+
+
+def use_all_cores() -> None:
+    """Makes every CPU core a JAX device, so that a population trains on all of them. Of no effect on accelerators.
+
+    To be called before JAX is used for the first time; raises InputError after that. The command line calls it itself.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        jax.config.update("jax_num_cpu_devices", cores)
+    except RuntimeError as error:
+        raise InputError("use_all_cores() was called after JAX had been used, expected a call before that") from error
+
+
+def model_mesh() -> Mesh:
+    """All devices of the default kind, along the model axis."""
+    return Mesh(np.array(jax.devices()), (AXIS,))

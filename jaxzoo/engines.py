@@ -1,0 +1,43 @@
+"""The engines: ways to compute the logits of a population, all with the model axis last, all with the same meaning."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxzoo import lanes
+from jaxzoo.errors import InputError
+from jaxzoo.networks import CNN, DropoutDraw, Layer, Params, architecture_layers
+
+Logits = Callable[[Params, jax.Array, DropoutDraw | None], jax.Array]
+
+ENGINES = ("lanes", "vmap")
+
+
+def population_logits(engine: str, architecture: str, classes: int, activation: str) -> Logits:
+    """The function (params_M, images_BHWCM, dropout_M or None) -> logits_BOM of an engine.
+
+    Images with a model axis of 1 are shared by all models. Raises InputError for an unknown engine.
+    """
+    layers = architecture_layers(architecture)
+    if engine == "lanes":
+        return lambda params, images, dropout: lanes.forward(layers, activation, params, images, dropout)
+    if engine == "vmap":
+        return _vmap_logits(layers, classes, activation)
+    raise InputError(f"engine is {engine!r}, expected one of: {', '.join(ENGINES)}")
+
+
+def _vmap_logits(layers: tuple[Layer, ...], classes: int, activation: str) -> Logits:
+    """`jax.vmap` of one model's Flax module."""
+    network = CNN(layers, classes, activation)
+
+    def one_model(params: Params, images_BHWC: jax.Array, dropout: DropoutDraw | None) -> jax.Array:
+        return jnp.asarray(network.apply({"params": params}, images_BHWC, dropout))
+
+    def logits(params_M: Params, images_BHWCM: jax.Array, dropout_M: DropoutDraw | None) -> jax.Array:
+        shared = images_BHWCM.shape[-1] == 1
+        images = images_BHWCM[..., 0] if shared else images_BHWCM
+        axes = (-1, None if shared else -1, None if dropout_M is None else 0)
+        return jax.vmap(one_model, in_axes=axes, out_axes=-1)(params_M, images, dropout_M)
+
+    return logits

@@ -1,0 +1,156 @@
+"""The command line of the composer. (The function `jaxzoo.generate` is its library call, in compose.py.)"""
+
+import argparse
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from jaxzoo.compose import Interrupted, generate, restrict
+from jaxzoo.devices import use_all_cores
+from jaxzoo.engines import ENGINES
+from jaxzoo.errors import InputError, nearest
+from jaxzoo.listing import list_zoos
+from jaxzoo.networks import architecture_layers
+from jaxzoo.progress import ProgressBar, summary
+from jaxzoo.spec import ZooSpec, published_specs, read_config
+
+EXAMPLES = """examples:
+  python -m jaxzoo.generate --zoo digits                              the embedded zoo, in a minute or two
+  python -m jaxzoo.generate --zoo mnist                               all zoos of a dataset
+  python -m jaxzoo.generate --zoo mnist-seed --models 64 --epochs 5   a small part of one
+  python -m jaxzoo.generate --config my_zoo.toml --out my_zoos        zoos of your own
+  python -m jaxzoo.generate --list                                    what there is
+
+Running a command again goes on where it stopped."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command line and returns the exit status."""
+    try:
+        options = _parse(arguments)
+        if options.list:
+            print(list_zoos([*_specs(options.config).values()]))
+            return 0
+        return _generate_all(options)
+    except InputError as error:
+        print(f"jaxzoo.generate: {error}", file=sys.stderr)
+        return 2
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(
+        prog="python -m jaxzoo.generate",
+        description="Trains a model zoo: every member at once, every epoch's weights on disk.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--zoo", metavar="NAME", help="a zoo, or a dataset for all its zoos")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="a TOML file of zoos, instead of the published ones"
+    )
+    parser.add_argument("--list", action="store_true", help="print the table of zoos and end")
+    parser.add_argument("--models", type=_positive, metavar="N", help="so many models, spread over the grid")
+    parser.add_argument("--epochs", type=_positive, metavar="N", help="so many epochs")
+    parser.add_argument(
+        "--out", type=Path, default=Path("zoos"), metavar="DIR", help="each zoo gets a folder there (zoos)"
+    )
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="the datasets (TFDS_DATA_DIR, ~/tensorflow_datasets)"
+    )
+    parser.add_argument("--engine", choices=ENGINES, help="how to train a population (lanes)")
+    parser.add_argument("--cohorts", type=_cohorts, metavar="A:B", help="only the cohorts A to B - 1")
+    options = parser.parse_args(arguments)
+    if not (options.zoo or options.config or options.list):
+        parser.error("nothing to do, expected --zoo NAME, --config FILE or --list")
+    return options
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number, 1 or more")
+    return int(text)
+
+
+def _cohorts(text: str) -> range:
+    first, colon, last = text.partition(":")
+    if not (first.isdecimal() and colon and last.isdecimal()):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected two numbers as in 3:7")
+    return range(int(first), int(last))
+
+
+def _specs(config: Path | None) -> dict[str, ZooSpec]:
+    return published_specs() if config is None else {spec.name: spec for spec in read_config(config)}
+
+
+def _wanted(options: argparse.Namespace) -> list[ZooSpec]:
+    """The zoos of a name: one zoo, or all of a dataset."""
+    specs = _specs(options.config)
+    if options.zoo is None:
+        return list(specs.values())
+    if options.zoo in specs:
+        return [specs[options.zoo]]
+    of_dataset = [spec for spec in specs.values() if spec.dataset.name == options.zoo.replace("-", "_")]
+    if not of_dataset:
+        known = {*specs, *(spec.dataset.name for spec in specs.values())}
+        raise InputError(f"--zoo: there is no zoo or dataset {options.zoo!r}; nearest: {nearest(options.zoo, known)}")
+    return of_dataset
+
+
+def _generate_all(options: argparse.Namespace) -> int:
+    specs = [restrict(spec, models=options.models, epochs=options.epochs) for spec in _wanted(options)]
+    for spec in specs:  # before the first of several is begun
+        architecture_layers(spec.architecture)
+    use_all_cores()
+    with _caught_signals() as caught:
+        for spec in specs:
+            try:
+                _generate(spec, options, caught)
+            except Interrupted as interrupted:
+                print(f"{interrupted}; all epochs before it are saved. Run the same command again to go on.")
+                return 128 + caught[0]
+    return 0
+
+
+def _generate(spec: ZooSpec, options: argparse.Namespace, caught: list[int]) -> None:
+    with ProgressBar(spec, options.cohorts) as progress:
+        zoo = generate(
+            spec,
+            options.out / spec.name,
+            data_dir=options.data_dir,
+            engine=options.engine,
+            cohorts=options.cohorts,
+            on_event=progress.show,
+            should_stop=lambda: bool(caught),
+        )
+    print(summary(zoo, progress))
+
+
+@contextlib.contextmanager
+def _caught_signals() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM are noted in the list and end the run at the next segment; a second one acts at once."""
+    caught: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+        print("\nstopping; what is being saved is finished first ...", file=sys.stderr)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

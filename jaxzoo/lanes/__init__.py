@@ -1,0 +1,5 @@
+"""MANY models: kernels and the walk over an architecture's layers, with the model axis last."""
+
+from jaxzoo.lanes.walk import forward
+
+__all__ = ["forward"]

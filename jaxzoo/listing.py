@@ -1,0 +1,51 @@
+"""The table of zoos."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from jaxzoo.networks import parameter_count
+from jaxzoo.plan import plan_zoo
+from jaxzoo.spec import ZooSpec
+
+EMBEDDED = "digits"
+
+
+def list_zoos(specs: Sequence[ZooSpec]) -> str:
+    """A row per zoo and the totals; the embedded zoo is none of the published ones and not in their total.
+
+    `bytes` counts the parameters of all states in float32; metrics add less than 2 %, compression takes some back.
+    """
+    table = zoo_table(specs)
+    published = table[table["zoo"] != EMBEDDED]
+    total = f"{len(published)} zoos, {published['models'].sum():,} models, {published['states'].sum():,} dense states, "
+    rows = table.assign(**{name: table[name].map("{:,}".format) for name in ("models", "states")})
+    rows["bytes"] = table["bytes"].map(human_bytes)
+    text = rows.to_string(index=False, justify="right")
+    without = f" (without {EMBEDDED})" if len(published) < len(table) else ""
+    return f"{text}\n\n{total}{human_bytes(published['bytes'].sum())}{without}"
+
+
+def zoo_table(specs: Sequence[ZooSpec]) -> pd.DataFrame:
+    """The columns zoo, dataset, architecture, models, epochs, states and bytes."""
+    rows = []
+    for spec in specs:
+        plan = plan_zoo(spec)
+        size = 4 * parameter_count(spec.architecture, spec.dataset) * plan.dense_states
+        place = (spec.name, spec.dataset.name, spec.architecture)
+        rows.append((*place, len(plan.members), spec.epochs, plan.dense_states, size))
+    return pd.DataFrame(rows, columns=["zoo", "dataset", "architecture", "models", "epochs", "states", "bytes"])
+
+
+def human_bytes(count: float) -> str:
+    """
+    A number of bytes in the largest decimal unit that leaves at least 1.
+
+    >>> human_bytes(1_250_000_000)
+    '1.2 GB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

@@ -1,0 +1,208 @@
+"""The compiled programs of a cohort: shuffle, train some steps, evaluate. Each runs on a slab, `lanes` models a device.
+
+A program never depends on how many members there are, so a member's numbers do not depend on its company.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from jaxzoo.devices import AXIS
+from jaxzoo.engines import Logits, population_logits
+from jaxzoo.keys import Role, fold, member_keys
+from jaxzoo.networks import Array, DropoutDraw, Params
+from jaxzoo.optimizers import build_optimizer
+from jaxzoo.plan import CohortKey
+
+EVALUATION_BATCH = 20  # images; with 16 lanes the activations stay in a core's cache
+
+
+class Hyperparameters(NamedTuple):
+    """What differs between the members of a cohort, (M,) each."""
+
+    seed: Array
+    learning_rate: Array
+    weight_decay: Array
+    dropout: Array
+
+
+class State(NamedTuple):
+    """What training changes: leaves (..., M), but for the optimizer's scalar step count."""
+
+    params: Params
+    optimizer: optax.OptState
+
+
+class Tally(NamedTuple):
+    """Sums over examples, (M,): of the cross-entropy in nats, and of correct predictions."""
+
+    loss: Array
+    correct: Array
+
+
+class DeviceImages(NamedTuple):
+    """All splits one after the other, on every device: pixels (N, H, W, C) uint8, labels (N,), and the normalisation.
+
+    A pixel enters the network as `pixel * scale + shift`, with one scale and shift per channel.
+    """
+
+    pixels: Array
+    labels: Array
+    scale: Array
+    shift: Array
+
+
+class Program(NamedTuple):
+    """The compiled functions of a cohort key. M is the slab's width, S the steps and B the batch size.
+
+    shuffle(seed_M, epoch) -> order (S * B, M);
+    train(state, hyperparameters, images, order, epoch, first, last) -> (state, Tally), the steps first to last - 1;
+    evaluate(params, images, first, last) -> Tally over the examples first to last - 1.
+    """
+
+    key: CohortKey
+    mesh: Mesh
+    lanes: int
+    shuffle: Callable[..., jax.Array]
+    train: Callable[..., tuple[State, Tally]]
+    evaluate: Callable[..., Tally]
+
+    @property
+    def width(self) -> int:
+        """Models in a slab."""
+        return self.lanes * self.mesh.size
+
+    @property
+    def steps(self) -> int:
+        """Steps in an epoch; the last batch may be incomplete."""
+        return -(-self.key.dataset.train // self.key.batch_size)
+
+
+@functools.cache
+def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh) -> Program:
+    """The programs of a cohort key: compiled on first use, once for all cohorts of that key."""
+    logits = population_logits(engine, key.architecture, key.dataset.classes, key.activation)
+    over_models = functools.partial(_over_models, mesh)
+    return Program(
+        key=key,
+        mesh=mesh,
+        lanes=lanes,
+        shuffle=over_models(functools.partial(_shuffle, key), "M-", lambda *_: P(None, AXIS)),
+        train=over_models(
+            functools.partial(_train, key, logits),
+            "MM-M---",
+            lambda state, *_: (sharding_specs(state), P(AXIS)),
+            donate=(0,),
+        ),
+        evaluate=over_models(functools.partial(_evaluate, logits), "M---", lambda *_: P(AXIS)),
+    )
+
+
+def _over_models(
+    mesh: Mesh,
+    function: Callable[..., Any],
+    axes: str,
+    out_specs: Callable[..., Any],
+    donate: tuple[int, ...] = (),
+) -> Callable[..., Any]:
+    """The function compiled for every device's own models: `axes` has M for an argument with a model axis, else -."""
+
+    def sharded(*args: Any) -> Any:
+        specs = tuple(sharding_specs(arg) if axis == "M" else P() for axis, arg in zip(axes, args, strict=True))
+        # unchecked: members never meet, and the check would ask every loop in the kernels to name the mesh axis
+        mapped = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=out_specs(*args), check_vma=False)
+        return mapped(*args)
+
+    # XLA prefers 256-bit vectors even where the CPU has 512-bit ones: half the rate
+    options = {"xla_cpu_prefer_vector_width": 512} if mesh.devices.flat[0].platform == "cpu" else {}
+    return jax.jit(sharded, donate_argnums=donate, compiler_options=options)
+
+
+def sharding_specs(tree: Any) -> Any:
+    """The last axis of every array is split over the devices; scalars are on all of them."""
+    return jax.tree.map(lambda leaf: P(*[None] * (leaf.ndim - 1), AXIS) if leaf.ndim else P(), tree)
+
+
+def _shuffle(key: CohortKey, seed_M: jax.Array, epoch: jax.Array) -> jax.Array:
+    """Every member's own order of the training images in an epoch, (S * B, M); fillers at the end are image 0."""
+    count, batch = key.dataset.train, key.batch_size
+
+    def permutation(member_key: jax.Array) -> jax.Array:
+        return jax.random.permutation(fold(member_key, Role.SHUFFLE, epoch), count)
+
+    order_NM = jax.vmap(permutation, out_axes=-1)(member_keys(seed_M))
+    return jnp.pad(order_NM, ((0, -count % batch), (0, 0)))
+
+
+def _train(
+    key: CohortKey,
+    logits: Logits,
+    state: State,
+    hyper: Hyperparameters,
+    images: DeviceImages,
+    order: jax.Array,
+    epoch: jax.Array,
+    first: jax.Array,
+    last: jax.Array,
+) -> tuple[State, Tally]:
+    optimizer = build_optimizer(key.optimizer, key.momentum, hyper.learning_rate, hyper.weight_decay)
+    epoch_key_M = jax.vmap(lambda member_key: fold(member_key, Role.DROPOUT, epoch))(member_keys(hyper.seed))
+    B = key.batch_size
+
+    def step(number: jax.Array, carry: tuple[State, Tally]) -> tuple[State, Tally]:
+        (params, moments), tally = carry
+        weight_B = (number * B + jnp.arange(B) < key.dataset.train).astype(jnp.float32)
+        batch, label_BM = _gather(images, lax.dynamic_slice_in_dim(order, number * B, B))
+        dropout = None
+        if key.dropout:
+            step_key_M = jax.vmap(jax.random.fold_in, in_axes=(0, None))(epoch_key_M, number)
+            dropout = DropoutDraw(hyper.dropout, step_key_M)
+
+        def loss(params: Params) -> tuple[jax.Array, Tally]:
+            batch_tally = _count(logits(params, batch, dropout), label_BM, weight_B)
+            return jnp.sum(batch_tally.loss) / jnp.sum(weight_B), batch_tally
+
+        gradients, batch_tally = jax.grad(loss, has_aux=True)(params)
+        updates, moments = optimizer.update(gradients, moments, params)
+        params = optax.apply_updates(params, updates)
+        return State(params, moments), jax.tree.map(jnp.add, tally, batch_tally)
+
+    return lax.fori_loop(first, last, step, (state, _empty_tally(hyper.learning_rate)))
+
+
+def _evaluate(logits: Logits, params: Params, images: DeviceImages, first: jax.Array, last: jax.Array) -> Tally:
+    """Every example of first to last - 1 exactly once, the images of a batch shared by all models."""
+
+    def add_batch(number: jax.Array, tally: Tally) -> Tally:
+        place_B = first + number * EVALUATION_BATCH + jnp.arange(EVALUATION_BATCH)
+        batch, label_BM = _gather(images, jnp.minimum(place_B, last - 1)[:, None])
+        weight_B = (place_B < last).astype(jnp.float32)
+        return jax.tree.map(jnp.add, tally, _count(logits(params, batch, None), label_BM, weight_B))
+
+    batches = (last - first + EVALUATION_BATCH - 1) // EVALUATION_BATCH
+    return lax.fori_loop(0, batches, add_batch, _empty_tally(params["dense2"]["bias"][0]))
+
+
+def _empty_tally(like_M: Array) -> Tally:
+    return Tally(jnp.zeros_like(like_M), jnp.zeros_like(like_M))
+
+
+def _gather(images: DeviceImages, choice_BM: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Normalised images (B, H, W, C, M) and labels (B, M)."""
+    pixels = jnp.moveaxis(images.pixels[choice_BM], 1, -1).astype(jnp.float32)
+    return pixels * images.scale[:, None] + images.shift[:, None], images.labels[choice_BM]
+
+
+def _count(logits_BOM: jax.Array, label_BM: jax.Array, weight_B: jax.Array) -> Tally:
+    """Cross-entropy of log-softmax and correct predictions, summed over the batch with its weights."""
+    chosen = jnp.arange(logits_BOM.shape[1])[:, None] == label_BM[:, None]
+    loss_BM = -jnp.sum(jnp.where(chosen, jax.nn.log_softmax(logits_BOM, axis=1), 0.0), axis=1)
+    correct_BM = (jnp.argmax(logits_BOM, axis=1) == label_BM).astype(jnp.float32)
+    return Tally(weight_B @ loss_BM, weight_B @ correct_BM)

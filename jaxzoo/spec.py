@@ -1,0 +1,278 @@
+"""What a zoo is: frozen, validated where it is born, read from TOML.
+
+One TOML file describes one dataset and any number of zoos on it; the files of the published zoos stand in `configs/`.
+"""
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from jaxzoo.errors import InputError, nearest
+
+ACTIVATIONS = ("tanh", "relu", "leaky_relu", "sigmoid", "silu", "gelu")
+INITIALIZATIONS = (
+    "uniform",
+    "normal",
+    "kaiming_uniform",
+    "kaiming_normal",
+    "xavier_uniform",
+    "xavier_normal",
+)
+OPTIMIZERS = ("adam", "sgd", "rms_prop")
+SCHEDULES = ("constant", "one-cycle")
+ARCHITECTURES = ("cnn-s", "cnn-l", "resnet-18")
+SEED_LIMIT = 2**32
+
+
+def _require(holds: bool, field: str, got: object, wanted: str) -> None:
+    if not holds:
+        raise InputError(f"{field} is {got!r}, expected {wanted}")
+
+
+def _require_choices(field: str, values: tuple[str, ...], known: tuple[str, ...]) -> None:
+    for value in values:
+        _require(value in known, field, value, f"one of: {nearest(value, known)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """An image dataset as one architecture sees it.
+
+    `train`, `validation` and `test` count examples; images have `size` x `size` pixels. `mean` and `std`, one number
+    per channel in units of 0..1, are what images are normalised with; without them both are measured on the train
+    split.
+    """
+
+    name: str
+    classes: int
+    train: int
+    validation: int
+    test: int
+    size: int
+    channels: int
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.classes >= 2, "classes", self.classes, "2 or more")
+        _require(self.train >= 1, "train", self.train, "1 or more examples")
+        _require(self.validation >= 0, "validation", self.validation, "0 or more examples")
+        _require(self.test >= 1, "test", self.test, "1 or more examples")
+        _require(self.size >= 1, "size", self.size, "1 or more pixels")
+        _require(self.channels in (1, 3), "channels", self.channels, "1 or 3")
+        _require((self.mean is None) == (self.std is None), "mean", self.mean, "both mean and std, or neither")
+        for field, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None:
+                _require(len(values) == self.channels, field, values, f"{self.channels} numbers, one per channel")
+        _require(self.std is None or min(self.std) > 0, "std", self.std, "numbers above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Every combination of these values is a grid point; a grid point gets a member per seed."""
+
+    activation: tuple[str, ...]
+    initialization: tuple[str, ...]
+    dropout: tuple[float, ...] = (0.0,)
+    optimizer: tuple[str, ...]
+    learning_rate: tuple[float, ...]
+    weight_decay: tuple[float, ...] = (0.0,)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            values = getattr(self, field.name)
+            _require(len(values) > 0, field.name, list(values), "at least one value")
+            _require(len(set(values)) == len(values), field.name, list(values), "no value twice")
+        _require_choices("activation", self.activation, ACTIVATIONS)
+        _require_choices("initialization", self.initialization, INITIALIZATIONS)
+        _require_choices("optimizer", self.optimizer, OPTIMIZERS)
+        for rate in self.dropout:
+            _require(0 <= rate < 1, "dropout", rate, "0 <= dropout < 1")
+        for rate in self.learning_rate:
+            _require(0 < rate <= 100, "learning_rate", rate, "0 < learning_rate <= 100")
+        for decay in self.weight_decay:
+            _require(0 <= decay <= 100, "weight_decay", decay, "0 <= weight_decay <= 100")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedRange:
+    """The seeds `first` to `last`, both included, shared by all grid points."""
+
+    first: int
+    last: int
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.first < SEED_LIMIT, "first", self.first, f"0 <= first < {SEED_LIMIT}")
+        _require(
+            self.first <= self.last < SEED_LIMIT,
+            "last",
+            self.last,
+            f"{self.first} or more, below {SEED_LIMIT}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedDraw:
+    """`count` different seeds in 0..`below`-1 for each grid point, its own ones, derived from the grid point."""
+
+    count: int
+    below: int
+
+    def __post_init__(self) -> None:
+        _require(self.count >= 1, "count", self.count, "1 or more seeds")
+        _require(self.count <= self.below <= SEED_LIMIT, "below", self.below, f"{self.count} to {SEED_LIMIT}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How the learning rate moves: `constant`, or `one-cycle` with the grid's learning rate as its peak."""
+
+    kind: str = "constant"
+
+    def __post_init__(self) -> None:
+        _require_choices("schedule", (self.kind,), SCHEDULES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZooSpec:
+    """A population: the spec alone, with the images it names, determines every weight of it.
+
+    `models` keeps that many of the grid's members, spread over the grid (see `plan_zoo`); None keeps all.
+    `momentum` is used by sgd alone. `cohort_size` is the most members that are trained and saved together.
+    """
+
+    name: str
+    dataset: DatasetSpec
+    architecture: str
+    grid: Grid
+    seeds: SeedRange | None = None
+    drawn_seeds: SeedDraw | None = None
+    momentum: float = 0.9
+    schedule: Schedule = Schedule()
+    batch_size: int = 10
+    epochs: int = 50
+    models: int | None = None
+    cohort_size: int = 512
+
+    def __post_init__(self) -> None:
+        _require(self.name != "" and "/" not in self.name, "name", self.name, "a name without a slash")
+        _require_choices("architecture", (self.architecture,), ARCHITECTURES)
+        both = (self.seeds is not None) + (self.drawn_seeds is not None)
+        _require(both == 1, "seeds", "given twice" if both else "missing", "either seeds or drawn_seeds")
+        _require(0 <= self.momentum < 1, "momentum", self.momentum, "0 <= momentum < 1")
+        _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more images")
+        limit = self.dataset.train
+        _require(self.batch_size <= limit, "batch_size", self.batch_size, f"at most the {limit} training images")
+        _require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
+        _require(self.cohort_size >= 1, "cohort_size", self.cohort_size, "1 or more models")
+        _require(self.models is None or self.models >= 1, "models", self.models, "1 or more")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the spec, in hexadecimal digits: two zoos of one digest are the same zoo."""
+        text = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def spec_from_dict(table: dict[str, Any]) -> ZooSpec:
+    """The spec of `dataclasses.asdict(spec)`, also after a way through JSON. Raises InputError."""
+    return _convert(table, ZooSpec)
+
+
+def config_folder() -> Path:
+    """The folder of the published zoos' TOML files: inside an installed package, else at the top of the checkout."""
+    package = Path(__file__).parent
+    return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
+
+
+def read_config(path: Path) -> tuple[ZooSpec, ...]:
+    """All zoos of one TOML file, in the file's order. Raises InputError with the file and the place in it."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}), expected a TOML file of zoos") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is not TOML: {error}") from error
+    try:
+        return tuple(_zoos(table))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def published_specs() -> dict[str, ZooSpec]:
+    """The zoos in `configs/` by name: the embedded `digits` and the 27 published ones."""
+    paths = sorted(config_folder().glob("*.toml"))
+    return {spec.name: spec for path in paths for spec in read_config(path)}
+
+
+def zoo_names() -> tuple[str, ...]:
+    """The names that `load_spec` knows."""
+    return tuple(published_specs())
+
+
+def load_spec(name: str) -> ZooSpec:
+    """The published zoo of that name.
+
+    >>> load_spec("svhn-seed").epochs
+    50
+    """
+    specs = published_specs()
+    if name not in specs:
+        raise InputError(f"there is no zoo {name!r}; nearest: {nearest(name, specs)}")
+    return specs[name]
+
+
+def _zoos(table: dict[str, Any]) -> Iterator[ZooSpec]:
+    for key in table:
+        _require(key in ("dataset", "zoos"), "table", key, "dataset or zoos")
+    for key in ("dataset", "zoos"):
+        _require(isinstance(table.get(key), dict) and bool(table[key]), key, table.get(key), f"a table [{key}]")
+    for name, zoo in table["zoos"].items():
+        _require(isinstance(zoo, dict), f"zoos.{name}", zoo, "a table")
+        try:
+            dataset = _dataset_for(table["dataset"], zoo.get("architecture"))
+            yield _convert({"name": name, "dataset": dataset, **zoo}, ZooSpec)
+        except InputError as error:
+            raise InputError(f"zoo {name!r}: {error}") from error
+
+
+def _dataset_for(dataset: dict[str, Any], architecture: object) -> dict[str, Any]:
+    """The [dataset] table with what [dataset.for.<architecture>] adds to it."""
+    special = dataset.get("for", {})
+    _require(isinstance(special, dict), "dataset.for", special, "a table per architecture")
+    common = {key: value for key, value in dataset.items() if key != "for"}
+    if not special:
+        return common
+    _require(architecture in special, "architecture", architecture, f"one of dataset.for: {', '.join(special)}")
+    return {**common, **special[architecture]}
+
+
+def _convert(table: dict[str, Any], kind: type[Any]) -> Any:
+    _refuse_unknown_keys(table, kind, "")
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as error:
+        raise InputError(str(error).replace("`$.", "`")) from error
+
+
+def _refuse_unknown_keys(table: dict[str, Any], kind: type[Any], where: str) -> None:
+    known = {field.name: field.type for field in dataclasses.fields(kind)}
+    for key, value in table.items():
+        if key not in known:
+            raise InputError(f"unknown key {where + key!r}, expected one of: {nearest(key, known)}")
+        inner = _dataclass_in(known[key])
+        if inner is not None and isinstance(value, dict):
+            _refuse_unknown_keys(value, inner, f"{where}{key}.")
+
+
+def _dataclass_in(annotation: Any) -> type[Any] | None:
+    """The dataclass of an annotation such as `Grid` or `SeedRange | None`."""
+    candidates = (annotation, *getattr(annotation, "__args__", ()))
+    return next((kind for kind in candidates if isinstance(kind, type) and dataclasses.is_dataclass(kind)), None)

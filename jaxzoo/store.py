@@ -1,0 +1,307 @@
+"""The zoo on disk: its folder, and the snapshots of each cohort, both ways.
+
+    zoo.json, members.msgpack, README.md    what the zoo is and who is in it
+    cohorts/000/snapshots/<epoch>/          one Orbax step per epoch: params and metrics, leaves (models, ...)
+    cohorts/000/resume/<epoch>/             the optimizer's state at the last two epochs
+
+A step appears under its name when it is whole, not before. Reading goes through TensorStore, which reads the part
+asked for and leaves JAX's devices alone.
+"""
+
+import dataclasses
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import filelock
+import jax
+import msgpack
+import numpy as np
+
+from jaxzoo.errors import InputError
+from jaxzoo.plan import Member, Plan
+from jaxzoo.spec import ZooSpec, spec_from_dict
+
+FORMAT = 1
+KEPT_RESUMES = 2  # a damaged last snapshot is made again from the one before it
+OWN_NAMES = frozenset({"zoo.json", "members.msgpack", "README.md", "cohorts", "twins"})
+
+Tree = dict[str, Any]
+
+
+class DamagedError(Exception):
+    """A step on disk that cannot be read whole."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZooRecord:
+    """What zoo.json holds. `lanes` is the width of the blocks that the engine trains: it decides the last bits."""
+
+    spec: ZooSpec
+    engine: str
+    lanes: int
+    fingerprint: str
+    versions: Mapping[str, str]
+
+    def to_json(self) -> str:
+        """The text of zoo.json."""
+        table = {
+            "format": FORMAT,
+            "name": self.spec.name,
+            "digest": self.spec.digest,
+            "spec": dataclasses.asdict(self.spec),
+            "engine": {"name": self.engine, "lanes": self.lanes},
+            "dataset_fingerprint": self.fingerprint,
+            "versions": dict(self.versions),
+            "licence": "not stated: for the maker of this zoo to fill in",
+        }
+        return json.dumps(table, indent=2) + "\n"
+
+
+def read_record(folder: Path) -> ZooRecord:
+    """The record of the zoo in that folder. Raises InputError where there is none, or one of another version."""
+    path = folder / "zoo.json"
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{folder}: holds no zoo.json, expected the folder of a zoo") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(table, dict) or table.get("format") != FORMAT:
+        got = table.get("format") if isinstance(table, dict) else table
+        raise InputError(f"{path}: format is {got!r}, expected {FORMAT}, the format of this version of jaxzoo")
+    try:
+        record = ZooRecord(
+            spec=spec_from_dict(table["spec"]),
+            engine=table["engine"]["name"],
+            lanes=table["engine"]["lanes"],
+            fingerprint=table["dataset_fingerprint"],
+            versions=table["versions"],
+        )
+    except (KeyError, TypeError, InputError) as error:
+        raise InputError(f"{path}: is damaged: {error}") from error
+    if record.spec.digest != table.get("digest"):
+        raise InputError(f"{path}: digest is {table.get('digest')!r}, expected {record.spec.digest!r} of its spec")
+    return record
+
+
+def find_record(folder: Path) -> ZooRecord | None:
+    """The record of a zoo begun in that folder, None where one may begin. Raises InputError on anything else there."""
+    try:
+        names = {entry.name for entry in folder.iterdir()}
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be used ({error.strerror}), expected a folder for the zoo") from error
+    if "zoo.json" in names:
+        return read_record(folder)
+    strangers = sorted(name for name in names - OWN_NAMES if not name.endswith(".partial"))
+    if strangers:
+        raise InputError(f"{folder}: holds {strangers[0]!r} and no zoo.json, expected a zoo or an empty folder")
+    return None
+
+
+def begin_zoo(folder: Path, record: ZooRecord, plan: Plan, card: str) -> None:
+    """Writes what describes the zoo; zoo.json comes last and only when the rest is there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = [member._asdict() for member in plan.members]
+        _write_whole(folder / "members.msgpack", msgpack.packb(rows))
+        _write_whole(folder / "README.md", card.encode())
+        _write_whole(folder / "zoo.json", record.to_json().encode())
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}), expected a folder for the zoo") from error
+
+
+def read_members(folder: Path) -> list[Member]:
+    """The members in the order of their numbers. Raises InputError where the file is missing or damaged."""
+    path = folder / "members.msgpack"
+    try:
+        return [Member(**row) for row in msgpack.unpackb(path.read_bytes())]
+    except (OSError, ValueError, TypeError, msgpack.UnpackException) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+
+
+def cohort_folder(folder: Path, cohort: int) -> Path:
+    """Where one cohort of a zoo lies."""
+    return folder / "cohorts" / f"{cohort:03d}"
+
+
+def snapshot_epochs(cohort: Path) -> list[int]:
+    """The epochs of which a cohort's folder holds a whole snapshot, in order."""
+    return _steps(cohort / "snapshots")
+
+
+def read_snapshot(cohort: Path, epoch: int, part: str, rows: Sequence[int] | slice = slice(None)) -> Tree:
+    """`params` or `metrics` of a cohort at an epoch, leaves (rows, ...). Raises InputError where it cannot be read."""
+    step = cohort / "snapshots" / str(epoch)
+    try:
+        return _read_step(step, f"{part}.", rows)[part]
+    except (DamagedError, KeyError) as error:
+        raise InputError(f"{step}: cannot be read: {error}") from error
+
+
+class Saved(NamedTuple):
+    """A cohort as it was after an epoch: `params` and the leaves of the optimizer's state in their order."""
+
+    epoch: int
+    params: Tree
+    optimizer: list[np.ndarray]
+
+
+class CohortStore:
+    """A cohort's folder, open for writing by one process; saving does not wait for the disk.
+
+    >>> with CohortStore(folder) as store:
+    ...     saved = store.restore()
+    ...     store.save(epoch, params, metrics, optimizer)
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import orbax.checkpoint as ocp  # here: readers do without
+
+        self._folder = folder
+        self._save_args = ocp.args.PyTreeSave
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = filelock.FileLock(folder / ".lock", blocking=False)
+            self._lock.acquire()
+        except filelock.Timeout as error:
+            raise InputError(f"{folder}: is being written by another process, expected it to be free") from error
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
+        options = ocp.CheckpointManagerOptions(cleanup_tmp_directories=True)
+        resume_options = dataclasses.replace(options, max_to_keep=KEPT_RESUMES)
+        self._snapshots = ocp.CheckpointManager((folder / "snapshots").absolute(), options=options)
+        self._resumes = ocp.CheckpointManager((folder / "resume").absolute(), options=resume_options)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Finishes the saves under way, whatever happened."""
+        try:
+            self._resumes.close()
+            self._snapshots.close()
+        finally:
+            self._lock.release()
+
+    def save(
+        self, epoch: int, params: Tree, metrics: Mapping[str, np.ndarray], optimizer: Sequence[np.ndarray]
+    ) -> None:
+        """Starts to save an epoch, once the save before it is done. The snapshot comes second: it is what counts."""
+        resume = {"optimizer": {f"{place:03d}": leaf for place, leaf in enumerate(optimizer)}}
+        snapshot = {"params": params, "metrics": dict(metrics)}
+        self._resumes.save(epoch, args=self._save_args(resume | {"checksum": _checksum(resume)}))
+        self._snapshots.save(epoch, args=self._save_args(snapshot | {"checksum": _checksum(snapshot)}))
+
+    def restore(self) -> tuple[Saved | None, list[str]]:
+        """The last epoch that is whole, and a line about each damaged one; later steps are removed.
+
+        None where training has to begin at the untrained members.
+        """
+        notes: list[str] = []
+        saved = None
+        both = set(_steps(self._folder / "snapshots")) & set(_steps(self._folder / "resume"))
+        for epoch in sorted(both, reverse=True):
+            try:
+                saved = self._read(epoch)
+                break
+            except DamagedError as error:
+                notes.append(f"{self._folder}: epoch {epoch} is damaged and is made again ({error})")
+        last = -1 if saved is None else saved.epoch
+        for manager in (self._snapshots, self._resumes):
+            for epoch in manager.all_steps():
+                if epoch > last:
+                    manager.delete(epoch)
+        return saved, notes
+
+    def _read(self, epoch: int) -> Saved:
+        snapshot = _read_whole_step(self._folder / "snapshots" / str(epoch))
+        resume = _read_whole_step(self._folder / "resume" / str(epoch))
+        leaves = resume["optimizer"]
+        return Saved(epoch, snapshot["params"], [leaves[place] for place in sorted(leaves)])
+
+
+def _steps(folder: Path) -> list[int]:
+    if not folder.is_dir():
+        return []
+    return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
+
+
+def _read_whole_step(step: Path) -> Tree:
+    tree = _read_step(step)
+    wanted = tree.pop("checksum", None)
+    if wanted is None or wanted != _checksum(tree):
+        raise DamagedError("its checksum does not fit")
+    return tree
+
+
+def _read_step(step: Path, prefix: str = "", rows: Sequence[int] | slice = slice(None)) -> Tree:
+    """The leaves of an Orbax step whose names start with the prefix, as a nested dict; all reads at once."""
+    import tensorstore as ts
+
+    base = f"file://{(step / 'default').absolute()}/"
+    try:
+        stored = ts.KvStore.open({"driver": "ocdbt", "base": base}).result()
+        names = {key.decode().rpartition("/")[0] for key in stored.list().result()}
+        opening = {
+            name: ts.open(
+                {
+                    "driver": "zarr",
+                    "kvstore": {"driver": "ocdbt", "base": base, "path": f"{name}/"},
+                    "fill_missing_data_reads": False,  # else what is missing reads as zeros
+                },
+                open=True,
+                read=True,
+            )
+            for name in names
+            if name.startswith(prefix)
+        }
+        arrays = {name: future.result() for name, future in opening.items()}
+        reading = {name: (array[rows] if array.rank else array).read() for name, array in arrays.items()}
+        return _nest({name: future.result() for name, future in reading.items()})
+    except (ValueError, OSError) as error:
+        raise DamagedError(str(error).splitlines()[0][:200]) from error
+
+
+def _nest(leaves: Mapping[str, np.ndarray]) -> Tree:
+    tree: Tree = {}
+    for name, leaf in sorted(leaves.items()):
+        *branches, last = name.split(".")
+        place = tree
+        for branch in branches:
+            place = place.setdefault(branch, {})
+        place[last] = leaf
+    return tree
+
+
+def _checksum(tree: Tree) -> np.ndarray:
+    """CRC-32 over names, shapes and bytes: Orbax guards its index by checksums, but not the numbers."""
+    total = 0
+    for name, leaf in _leaves(tree):
+        total = zlib.crc32(f"{name} {leaf.dtype} {leaf.shape}".encode(), total)
+        total = zlib.crc32(np.ascontiguousarray(leaf).data, total)
+    return np.array(total, np.uint32)
+
+
+def _leaves(tree: Tree) -> Iterator[tuple[str, np.ndarray]]:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        yield jax.tree_util.keystr(path), np.asarray(leaf)
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """The file appears under its name when it is whole, not before."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

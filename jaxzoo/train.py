@@ -1,0 +1,190 @@
+"""A cohort through an epoch, and its evaluation.
+
+A cohort lies on the devices in slabs, the last one filled up with copies of its last member. On the host, as on disk,
+the model axis is first; the transposition happens here.
+"""
+
+import functools
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxzoo.datasets import Images
+from jaxzoo.keys import Role, fold, member_keys
+from jaxzoo.networks import CNN, Params, architecture_layers
+from jaxzoo.optimizers import build_optimizer
+from jaxzoo.plan import Cohort, Member
+from jaxzoo.program import DeviceImages, Hyperparameters, Program, State, Tally, sharding_specs
+from jaxzoo.spec import DatasetSpec
+
+SEGMENT_SECONDS = 0.5  # how often progress shows and an interrupt acts
+
+Metrics = dict[str, np.ndarray]
+
+
+class Slab(NamedTuple):
+    """As many members as one run of a program takes, on the devices, the model axis last."""
+
+    state: State
+    hyperparameters: Hyperparameters
+
+
+class Population(NamedTuple):
+    """A cohort on the devices: `size` members, in slabs that training replaces."""
+
+    program: Program
+    slabs: list[Slab]
+    size: int
+
+
+class Stopped(Exception):
+    """Training was asked to stop in the middle of an epoch; what it had done of the epoch is lost."""
+
+
+def put_images(images: Images, mesh: Mesh) -> DeviceImages:
+    """All splits on every device of the mesh."""
+    splits = (images.train, images.validation, images.test)
+    on_host = DeviceImages(
+        pixels=np.concatenate([split.pixels for split in splits]),
+        labels=np.concatenate([split.labels for split in splits]),
+        scale=np.asarray(1 / (255 * images.std), np.float32),
+        shift=np.asarray(-images.mean / images.std, np.float32),
+    )
+    return jax.device_put(on_host, NamedSharding(mesh, P()))
+
+
+def initial_params(cohort: Cohort) -> Params:
+    """The untrained parameters, leaves (models, ...) on the host.
+
+    Drawn one member at a time: the same bits whoever else is in the cohort.
+    """
+    drawn = [
+        _initializer(cohort.key.architecture, cohort.key.dataset, member.initialization)(key)
+        for member, key in zip(cohort.members, member_keys(_column(cohort.members, "seed")), strict=True)
+    ]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(drawn))
+
+
+@functools.cache
+def _initializer(architecture: str, dataset: DatasetSpec, initialization: str) -> Callable[[jax.Array], Params]:
+    # no parameter's draw depends on the activation
+    network = CNN(architecture_layers(architecture), dataset.classes, "tanh", initialization)
+    image = jnp.zeros((1, dataset.size, dataset.size, dataset.channels))
+    return jax.jit(lambda member: network.init(fold(member, Role.INITIALIZATION), image)["params"])
+
+
+def initial_state(cohort: Cohort, params: Params) -> State:
+    """The state before the first step, leaves (models, ...) on the host."""
+    lanes_last = jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, -1), params)
+    rates = np.zeros(len(cohort.members), np.float32)
+    optimizer = build_optimizer(cohort.key.optimizer, cohort.key.momentum, rates, rates).init(lanes_last)
+    return State(params, jax.tree.map(lambda leaf: np.moveaxis(leaf, -1, 0) if leaf.ndim else leaf, optimizer))
+
+
+def put_cohort(program: Program, cohort: Cohort, state: State) -> Population:
+    """The cohort on the devices, from its state on the host."""
+    hyperparameters = Hyperparameters(
+        seed=_column(cohort.members, "seed").astype(np.uint32),
+        learning_rate=_column(cohort.members, "learning_rate").astype(np.float32),
+        weight_decay=_column(cohort.members, "weight_decay").astype(np.float32),
+        dropout=_column(cohort.members, "dropout").astype(np.float32),
+    )
+    count = len(cohort.members)
+    slabs = []
+    for first in range(0, count, program.width):
+        rows = np.minimum(np.arange(first, first + program.width), count - 1)
+        put_lanes = functools.partial(_put_lanes, program.mesh, rows)
+        slabs.append(jax.tree.map(put_lanes, Slab(state, hyperparameters)))
+    return Population(program, slabs, count)
+
+
+def get_state(population: Population) -> State:
+    """The state of a population, leaves (models, ...) on the host."""
+
+    def join(*leaves: np.ndarray) -> np.ndarray:
+        if leaves[0].ndim == 0:
+            return leaves[0]
+        lanes_last = np.concatenate(leaves, axis=-1)[..., : population.size]
+        return np.ascontiguousarray(np.moveaxis(lanes_last, -1, 0))
+
+    return jax.tree.map(join, *jax.device_get([slab.state for slab in population.slabs]))
+
+
+def train_epoch(
+    population: Population,
+    images: DeviceImages,
+    epoch: int,
+    on_steps: Callable[[int], None] = lambda samples: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Metrics:
+    """Trains every slab through one epoch, in place: the states the population had are used up.
+
+    Returns loss and accuracy as running means over the epoch, (models,). `on_steps` hears after every segment of about
+    half a second how many training samples it was. Raises Stopped between two segments when `should_stop()`.
+    """
+    program, slabs, count = population
+    tallies = []
+    segment = 16
+    for place, (state, hyperparameters) in enumerate(slabs):
+        order = program.shuffle(hyperparameters.seed, epoch)
+        members = min(program.width, count - place * program.width)
+        tally = Tally(np.zeros(program.width), np.zeros(program.width))  # in float64: sums of many segments
+        first = 0
+        while first < program.steps:
+            if should_stop():
+                raise Stopped
+            start = time.monotonic()
+            last = min(first + segment, program.steps)
+            state, more = program.train(state, hyperparameters, images, order, epoch, first, last)
+            tally = jax.tree.map(np.add, tally, jax.device_get(more))
+            segment = _next_segment(segment, last - first, time.monotonic() - start)
+            on_steps(
+                (min(last * program.key.batch_size, program.key.dataset.train) - first * program.key.batch_size)
+                * members
+            )
+            first = last
+        slabs[place] = Slab(state, hyperparameters)
+        tallies.append(tally)
+    return _metrics("train", tallies, count, program.key.dataset.train)
+
+
+def evaluate(population: Population, images: DeviceImages, splits: Sequence[str]) -> Metrics:
+    """Loss and accuracy on splits (`train`, `validation`, `test`), (models,) each; NaN on an empty split."""
+    program, slabs, count = population
+    dataset = program.key.dataset
+    sizes = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    firsts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
+    metrics: Metrics = {}
+    for split in splits:
+        bounds = (firsts[split], firsts[split] + sizes[split])
+        tallies = [program.evaluate(slab.state.params, images, *bounds) for slab in slabs]
+        metrics |= _metrics(split, jax.device_get(tallies), count, sizes[split])
+    return metrics
+
+
+def _metrics(split: str, tallies: Sequence[Tally], count: int, examples: int) -> Metrics:
+    loss, correct = (np.concatenate(sums)[:count] for sums in zip(*tallies, strict=True))
+    divisor = examples or math.nan
+    return {f"{split}_loss": loss / divisor, f"{split}_accuracy": correct / divisor}
+
+
+def _next_segment(segment: int, steps: int, seconds: float) -> int:
+    """Steps that take about SEGMENT_SECONDS; at most four times as many as before: the first runs also compile."""
+    return max(1, min(4 * segment, round(steps * SEGMENT_SECONDS / max(seconds, 1e-6))))
+
+
+def _column(members: Sequence[Member], name: str) -> np.ndarray:
+    return np.array([getattr(member, name) for member in members])
+
+
+def _put_lanes(mesh: Mesh, rows: np.ndarray, leaf: np.ndarray) -> jax.Array:
+    """Those rows of a leaf (models, ...) as lanes (..., M), split over the mesh; a scalar as it is."""
+    lanes = np.ascontiguousarray(np.moveaxis(np.asarray(leaf)[rows], 0, -1)) if np.ndim(leaf) else np.asarray(leaf)
+    return jax.device_put(lanes, NamedSharding(mesh, sharding_specs(lanes)))

@@ -1,0 +1,98 @@
+"""Small populations on real images, for the tests."""
+
+import dataclasses
+
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from jaxzoo.datasets.images import Images, Split, make_images
+from jaxzoo.plan import plan_zoo
+from jaxzoo.program import build_program
+from jaxzoo.spec import DatasetSpec, Grid, SeedRange, ZooSpec
+from jaxzoo.train import initial_params, initial_state, put_cohort
+
+SHAPES = {"cnn-s": (28, 1), "cnn-l": (32, 3)}
+
+
+def small_spec(architecture="cnn-s", *, train=47, epochs=2, seeds=4, batch_size=10, **grid) -> ZooSpec:
+    """A zoo on a few digits; its last batch is incomplete."""
+    size, channels = SHAPES[architecture]
+    dataset = DatasetSpec(name="digits", classes=10, train=train, validation=13, test=25, size=size, channels=channels)
+    values = {
+        "activation": ("tanh",),
+        "initialization": ("kaiming_uniform",),
+        "optimizer": ("adam",),
+        "learning_rate": (1e-3,),
+    } | grid
+    return ZooSpec(
+        name="small",
+        dataset=dataset,
+        architecture=architecture,
+        grid=Grid(**values),
+        seeds=SeedRange(first=1, last=seeds),
+        batch_size=batch_size,
+        epochs=epochs,
+    )
+
+
+def small_images(dataset: DatasetSpec) -> Images:
+    """scikit-learn's digits at the size and with the channels that the dataset wants; the channels differ."""
+    bunch = load_digits()
+    count = dataset.train + dataset.validation + dataset.test
+    size = (dataset.size, dataset.size)
+    gray = np.stack([np.asarray(Image.fromarray(np.uint8(15 * image)).resize(size)) for image in bunch.images[:count]])
+    pixels = np.stack([np.roll(gray, 2 * channel, axis=1) for channel in range(dataset.channels)], axis=-1)
+    labels = bunch.target[:count].astype(np.int32)
+    bounds = [dataset.train, dataset.train + dataset.validation]
+    parts = zip(np.split(pixels, bounds), np.split(labels, bounds), strict=True)
+    return make_images(dataset, *(Split(*part) for part in parts))
+
+
+def cohort_of(spec: ZooSpec, models=None):
+    """The only cohort of a spec, of all models or those given, in that order."""
+    (cohort,) = plan_zoo(spec).cohorts
+    if models is None:
+        return cohort
+    return cohort._replace(members=tuple(cohort.members[model] for model in models))
+
+
+def population_of(cohort, mesh, *, engine="lanes", lanes=4):
+    """The untrained cohort on the devices of a mesh."""
+    program = build_program(cohort.key, engine, lanes, mesh)
+    return put_cohort(program, cohort, initial_state(cohort, initial_params(cohort)))
+
+
+def write_digits_config(path, **changes):
+    """A TOML file of one small zoo on the embedded digits, 2 x 2 models in two cohorts, for the command line."""
+    values = {"batch_size": "10", "epochs": "3", "seeds": "{ first = 1, last = 2 }", "rate": "[1e-3]", **changes}
+    path.write_text(
+        f"""
+[dataset]
+name = "digits"
+classes = 10
+train = 1_257
+validation = 180
+test = 360
+size = 28
+channels = 1
+
+[zoos.tiny]
+architecture = "cnn-s"
+batch_size = {values["batch_size"]}
+epochs = {values["epochs"]}
+seeds = {values["seeds"]}
+
+[zoos.tiny.grid]
+activation = ["tanh"]
+initialization = ["kaiming_uniform"]
+optimizer = ["adam", "sgd"]
+learning_rate = {values["rate"]}
+"""
+    )
+    return path
+
+
+def replace_dataset(spec: ZooSpec, **changes) -> ZooSpec:
+    """The spec with changes to its dataset."""
+    return dataclasses.replace(spec, dataset=dataclasses.replace(spec.dataset, **changes))

@@ -1,0 +1,59 @@
+"""Slow and obvious NumPy versions of one model's arithmetic, in float64."""
+
+import numpy as np
+
+
+def convolve(images_BHWC, kernel_KKCO, bias_O):
+    """Cross-correlation without padding."""
+    K, _, _, outputs = kernel_KKCO.shape
+    B, H, W, _ = images_BHWC.shape
+    result = np.zeros((B, H - K + 1, W - K + 1, outputs))
+    for row in range(H - K + 1):
+        for column in range(W - K + 1):
+            window = images_BHWC[:, row : row + K, column : column + K]
+            result[:, row, column] = np.einsum("bijc,ijco->bo", window, kernel_KKCO) + bias_O
+    return result
+
+
+def convolution_gradients(images_BHWC, kernel_KKCO, cotangent_BHWO):
+    """Gradients of sum(convolve * cotangent) by images, kernel and bias, position by position."""
+    K = kernel_KKCO.shape[0]
+    images, kernel = np.zeros_like(images_BHWC), np.zeros_like(kernel_KKCO)
+    for row in range(cotangent_BHWO.shape[1]):
+        for column in range(cotangent_BHWO.shape[2]):
+            here = cotangent_BHWO[:, row, column]
+            place = np.s_[:, row : row + K, column : column + K]
+            images[place] += np.einsum("bo,ijco->bijc", here, kernel_KKCO)
+            kernel += np.einsum("bijc,bo->ijco", images_BHWC[place], here)
+    return images, kernel, cotangent_BHWO.sum((0, 1, 2))
+
+
+def max_pool_and_gradient(values_HW, cotangent_HW):
+    """2 x 2 maxima of one channel, and the gradient, sent to a window's first maximum in reading order."""
+    maximum, gradient = np.zeros_like(cotangent_HW), np.zeros_like(values_HW)
+    for row in range(cotangent_HW.shape[0]):
+        for column in range(cotangent_HW.shape[1]):
+            window = values_HW[2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+            maximum[row, column] = window.max()
+            first = np.unravel_index(window.argmax(), window.shape)
+            gradient[2 * row + first[0], 2 * column + first[1]] = cotangent_HW[row, column]
+    return maximum, gradient
+
+
+def optimize(optimizer, weight, gradients, rate, decay, momentum=0.9):
+    """The weight after a step for each gradient, by PyTorch's documented update rules."""
+    first, second = 0.0, 0.0
+    for step, raw in enumerate(gradients, start=1):
+        gradient = raw + decay * weight
+        if optimizer == "sgd":
+            first = momentum * first + gradient
+            weight = weight - rate * first
+        elif optimizer == "adam":
+            first = 0.9 * first + 0.1 * gradient
+            second = 0.999 * second + 0.001 * gradient**2
+            scaled = np.sqrt(second / (1 - 0.999**step)) + 1e-8
+            weight = weight - rate * first / (1 - 0.9**step) / scaled
+        else:
+            second = 0.99 * second + 0.01 * gradient**2
+            weight = weight - rate * gradient / (np.sqrt(second) + 1e-8)
+    return weight

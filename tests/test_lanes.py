@@ -1,0 +1,85 @@
+"""The lanes kernels against NumPy, model by model."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+
+from jaxzoo.lanes.convolution import convolve
+from jaxzoo.lanes.dense import multiply
+from jaxzoo.lanes.pooling import max_pool
+
+M = 3
+# (B, H, W, C, K, O): the layers of both architectures, and odd ones
+CONVOLUTIONS = {
+    "cnn-s conv1": (3, 28, 28, 1, 5, 8),
+    "cnn-s conv2": (3, 12, 12, 8, 5, 6),
+    "cnn-s conv3": (3, 4, 4, 6, 2, 4),
+    "cnn-l conv1": (2, 32, 32, 3, 3, 16),
+    "cnn-l conv2": (2, 15, 15, 16, 3, 32),
+    "cnn-l conv3": (2, 6, 6, 32, 3, 15),
+    "one image, not square": (1, 7, 9, 2, 3, 2),
+    "one pixel out": (2, 3, 3, 5, 3, 1),
+}
+
+
+def draw(*shape):
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+def assert_close(actual, expected):
+    # float32 sums of up to 6,000 terms against float64: a few units in the last place of the largest term
+    scale = max(1.0, np.abs(expected).max())
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=4e-6 * scale)
+
+
+@pytest.mark.parametrize("shape", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_convolution_and_its_gradients_equal_numpy(shape):
+    B, H, W, C, K, O = shape
+    images, kernel, bias = draw(B, H, W, C, M), draw(K, K, C, O, M), draw(O, M)
+    cotangent = draw(B, H - K + 1, W - K + 1, O, M)
+
+    values, pullback = jax.vjp(jax.jit(convolve), images, kernel, bias)
+    gradients = pullback(jnp.asarray(cotangent))
+
+    for model in range(M):
+        one = [array[..., model].astype(np.float64) for array in (images, kernel, bias, cotangent)]
+        assert_close(values[..., model], reference.convolve(*one[:3]))
+        expected = reference.convolution_gradients(one[0], one[1], one[3])
+        for gradient, wanted in zip(gradients, expected, strict=True):
+            assert_close(gradient[..., model], wanted)
+
+
+def test_convolution_shares_images_with_one_model_axis():
+    images, kernel, bias = draw(2, 8, 8, 2, 1), draw(3, 3, 2, 4, M), draw(4, M)
+    repeated = np.repeat(images, M, axis=-1)
+    np.testing.assert_array_equal(convolve(images, kernel, bias), convolve(repeated, kernel, bias))
+
+
+@pytest.mark.parametrize(("H", "W"), [(24, 24), (15, 13), (2, 3)])
+def test_max_pool_and_its_gradient_equal_numpy(H, W):
+    values = draw(2, H, W, 3, M).round(0)  # rounded: windows with ties
+    cotangent = draw(2, H // 2, W // 2, 3, M)
+
+    maximum, pullback = jax.vjp(max_pool, values)
+    (gradient,) = pullback(jnp.asarray(cotangent))
+
+    for place in np.ndindex(2, 3, M):
+        image, channel, model = place
+        wanted = reference.max_pool_and_gradient(
+            values[image, :, :, channel, model], cotangent[image, :, :, channel, model]
+        )
+        np.testing.assert_array_equal(maximum[image, :, :, channel, model], wanted[0])
+        np.testing.assert_array_equal(gradient[image, :, :, channel, model], wanted[1])
+
+
+def test_dense_layer_and_its_gradients_equal_numpy():
+    values, kernel, cotangent = draw(10, 60, M), draw(60, 20, M), draw(10, 20, M)
+    product, pullback = jax.vjp(multiply, values, kernel)
+    by_values, by_kernel = pullback(jnp.asarray(cotangent))
+    for model in range(M):
+        x, w, g = (array[..., model].astype(np.float64) for array in (values, kernel, cotangent))
+        assert_close(product[..., model], x @ w)
+        assert_close(by_values[..., model], g @ w.T)
+        assert_close(by_kernel[..., model], x.T @ g)
