@@ -115,7 +115,11 @@ def generate(
 
 def restrict(spec: ZooSpec, *, models: int | None = None, epochs: int | None = None) -> ZooSpec:
     """The spec with another number of models or epochs. Raises InputError for more models than the grid gives."""
-    spec = dataclasses.replace(spec, models=models or spec.models, epochs=epochs or spec.epochs)
+    spec = dataclasses.replace(
+        spec,
+        models=spec.models if models is None else models,
+        epochs=spec.epochs if epochs is None else epochs,
+    )
     most = population_size(spec)
     if spec.models is not None and spec.models > most:
         raise InputError(

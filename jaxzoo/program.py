@@ -63,7 +63,8 @@ class Program(NamedTuple):
     """The compiled functions of a cohort key. M is the slab's width, S the steps and B the batch size.
 
     shuffle(seed_M, epoch) -> order (S * B, M);
-    train(state, hyperparameters, images, order, epoch, first, last) -> (state, Tally), the steps first to last - 1;
+    train(state, tally, hyperparameters, images, order, epoch, first, last) -> (state, tally), both after the steps
+    first to last - 1: an epoch may be cut anywhere and ends in the same bits;
     evaluate(params, images, first, last) -> Tally over the examples first to last - 1.
     """
 
@@ -97,9 +98,9 @@ def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh) -> Progra
         shuffle=over_models(functools.partial(_shuffle, key), "M-", lambda *_: P(None, AXIS)),
         train=over_models(
             functools.partial(_train, key, logits),
-            "MM-M---",
+            "MMM-M---",
             lambda state, *_: (sharding_specs(state), P(AXIS)),
-            donate=(0,),
+            donate=(0, 1),
         ),
         evaluate=over_models(functools.partial(_evaluate, logits), "M---", lambda *_: P(AXIS)),
     )
@@ -145,6 +146,7 @@ def _train(
     key: CohortKey,
     logits: Logits,
     state: State,
+    tally: Tally,
     hyper: Hyperparameters,
     images: DeviceImages,
     order: jax.Array,
@@ -174,7 +176,7 @@ def _train(
         params = optax.apply_updates(params, updates)
         return State(params, moments), jax.tree.map(jnp.add, tally, batch_tally)
 
-    return lax.fori_loop(first, last, step, (state, _empty_tally(hyper.learning_rate)))
+    return lax.fori_loop(first, last, step, (state, tally))
 
 
 def _evaluate(logits: Logits, params: Params, images: DeviceImages, first: jax.Array, last: jax.Array) -> Tally:
@@ -187,10 +189,11 @@ def _evaluate(logits: Logits, params: Params, images: DeviceImages, first: jax.A
         return jax.tree.map(jnp.add, tally, _count(logits(params, batch, None), label_BM, weight_B))
 
     batches = (last - first + EVALUATION_BATCH - 1) // EVALUATION_BATCH
-    return lax.fori_loop(0, batches, add_batch, _empty_tally(params["dense2"]["bias"][0]))
+    return lax.fori_loop(0, batches, add_batch, empty_tally(params["dense2"]["bias"][0]))
 
 
-def _empty_tally(like_M: Array) -> Tally:
+def empty_tally(like_M: Array) -> Tally:
+    """Nothing counted yet, for as many models as the array has."""
     return Tally(jnp.zeros_like(like_M), jnp.zeros_like(like_M))
 
 

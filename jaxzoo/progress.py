@@ -1,5 +1,6 @@
 """What a person sees while a zoo is made, and when it is done."""
 
+import functools
 import sys
 import time
 from types import TracebackType
@@ -26,9 +27,14 @@ class ProgressBar:
         self._cohorts = len(plan.cohorts)
         self._start = time.monotonic()
         self._accuracies: dict[int, np.ndarray] = {}
-        self._bar = tqdm(
-            total=spec.dataset.train * spec.epochs * sum(len(cohort.members) for cohort in chosen),
-            desc=spec.name,
+        self._samples = spec.dataset.train * spec.epochs * sum(len(cohort.members) for cohort in chosen)
+
+    @functools.cached_property
+    def _bar(self) -> tqdm:
+        """Drawn with the first event: an error before that stands alone on the screen."""
+        return tqdm(
+            total=self._samples,
+            desc=self._spec.name,
             unit=" samples",
             unit_scale=True,
             dynamic_ncols=True,
@@ -43,7 +49,8 @@ class ProgressBar:
     ) -> None:
         """Leaves the bar as it is on the screen."""
         self.seconds = time.monotonic() - self._start
-        self._bar.close()
+        if "_bar" in vars(self):
+            self._bar.close()
 
     def show(self, event: Event) -> None:
         """Takes an event of `generate`."""

@@ -21,7 +21,7 @@ from jaxzoo.keys import Role, fold, member_keys
 from jaxzoo.networks import CNN, Params, architecture_layers
 from jaxzoo.optimizers import build_optimizer
 from jaxzoo.plan import Cohort, Member
-from jaxzoo.program import DeviceImages, Hyperparameters, Program, State, Tally, sharding_specs
+from jaxzoo.program import DeviceImages, Hyperparameters, Program, State, Tally, empty_tally, sharding_specs
 from jaxzoo.spec import DatasetSpec
 
 SEGMENT_SECONDS = 0.5  # how often progress shows and an interrupt acts
@@ -85,6 +85,7 @@ def initial_state(cohort: Cohort, params: Params) -> State:
     lanes_last = jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, -1), params)
     rates = np.zeros(len(cohort.members), np.float32)
     optimizer = build_optimizer(cohort.key.optimizer, cohort.key.momentum, rates, rates).init(lanes_last)
+    optimizer = jax.device_get(optimizer)
     return State(params, jax.tree.map(lambda leaf: np.moveaxis(leaf, -1, 0) if leaf.ndim else leaf, optimizer))
 
 
@@ -135,15 +136,15 @@ def train_epoch(
     for place, (state, hyperparameters) in enumerate(slabs):
         order = program.shuffle(hyperparameters.seed, epoch)
         members = min(program.width, count - place * program.width)
-        tally = Tally(np.zeros(program.width), np.zeros(program.width))  # in float64: sums of many segments
+        tally = empty_tally(hyperparameters.learning_rate)
         first = 0
         while first < program.steps:
             if should_stop():
                 raise Stopped
             start = time.monotonic()
             last = min(first + segment, program.steps)
-            state, more = program.train(state, hyperparameters, images, order, epoch, first, last)
-            tally = jax.tree.map(np.add, tally, jax.device_get(more))
+            state, tally = program.train(state, tally, hyperparameters, images, order, epoch, first, last)
+            jax.block_until_ready(tally)
             segment = _next_segment(segment, last - first, time.monotonic() - start)
             on_steps(
                 (min(last * program.key.batch_size, program.key.dataset.train) - first * program.key.batch_size)
@@ -151,7 +152,7 @@ def train_epoch(
             )
             first = last
         slabs[place] = Slab(state, hyperparameters)
-        tallies.append(tally)
+        tallies.append(jax.device_get(tally))
     return _metrics("train", tallies, count, program.key.dataset.train)
 
 

@@ -87,6 +87,7 @@ seeds = {values["seeds"]}
 activation = ["tanh"]
 initialization = ["kaiming_uniform"]
 optimizer = ["adam", "sgd"]
+dropout = [0.0]
 learning_rate = {values["rate"]}
 """
     )

@@ -28,6 +28,8 @@ def load_idx(dataset: DatasetSpec, folder: Path) -> Images:
 def _read_split(dataset: DatasetSpec, folder: Path, prefix: str) -> Split:
     images = _read_array(dataset, folder / f"{prefix}-images-idx3-ubyte", axes=3)
     labels = _read_array(dataset, folder / f"{prefix}-labels-idx1-ubyte", axes=1)
+    if len(images) != len(labels):
+        raise InputError(f"{folder}: {prefix} has {len(images)} images and {len(labels)} labels, expected as many")
     return Split(images[..., None], labels.astype(np.int32))
 
 
