@@ -152,25 +152,34 @@ def _run_cohort(
         if saved is not None:
             state = State(saved.params, jax.tree.unflatten(jax.tree.structure(state.optimizer), saved.optimizer))
         population = put_cohort(program, cohort, state)
-        if saved is None:
-            metrics = evaluate(population, images, ("train", "validation", "test"))
-            _save(store, cohort, 0, population, metrics, on_event)
-        for epoch in range(done + 1, record.spec.epochs + 1):
-
-            def on_samples(samples: int, epoch: int = epoch) -> None:
-                on_event(Trained(cohort.number, epoch, samples))
-
+        for epoch in range(0 if saved is None else done + 1, record.spec.epochs + 1):
             try:
-                metrics = train_epoch(population, images, epoch, on_samples, should_stop)
+                metrics = _run_epoch(population, images, cohort.number, epoch, on_event, should_stop)
             except Stopped as stopped:
                 raise Interrupted(f"{folder}: stopped in epoch {epoch} of cohort {cohort.number}") from stopped
-            metrics |= evaluate(population, images, ("validation", "test"))
-            _save(store, cohort, epoch, population, metrics, on_event)
+            _save(store, cohort.number, epoch, population, metrics, on_event)
+
+
+def _run_epoch(
+    population: Population,
+    images: DeviceImages,
+    cohort: int,
+    epoch: int,
+    on_event: Callable[[Event], None],
+    should_stop: Callable[[], bool],
+) -> Metrics:
+    """Epoch 0 is the untrained cohort, evaluated on all splits. An epoch once trained is evaluated whatever comes."""
+    if epoch == 0:
+        return evaluate(population, images, ("train", "validation", "test"), should_stop)
+    metrics = train_epoch(
+        population, images, epoch, lambda samples: on_event(Trained(cohort, epoch, samples)), should_stop
+    )
+    return metrics | evaluate(population, images, ("validation", "test"))
 
 
 def _save(
     store: CohortStore,
-    cohort: Cohort,
+    cohort: int,
     epoch: int,
     population: Population,
     metrics: Metrics,
@@ -180,7 +189,7 @@ def _save(
     metrics = {name: values.astype(np.float32) for name, values in metrics.items()}
     metrics["finite"] = _finite(state, metrics)
     store.save(epoch, state.params, metrics, jax.tree.leaves(state.optimizer))
-    on_event(EpochSaved(cohort.number, epoch, metrics))
+    on_event(EpochSaved(cohort, epoch, metrics))
 
 
 def _finite(state: State, metrics: Metrics) -> np.ndarray:

@@ -45,7 +45,7 @@ class Population(NamedTuple):
 
 
 class Stopped(Exception):
-    """Training was asked to stop in the middle of an epoch; what it had done of the epoch is lost."""
+    """The work was asked to stop in the middle of an epoch; what it had done of the epoch is lost."""
 
 
 def put_images(images: Images, mesh: Mesh) -> DeviceImages:
@@ -156,8 +156,16 @@ def train_epoch(
     return _metrics("train", tallies, count, program.key.dataset.train)
 
 
-def evaluate(population: Population, images: DeviceImages, splits: Sequence[str]) -> Metrics:
-    """Loss and accuracy on splits (`train`, `validation`, `test`), (models,) each; NaN on an empty split."""
+def evaluate(
+    population: Population,
+    images: DeviceImages,
+    splits: Sequence[str],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Metrics:
+    """Loss and accuracy on splits (`train`, `validation`, `test`), (models,) each; NaN on an empty split.
+
+    Raises Stopped between two slabs when `should_stop()`.
+    """
     program, slabs, count = population
     dataset = program.key.dataset
     sizes = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
@@ -165,8 +173,12 @@ def evaluate(population: Population, images: DeviceImages, splits: Sequence[str]
     metrics: Metrics = {}
     for split in splits:
         bounds = (firsts[split], firsts[split] + sizes[split])
-        tallies = [program.evaluate(slab.state.params, images, *bounds) for slab in slabs]
-        metrics |= _metrics(split, jax.device_get(tallies), count, sizes[split])
+        tallies = []
+        for slab in slabs:
+            if should_stop():
+                raise Stopped
+            tallies.append(jax.device_get(program.evaluate(slab.state.params, images, *bounds)))
+        metrics |= _metrics(split, tallies, count, sizes[split])
     return metrics
 
 
