@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -76,7 +75,7 @@ def initial_params(cohort: Cohort) -> Params:
 def _initializer(architecture: str, dataset: DatasetSpec, initialization: str) -> Callable[[jax.Array], Params]:
     # no parameter's draw depends on the activation
     network = CNN(architecture_layers(architecture), dataset.classes, "tanh", initialization)
-    image = jnp.zeros((1, dataset.size, dataset.size, dataset.channels))
+    image = np.zeros((1, dataset.size, dataset.size, dataset.channels), np.float32)
     return jax.jit(lambda member: network.init(fold(member, Role.INITIALIZATION), image)["params"])
 
 
