@@ -257,7 +257,6 @@ def _read_step(step: Path, prefix: str = "", rows: Sequence[int] | slice = slice
                 {
                     "driver": "zarr",
                     "kvstore": {"driver": "ocdbt", "base": base, "path": f"{name}/"},
-                    "fill_missing_data_reads": False,  # else what is missing reads as zeros
                 },
                 open=True,
                 read=True,

@@ -198,3 +198,9 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
         find_record(tmp_path)
     with pytest.raises(InputError, match="cannot be used"):
         find_record(tmp_path / "thesis.tex" / "zoo")
+
+
+def test_missing_numbers_never_read_as_zeros(cohort):
+    damaged_files(cohort, "snapshots")[0].unlink()
+    with pytest.raises(InputError, match=r"snapshots/3: cannot be read"):
+        read_snapshot(cohort, 3, "params")
