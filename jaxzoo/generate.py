@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
+from jaxzoo.arguments import Parser, positive
 from jaxzoo.compose import Interrupted, generate, restrict
 from jaxzoo.devices import use_all_cores
 from jaxzoo.engines import ENGINES
@@ -41,25 +41,19 @@ def main(arguments: Sequence[str]) -> int:
         return 2
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message)
-
-
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = _Parser(
+    parser = Parser(
         prog="python -m jaxzoo.generate",
         description="Trains a model zoo: every member at once, every epoch's weights on disk.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        examples=EXAMPLES,
     )
     parser.add_argument("--zoo", metavar="NAME", help="a zoo, or a dataset for all its zoos")
     parser.add_argument(
         "--config", type=Path, metavar="FILE", help="a TOML file of zoos, instead of the published ones"
     )
     parser.add_argument("--list", action="store_true", help="print the table of zoos and end")
-    parser.add_argument("--models", type=_positive, metavar="N", help="so many models, spread over the grid")
-    parser.add_argument("--epochs", type=_positive, metavar="N", help="so many epochs")
+    parser.add_argument("--models", type=positive, metavar="N", help="so many models, spread over the grid")
+    parser.add_argument("--epochs", type=positive, metavar="N", help="so many epochs")
     parser.add_argument(
         "--out", type=Path, default=Path("zoos"), metavar="DIR", help="each zoo gets a folder there (zoos)"
     )
@@ -72,12 +66,6 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     if not (options.zoo or options.config or options.list):
         parser.error("nothing to do, expected --zoo NAME, --config FILE or --list")
     return options
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number, 1 or more")
-    return int(text)
 
 
 def _cohorts(text: str) -> range:

@@ -71,9 +71,9 @@ class Program(NamedTuple):
     key: CohortKey
     mesh: Mesh
     lanes: int
-    shuffle: Callable[..., jax.Array]
-    train: Callable[..., tuple[State, Tally]]
-    evaluate: Callable[..., Tally]
+    shuffle: jax.stages.Wrapped
+    train: jax.stages.Wrapped
+    evaluate: jax.stages.Wrapped
 
     @property
     def width(self) -> int:
@@ -112,7 +112,7 @@ def _over_models(
     axes: str,
     out_specs: Callable[..., Any],
     donate: tuple[int, ...] = (),
-) -> Callable[..., Any]:
+) -> jax.stages.Wrapped:
     """The function compiled for every device's own models: `axes` has M for an argument with a model axis, else -."""
 
     def sharded(*args: Any) -> Any:

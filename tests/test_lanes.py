@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import reference
 
+from jaxzoo.lanes import convolution, dense
 from jaxzoo.lanes.convolution import convolve
 from jaxzoo.lanes.dense import multiply
 from jaxzoo.lanes.pooling import max_pool
@@ -55,6 +56,32 @@ def test_convolution_shares_images_with_one_model_axis():
     images, kernel, bias = draw(2, 8, 8, 2, 1), draw(3, 3, 2, 4, M), draw(4, M)
     repeated = np.repeat(images, M, axis=-1)
     np.testing.assert_array_equal(convolve(images, kernel, bias), convolve(repeated, kernel, bias))
+
+
+def test_the_forms_for_other_devices_equal_those_for_the_cpu():
+    """Both forms of each kernel, on the CPU: what a TPU runs is held to the same values."""
+    images, kernel, cotangent = draw(3, 12, 12, 8, M), draw(5, 5, 8, 6, M), draw(3, 8, 8, 6, M)
+    assert_close(
+        convolution._correlate_by_rows(images, kernel), np.asarray(convolution._correlate_by_channels(images, kernel))
+    )
+    gray, one = images[:, :, :, :1], kernel[:, :, :1]
+    assert_close(convolution._correlate_by_rows(gray, one), np.asarray(convolution._correlate_by_channels(gray, one)))
+    taps = convolution._kernel_gradient_by_taps(5, images, cotangent)
+    blocks = convolution._kernel_gradient_by_blocks(5, images, cotangent)
+    for got, wanted in zip(taps, blocks, strict=True):
+        assert_close(got, np.asarray(wanted))
+    values, weights = draw(10, 36, 1, M), draw(36, 20, M)
+    assert_close(
+        dense._unrolled_sum(values, weights, axis=(1, 0)), np.asarray(dense._looped_sum(values, weights, axis=(1, 0)))
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 13, 17, 60])
+def test_dense_sums_of_any_length(count):
+    values, kernel = draw(4, count, M), draw(count, 3, M)
+    for model in range(M):
+        wanted = values[..., model].astype(np.float64) @ kernel[..., model].astype(np.float64)
+        assert_close(multiply(values, kernel)[..., model], wanted)
 
 
 @pytest.mark.parametrize(("H", "W"), [(24, 24), (15, 13), (2, 3)])

@@ -11,8 +11,9 @@ PACKAGE = Path(jaxzoo.__file__).parent
 
 # in the order of the data: a room imports rooms above it, its own, and none below
 ROOMS = [
-    "version", "errors", "spec", "plan", "keys", "datasets", "networks", "lanes", "engines", "optimizers", "devices",
-    "program", "train", "store", "zoo", "listing", "card", "compose", "progress", "generate",
+    "version", "errors", "arguments", "spec", "plan", "keys", "datasets", "networks", "lanes", "engines",
+    "optimizers", "devices",
+    "program", "train", "store", "zoo", "listing", "card", "compose", "progress", "generate", "bench",
 ]  # fmt: skip
 FORBIDDEN = {
     "train": {"store", "zoo", "compose"},

@@ -1,0 +1,29 @@
+"""What the command lines share: errors of one line, and numbers checked where they are read."""
+
+import argparse
+from typing import NoReturn
+
+from jaxzoo.errors import InputError
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are InputErrors: one line, without the usage."""
+
+    def __init__(self, *, prog: str, description: str, examples: str) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raises InputError."""
+        raise InputError(message)
+
+
+def positive(text: str) -> int:
+    """The whole number above 0 that the text stands for."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number, 1 or more")
+    return int(text)

@@ -1,0 +1,80 @@
+"""The command line of the bench."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from jaxzoo.arguments import Parser, positive
+from jaxzoo.bench.contenders import SEED_ZOOS
+from jaxzoo.bench.rates import REFERENCE, measure
+from jaxzoo.bench.tpu import estimate_all
+from jaxzoo.engines import ENGINES
+from jaxzoo.errors import InputError
+from jaxzoo.plan import plan_zoo
+from jaxzoo.spec import load_spec
+
+EXAMPLES = """examples:
+  python -m jaxzoo.bench                                 every way to train, beside each other, on this machine
+  python -m jaxzoo.bench --architectures cnn-s --json rates.json
+  python -m jaxzoo.bench --tpu v5e --lanes 128,256       compiled for a TPU chip that need not be there"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command line and returns the exit status."""
+    try:
+        options = _parse(arguments)
+        table = _estimates(options) if options.tpu else _rates(options)
+    except InputError as error:
+        print(f"jaxzoo.bench: {error}", file=sys.stderr)
+        return 2
+    print(table.to_string(index=False, float_format=lambda value: f"{value:,.4g}" if value < 100 else f"{value:,.0f}"))
+    if options.json:
+        options.json.write_text(table.to_json(orient="records", indent=2) + "\n")
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        prog="python -m jaxzoo.bench",
+        description="Training samples per second of every way to train a population, side by side.",
+        examples=EXAMPLES,
+    )
+    parser.add_argument("--architectures", nargs="+", choices=tuple(SEED_ZOOS), default=list(SEED_ZOOS))
+    parser.add_argument("--models", type=positive, default=128, metavar="N", help="models of a population (128)")
+    parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="turns of every contender (5)")
+    parser.add_argument("--seconds", type=positive, default=5, metavar="N", help="length of a turn (5)")
+    parser.add_argument("--tpu", metavar="CHIP", help="estimate for this chip (v5e) instead of measuring here")
+    parser.add_argument("--lanes", type=_widths, default=[128], metavar="N,...", help="lane widths for --tpu (128)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the table there")
+    return parser.parse_args(arguments)
+
+
+def _widths(text: str) -> list[int]:
+    return [positive(part) for part in text.split(",")]
+
+
+def _rates(options: argparse.Namespace) -> pd.DataFrame:
+    sizes = {"models": options.models, "rounds": options.rounds, "seconds": options.seconds}
+    with tqdm(disable=not sys.stderr.isatty(), bar_format="{desc}") as line:
+        tables = [measure(name, **sizes, on_run=line.set_description_str) for name in options.architectures]
+    table = pd.concat(tables, ignore_index=True)
+    if REFERENCE not in set(table["contender"]):
+        print("without PyTorch (extra 'torch') there is no reference: no ratios", file=sys.stderr)
+    cores = len(os.sched_getaffinity(0))
+    how = f"medians of {options.rounds} turns of {options.seconds} s"
+    print(f"{cores} cores; batch 10, Adam, tanh; populations of {options.models} models; {how}")
+    return table
+
+
+def _estimates(options: argparse.Namespace) -> pd.DataFrame:
+    keys = [plan_zoo(load_spec(SEED_ZOOS[architecture])).cohorts[0].key for architecture in options.architectures]
+    return estimate_all(keys, list(ENGINES), options.lanes, options.tpu)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

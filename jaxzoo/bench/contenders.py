@@ -1,0 +1,114 @@
+"""What is measured: each contender sets itself up once and then trains for a while whenever it is asked to."""
+
+import itertools
+import resource
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxzoo.compose import LANES
+from jaxzoo.datasets.images import Images, Split, make_images
+from jaxzoo.devices import model_mesh, use_all_cores
+from jaxzoo.plan import Cohort, plan_zoo
+from jaxzoo.program import build_program, empty_tally
+from jaxzoo.spec import DatasetSpec, load_spec
+from jaxzoo.train import Slab, initial_params, initial_state, put_cohort, put_images
+
+STEPS = 10  # in one call of a program
+
+# a seed zoo and a grid of each architecture: tanh and Adam, and everything that the published grids mix
+SEED_ZOOS = {"cnn-s": "mnist-seed", "cnn-l": "stl10-large-seed"}
+MIXED_ZOOS = {"cnn-s": "mnist-hyp-10-f", "cnn-l": "stl10-large-hyp-10-f"}
+
+
+def own_peak_memory() -> float:
+    """The most memory that this process ever held, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+class Contender(NamedTuple):
+    """A way to train: `run(seconds)` gives training samples per second over all models; set-up includes compiling."""
+
+    run: Callable[[float], float]
+    setup_seconds: float
+    peak_memory: Callable[[], float] = own_peak_memory
+
+
+def matmul_peak() -> Contender:
+    """Float32 matrix product of NumPy's BLAS on all cores: `run` gives operations per second."""
+    left = np.ones((2048, 2048), np.float32)
+
+    def run(seconds: float) -> float:
+        end = time.monotonic() + seconds
+        rates = []
+        while time.monotonic() < end:
+            start = time.perf_counter()
+            left @ left
+            rates.append(2 * 2048**3 / (time.perf_counter() - start))
+        return max(rates)
+
+    return Contender(run, 0.0)
+
+
+def population(architecture: str, engine: str, models: int, mixed: bool) -> Contender:
+    """A zoo of that many models, trained by an engine of jaxzoo on all cores; of a mixed one every cohort in turn."""
+    use_all_cores()
+    spec = load_spec((MIXED_ZOOS if mixed else SEED_ZOOS)[architecture])
+    cohorts = plan_zoo(spec).cohorts
+    kinds = list({cohort.key: cohort for cohort in cohorts}.values())
+    start = time.monotonic()
+    runs = [_cohort_run(_repeat(cohort, models), engine) for cohort in kinds]
+    for run in runs:
+        run(0.0)
+    setup = time.monotonic() - start
+
+    def run_all(seconds: float) -> float:
+        # as many samples of each: the mean of the times, not of the rates
+        rates = [run(seconds / len(runs)) for run in runs]
+        return len(rates) / sum(1 / rate for rate in rates)
+
+    return Contender(run_all, setup)
+
+
+def _repeat(cohort: Cohort, models: int) -> Cohort:
+    return cohort._replace(members=tuple(cohort.members[row % len(cohort.members)] for row in range(models)))
+
+
+def _cohort_run(cohort: Cohort, engine: str) -> Callable[[float], float]:
+    """Training steps of one slab after the other, as in an epoch, without shuffling and evaluation."""
+    mesh = model_mesh()
+    program = build_program(cohort.key, engine, LANES, mesh)
+    images = put_images(_random_images(cohort.key.dataset), mesh)
+    slabs = put_cohort(program, cohort, initial_state(cohort, initial_params(cohort))).slabs
+    orders = [program.shuffle(slab.hyperparameters.seed, 1) for slab in slabs]
+
+    def run(seconds: float) -> float:
+        samples = 0
+        start = time.monotonic()
+        for place in itertools.cycle(range(len(slabs))):
+            state, hyperparameters = slabs[place]
+            tally = empty_tally(hyperparameters.learning_rate)
+            state, tally = program.train(state, tally, hyperparameters, images, orders[place], 1, 0, STEPS)
+            jax.block_until_ready(tally)
+            slabs[place] = Slab(state, hyperparameters)
+            samples += program.width * STEPS * cohort.key.batch_size
+            if time.monotonic() - start >= seconds:
+                break
+        return samples / (time.monotonic() - start)
+
+    return run
+
+
+def _random_images(dataset: DatasetSpec) -> Images:
+    """Noise in the shape of the dataset: the rate does not depend on what the images show."""
+    draws = np.random.default_rng(0)
+
+    def split(count: int) -> Split:
+        shape = (count, dataset.size, dataset.size, dataset.channels)
+        labels = draws.integers(0, dataset.classes, count, np.int32)
+        return Split(draws.integers(0, 256, shape, np.uint8), labels)
+
+    return make_images(dataset, split(dataset.train), split(dataset.validation), split(dataset.test))

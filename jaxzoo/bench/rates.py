@@ -1,0 +1,91 @@
+"""Rates of all contenders on this machine, side by side: each in a process of its own, in turn, round after round."""
+
+import functools
+import importlib.util
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from jaxzoo.bench import contenders
+from jaxzoo.bench.arithmetic import training_flops
+from jaxzoo.spec import load_spec
+
+REFERENCE = "PyTorch, a model per core"
+
+
+def measure(
+    architecture: str,
+    *,
+    models: int,
+    rounds: int,
+    seconds: float,
+    on_run: Callable[[str], None] = lambda name: None,
+) -> pd.DataFrame:
+    """A row per contender: samples/s (median, lowest, highest), ratio to the reference, share of the matmul peak.
+
+    Every round runs each contender once for so many seconds; ratios are medians over rounds of those within a round.
+    """
+    builders = _builders(architecture, models)
+    context = multiprocessing.get_context("spawn")
+    pipes: dict[str, Connection] = {}
+    columns: dict[str, dict[str, Any]] = {}
+    for name, builder in builders.items():
+        on_run(f"{architecture}, {name}: setting up")
+        here, there = context.Pipe()
+        context.Process(target=_serve, args=(there, builder)).start()
+        columns[name] = {"setup_seconds": here.recv()}
+        pipes[name] = here
+    rates = {name: np.zeros(rounds) for name in builders}
+    for number in range(rounds):
+        for name, pipe in pipes.items():
+            on_run(f"{architecture}, {name}: turn {number + 1} of {rounds}")
+            pipe.send(seconds)
+            rates[name][number], columns[name]["peak_memory_MB"] = pipe.recv()
+    for pipe in pipes.values():
+        pipe.send(None)
+    peak = rates.pop("matmul")
+    flops = training_flops(architecture, load_spec(contenders.SEED_ZOOS[architecture]).dataset)
+    rows = []
+    for name, rate in rates.items():
+        ratio = rate / rates[REFERENCE] if REFERENCE in rates else np.full(rounds, np.nan)
+        rows.append(
+            {
+                "architecture": architecture,
+                "contender": name,
+                "samples_per_s": np.median(rate),
+                "lowest": rate.min(),
+                "highest": rate.max(),
+                "ratio": np.median(ratio),
+                "share_of_peak": np.median(rate * flops / peak),
+                **columns[name],
+                "rounds": rounds,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _builders(architecture: str, models: int) -> dict[str, Callable[[], contenders.Contender]]:
+    population = functools.partial(contenders.population, architecture)
+    builders: dict[str, Callable[[], contenders.Contender]] = {"matmul": contenders.matmul_peak}
+    if importlib.util.find_spec("torch"):
+        from jaxzoo.bench import pytorch
+
+        dataset = load_spec(contenders.SEED_ZOOS[architecture]).dataset
+        builders[REFERENCE] = functools.partial(pytorch.one_model_per_core, architecture, dataset)
+        builders["torch.func vmap"] = functools.partial(pytorch.stacked_models, architecture, dataset, models)
+    builders["vmap, seed zoo"] = functools.partial(population, "vmap", models, False)
+    builders["lanes, seed zoo"] = functools.partial(population, "lanes", models, False)
+    builders["lanes, mixed zoo"] = functools.partial(population, "lanes", models, True)
+    return builders
+
+
+def _serve(pipe: Connection, builder: Callable[[], contenders.Contender]) -> None:
+    """A contender's process: sets up, then answers each number of seconds with a rate and the peak memory in MB."""
+    contender = builder()
+    pipe.send(contender.setup_seconds)
+    while (seconds := pipe.recv()) is not None:
+        pipe.send((contender.run(seconds), contender.peak_memory()))

@@ -1,0 +1,142 @@
+"""The training epoch compiled ahead of time for a TPU chip that need not be there, and the compiler's estimate."""
+
+import importlib.util
+import os
+import re
+import time
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxzoo.devices import AXIS
+from jaxzoo.errors import InputError
+from jaxzoo.networks import parameter_shapes
+from jaxzoo.optimizers import build_optimizer
+from jaxzoo.plan import CohortKey
+from jaxzoo.program import DeviceImages, Hyperparameters, Program, State, Tally, build_program, sharding_specs
+
+
+class Chip(NamedTuple):
+    """A TPU chip: the smallest topology that libtpu describes it in, its memory in GB, its clock in GHz."""
+
+    topology: str
+    memory: float
+    clock: float
+
+
+CHIPS = {"v5e": Chip("v5e:2x2", 16.0, 1.5)}
+
+
+def chip_mesh(name: str) -> tuple[Chip, Mesh]:
+    """A chip, as a mesh of one device to compile for. Raises InputError for an unknown chip and without libtpu."""
+    if name not in CHIPS:
+        raise InputError(f"--tpu is {name!r}, expected one of: {', '.join(CHIPS)}")
+    if importlib.util.find_spec("libtpu") is None:
+        raise InputError("--tpu: libtpu is not installed, expected the extra 'tpu' in an environment of its own")
+    # nothing is asked of a TPU that is not there
+    os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
+    jax.config.update("jax_platforms", "cpu")
+    from jax.experimental import topologies
+
+    chip = CHIPS[name]
+    topology = topologies.get_topology_desc(platform="tpu", topology_name=chip.topology)
+    return chip, Mesh(np.array(topology.devices[:1]), (AXIS,))
+
+
+def estimate(key: CohortKey, engine: str, lanes: int, name: str) -> dict[str, Any]:
+    """A row of the table: cycles per training sample as the compiler estimates them, memory in MB, whether it fits."""
+    chip, mesh = chip_mesh(name)
+    program = build_program(key, engine, lanes, mesh)
+    start = time.monotonic()
+    jax.clear_caches()  # else jit hands back the program of another variant
+    compiled: Any = program.train.lower(*_abstract_arguments(program)).compile()
+    memory = compiled.memory_analysis()
+    cycles = estimated_cycles(compiled.as_text(), program.steps) / (program.steps * key.batch_size * lanes)
+    used = (memory.temp_size_in_bytes + memory.argument_size_in_bytes) / 1e9
+    return {
+        "architecture": key.architecture,
+        "engine": engine,
+        "lanes": lanes,
+        "cycles_per_sample": cycles,
+        "samples_per_s": chip.clock * 1e9 / cycles,
+        "temporaries_MB": memory.temp_size_in_bytes / 1e6,
+        "arguments_MB": memory.argument_size_in_bytes / 1e6,
+        "fits": used < chip.memory,
+        "compile_seconds": time.monotonic() - start,
+    }
+
+
+def estimate_all(keys: list[CohortKey], engines: list[str], widths: list[int], name: str) -> pd.DataFrame:
+    """A row per cohort key, engine and lane width."""
+    return pd.DataFrame([estimate(key, engine, lanes, name) for key in keys for engine in engines for lanes in widths])
+
+
+def _abstract_arguments(program: Program) -> tuple[Any, ...]:
+    """Shapes, dtypes and shardings of a call that trains a whole epoch."""
+    key, dataset, width = program.key, program.key.dataset, program.width
+
+    def shaped(spec: P, dtype: Any, *shape: int) -> Any:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(program.mesh, spec))
+
+    def per_model(dtype: Any) -> Any:
+        return shaped(P(AXIS), dtype, width)
+
+    shapes = parameter_shapes(key.architecture, dataset)
+    params: Any = {
+        layer: {kind: jax.ShapeDtypeStruct((*shape, width), np.float32) for kind, shape in kinds.items()}
+        for layer, kinds in shapes.items()
+    }
+    optimizer = build_optimizer(key.optimizer, key.momentum, np.zeros(width), np.zeros(width))
+    state = jax.tree.map(
+        lambda leaf: shaped(sharding_specs(leaf), leaf.dtype, *leaf.shape),
+        State(params, jax.eval_shape(optimizer.init, params)),
+    )
+    count = dataset.train + dataset.validation + dataset.test
+    images = DeviceImages(
+        shaped(P(), np.uint8, count, dataset.size, dataset.size, dataset.channels),
+        shaped(P(), np.int32, count),
+        *(shaped(P(), np.float32, dataset.channels) for _ in range(2)),
+    )
+    order = shaped(P(None, AXIS), np.int32, program.steps * key.batch_size, width)
+    hyperparameters = Hyperparameters(per_model(np.uint32), *(per_model(np.float32) for _ in range(3)))
+    tally = Tally(*(per_model(np.float32) for _ in range(2)))
+    return state, tally, hyperparameters, images, order, *(shaped(P(), np.int32) for _ in range(3))
+
+
+def estimated_cycles(text: str, steps: int) -> int:
+    """The sum of `estimated_cycles` over a compiled program's operations, each times the trips of the loops around it.
+
+    A loop's trips stand as the constant in its condition; the loop over training steps has none, and is `steps` trips.
+    """
+    computations = _computations(text)
+    entry = next(name for name, lines in computations.items() if lines[0].startswith("ENTRY"))
+
+    def cycles(name: str) -> int:
+        total = 0
+        for line in computations[name][1:]:
+            total += sum(map(int, re.findall(r'"estimated_cycles":"(\d+)"', line)))
+            loop = re.search(r" while\(.*condition=%?([\w.-]+), body=%?([\w.-]+)", line)
+            if loop:
+                constants = re.findall(r" constant\((\d+)\)", "\n".join(computations[loop[1]]))
+                total += cycles(loop[2]) * (max(map(int, constants)) if constants else steps)
+        return total
+
+    return cycles(entry)
+
+
+def _computations(text: str) -> dict[str, list[str]]:
+    """The lines of each computation of an HLO module, by its name, its head first."""
+    computations: dict[str, list[str]] = {}
+    name = ""
+    for line in text.splitlines():
+        head = re.match(r"(?:ENTRY )?%?([\w.-]+) \(.*\{$", line)
+        if head:
+            name = head[1]
+            computations[name] = []
+        if name:
+            computations[name].append(line)
+    return computations
