@@ -89,7 +89,7 @@ def generate(
     """
     spec = restrict(spec, models=models, epochs=epochs)
     plan = plan_zoo(spec)
-    architecture_layers(spec.architecture)
+    check_trainable(spec)
     chosen = choose_cohorts(plan, cohorts)
     folder = Path(out)
     begun = find_record(folder)
@@ -126,6 +126,15 @@ def restrict(spec: ZooSpec, *, models: int | None = None, epochs: int | None = N
             f"zoo {spec.name!r}: models is {spec.models}, expected 1..{most}, what its grid and seeds give"
         )
     return spec
+
+
+def check_trainable(spec: ZooSpec) -> None:
+    """Raises InputError for a zoo that can be planned but not trained yet."""
+    architecture_layers(spec.architecture)
+    if spec.schedule.kind != "constant":
+        raise InputError(
+            f"zoo {spec.name!r}: schedule {spec.schedule.kind!r} cannot be trained yet, expected 'constant'"
+        )
 
 
 def _run_cohort(

@@ -9,12 +9,11 @@ from pathlib import Path
 from types import FrameType
 
 from jaxzoo.arguments import Parser, positive
-from jaxzoo.compose import Interrupted, generate, restrict
+from jaxzoo.compose import Interrupted, check_trainable, generate, restrict
 from jaxzoo.devices import use_all_cores
 from jaxzoo.engines import ENGINES
 from jaxzoo.errors import InputError, nearest
 from jaxzoo.listing import list_zoos
-from jaxzoo.networks import architecture_layers
 from jaxzoo.progress import ProgressBar, summary
 from jaxzoo.spec import ZooSpec, published_specs, read_config
 
@@ -96,7 +95,7 @@ def _wanted(options: argparse.Namespace) -> list[ZooSpec]:
 def _generate_all(options: argparse.Namespace) -> int:
     specs = [restrict(spec, models=options.models, epochs=options.epochs) for spec in _wanted(options)]
     for spec in specs:  # before the first of several is begun
-        architecture_layers(spec.architecture)
+        check_trainable(spec)
     use_all_cores()
     with _caught_signals() as caught:
         for spec in specs:

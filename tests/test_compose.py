@@ -16,6 +16,7 @@ import jaxzoo
 from jaxzoo.compose import EpochSaved, Interrupted, Notice, Trained, generate
 from jaxzoo.datasets import load_images
 from jaxzoo.errors import InputError
+from jaxzoo.spec import Schedule
 from jaxzoo.store import cohort_folder
 from jaxzoo.zoo import METRICS, open_zoo
 
@@ -200,6 +201,9 @@ def test_bad_input_is_one_line_and_touches_nothing(spec, finished, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="cannot be used"):
         generate(spec, tmp_path / "file")
+    cycled = dataclasses.replace(spec, schedule=Schedule(kind="one-cycle"))
+    with pytest.raises(InputError, match="schedule 'one-cycle' cannot be trained yet, expected 'constant'"):
+        generate(cycled, tmp_path / "z")
     resnet = jaxzoo.load_spec("cifar10-resnet18")
     with pytest.raises(InputError, match="'resnet-18' cannot be trained yet"):
         generate(resnet, tmp_path / "z")
