@@ -1,6 +1,7 @@
 """The engines: ways to compute the logits of a population, all with the model axis last, all with the same meaning."""
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +38,9 @@ def _vmap_logits(layers: tuple[Layer, ...], classes: int, activation: str) -> Lo
     def logits(params_M: Params, images_BHWCM: jax.Array, dropout_M: DropoutDraw | None) -> jax.Array:
         shared = images_BHWCM.shape[-1] == 1
         images = images_BHWCM[..., 0] if shared else images_BHWCM
-        axes = (-1, None if shared else -1, None if dropout_M is None else 0)
+        # a draw's rate and key are per model, the place of its first image is not
+        dropout_axes: Any = None if dropout_M is None else DropoutDraw(*cast(Any, (0, 0, None)))
+        axes = (-1, None if shared else -1, dropout_axes)
         return jax.vmap(one_model, in_axes=axes, out_axes=-1)(params_M, images, dropout_M)
 
     return logits

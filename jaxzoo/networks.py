@@ -104,26 +104,32 @@ INITIAL_BIAS = 0.01
 
 
 class DropoutDraw(NamedTuple):
-    """What dropout in one training step needs: a member's rate, (), and its key of that step. For M members, (M,)."""
+    """What dropout in one training step needs: a member's rate, (), and its key of that step; for M members, (M,).
+
+    `first` is the place in its batch of the first image at hand.
+    """
 
     rate: Array
     key: jax.Array
+    first: Array | int = 0
 
 
-def dropout_noise(key: jax.Array, draw: int, shape: tuple[int, ...]) -> jax.Array:
+def dropout_noise(key: jax.Array, draw: int, shape: tuple[int, ...], first: Array | int = 0) -> jax.Array:
     """Uniform integers of 16 bits, shape + key.shape: what each member draws at one dropout of one step.
 
     Threefry of the counter (draw, place), four numbers from a block of 64 bits; `jax.random.bits` would take a block
-    for each. A member's numbers are the same alone, under `jax.vmap`, and here with many keys at once.
+    for each. A member's numbers are the same alone, under `jax.vmap`, and here with many keys at once; an image's are
+    the same with a whole batch and with a part of it that begins at its image `first`.
     """
-    first, second = jnp.moveaxis(jax.random.key_data(key), -1, 0)
-    size = math.prod(shape)
-    place = jnp.arange(-(-size // 4), dtype=jnp.uint32).reshape(-1, *(1,) * key.ndim)
-    operands = jnp.broadcast_arrays(first, second, jnp.uint32(draw), place)
-    words = threefry2x32_p.bind(*operands)
-    halves = [half for word in words for half in (word & 0xFFFF, word >> 16)]
-    # interleaved: the numbers of the first images of a batch do not depend on how many follow
-    return jnp.stack(halves, axis=1).reshape(-1, *key.shape)[:size].reshape(*shape, *key.shape)
+    words = jnp.moveaxis(jax.random.key_data(key), -1, 0)
+    images, size = shape[0], math.prod(shape[1:])
+    blocks = -(-size // 4)  # of an image
+    place = jnp.arange(images * blocks, dtype=jnp.uint32) + jnp.uint32(first) * jnp.uint32(blocks)
+    place = place.reshape(images, blocks, *(1,) * key.ndim)
+    drawn = threefry2x32_p.bind(*jnp.broadcast_arrays(*words, jnp.uint32(draw), place))
+    halves = [half for word in drawn for half in (word & 0xFFFF, word >> 16)]
+    noise = jnp.stack(halves, axis=2).reshape(images, 4 * blocks, *key.shape)
+    return noise[:, :size].reshape(*shape, *key.shape)
 
 
 def drop_out(values: jax.Array, noise: jax.Array, rate: Array) -> jax.Array:
@@ -170,7 +176,7 @@ class CNN(nn.Module):
             case Dropout(draw):
                 if dropout is None:
                     return values
-                return drop_out(values, dropout_noise(dropout.key, draw, values.shape), dropout.rate)
+                return drop_out(values, dropout_noise(dropout.key, draw, values.shape, dropout.first), dropout.rate)
 
 
 def build_network(spec: ZooSpec, *, activation: str | None = None, initialization: str | None = None) -> CNN:

@@ -96,6 +96,7 @@ def test_dropout_noise_is_uniform_and_a_members_own():
     mapped = jax.vmap(lambda key: dropout_noise(key, 0, shape), out_axes=-1)(keys)
     np.testing.assert_array_equal(together, mapped)
     np.testing.assert_array_equal(together[:7], dropout_noise(keys, 0, (7, *shape[1:])))
+    np.testing.assert_array_equal(together[7:], dropout_noise(keys, 0, (3, *shape[1:]), first=7))
 
     counts = np.bincount(together.ravel() >> 12, minlength=16)  # sixteenths of the range
     assert counts.sum() == together.size

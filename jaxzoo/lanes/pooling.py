@@ -4,42 +4,44 @@ import jax
 import jax.numpy as jnp
 
 
-@jax.custom_vjp
 def max_pool(values_BHWCM: jax.Array) -> jax.Array:
     """Maximum of 2 x 2 windows; a last odd row or column is left out.
 
     The gradient goes to the first maximum of a window in reading order, as PyTorch's and XLA's do.
     """
-    first, *others = _corners(values_BHWCM)
-    for corner in others:
-        first = jnp.maximum(first, corner)
-    return first
+    height, width = values_BHWCM.shape[1] // 2 * 2, values_BHWCM.shape[2] // 2 * 2
+    return _pool(values_BHWCM[:, :height, :width])
 
 
-def _max_pool_forward(values_BHWCM: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    maximum = max_pool(values_BHWCM)
-    return maximum, (values_BHWCM, maximum)
+@jax.custom_vjp
+def _pool(values_BHWCM: jax.Array) -> jax.Array:
+    first, second, third, fourth = _corners(values_BHWCM)
+    return _larger(_larger(first, second), _larger(third, fourth))
 
 
-def _max_pool_backward(saved: tuple[jax.Array, jax.Array], cotangent: jax.Array) -> tuple[jax.Array]:
-    values_BHWCM, maximum = saved
-    open_ = jnp.ones(maximum.shape, bool)
-    parts = []
-    for corner in _corners(values_BHWCM):
-        here = open_ & (corner == maximum)
-        parts.append(jnp.where(here, cotangent, 0.0))
-        open_ &= ~here
-    B, height, width, C, M = maximum.shape
-    rows = [jnp.stack(parts[:2], axis=3), jnp.stack(parts[2:], axis=3)]
-    gradient = jnp.stack(rows, axis=2).reshape(B, 2 * height, 2 * width, C, M)
-    odd_row, odd_column = values_BHWCM.shape[1] % 2, values_BHWCM.shape[2] % 2
-    return (jnp.pad(gradient, ((0, 0), (0, odd_row), (0, odd_column), (0, 0), (0, 0))),)
+def _pool_forward(values_BHWCM: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Keeps the winners, a byte for each window, so that the values themselves may leave the cache."""
+    first, second, third, fourth = _corners(values_BHWCM)
+    top, bottom = _larger(first, second), _larger(third, fourth)
+    winner = jnp.where(top >= bottom, jnp.where(first >= second, 0, 1), jnp.where(third >= fourth, 2, 3))
+    return _larger(top, bottom), winner.astype(jnp.int8)
 
 
-max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+def _pool_backward(winner: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
+    place = jnp.arange(4, dtype=jnp.int8).reshape(2, 1, 2, 1, 1)
+    gradient = jnp.where(winner[:, :, None, :, None] == place, cotangent[:, :, None, :, None], 0.0)
+    B, height, width, C, M = cotangent.shape
+    return (gradient.reshape(B, 2 * height, 2 * width, C, M),)
+
+
+_pool.defvjp(_pool_forward, _pool_backward)
 
 
 def _corners(values_BHWCM: jax.Array) -> list[jax.Array]:
     """The four places of every window, in reading order."""
-    height, width = values_BHWCM.shape[1] // 2 * 2, values_BHWCM.shape[2] // 2 * 2
-    return [values_BHWCM[:, row:height:2, column:width:2] for row in (0, 1) for column in (0, 1)]
+    return [values_BHWCM[:, row::2, column::2] for row in (0, 1) for column in (0, 1)]
+
+
+def _larger(left: jax.Array, right: jax.Array) -> jax.Array:
+    """`jnp.maximum`, not-a-number winning, but for the order of zeros; that order costs XLA:CPU half the rate."""
+    return jnp.where((left > right) | jnp.isnan(left), left, right)

@@ -47,6 +47,6 @@ def forward(
                 values = values.reshape(values.shape[0], -1, values.shape[-1])
             case Dropout(draw):
                 if dropout_M is not None:
-                    noise = dropout_noise(dropout_M.key, draw, values.shape[:-1])
+                    noise = dropout_noise(dropout_M.key, draw, values.shape[:-1], dropout_M.first)
                     values = drop_out(values, noise, dropout_M.rate)
     return values
