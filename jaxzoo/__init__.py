@@ -5,7 +5,7 @@ S steps, E epochs. The model axis is last while training, first on disk.
 """
 
 from jaxzoo.compose import generate
-from jaxzoo.devices import use_all_cores
+from jaxzoo.devices import use_all_cores, use_compilation_cache
 from jaxzoo.errors import InputError
 from jaxzoo.plan import plan_zoo
 from jaxzoo.spec import ZooSpec, load_spec, read_config, zoo_names
@@ -21,5 +21,6 @@ __all__ = [
     "plan_zoo",
     "read_config",
     "use_all_cores",
+    "use_compilation_cache",
     "zoo_names",
 ]

@@ -33,10 +33,11 @@ from jaxzoo.train import (
     put_images,
     train_epoch,
 )
+from jaxzoo.tune import Choice, check_fits, measure_engines, usual_lanes
 from jaxzoo.version import __version__
 from jaxzoo.zoo import Zoo, open_zoo
 
-LANES = 16  # models per device and block: a vector of 16 floats, and a working set that stays in a core's cache
+AUTO = "auto"
 
 
 class Trained(NamedTuple):
@@ -77,15 +78,18 @@ def generate(
     epochs: int | None = None,
     data_dir: str | Path | None = None,
     engine: str | None = None,
+    lanes: int | None = None,
     cohorts: range | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Zoo:
     """Trains the zoo into the folder `out`, or goes on where an earlier call stopped; returns it opened.
 
-    `models` and `epochs` replace the spec's; `cohorts` restricts this call to some of them. `engine` is "lanes" or
-    "vmap", by default the one that the zoo was begun with, else "lanes". Raises InputError on anything the caller can
-    mend, before it has written anything, and Interrupted.
+    `models` and `epochs` replace the spec's; `cohorts` restricts this call to some of them. `engine` is "lanes",
+    "vmap", or "auto": the fastest here, with the fastest number of `lanes`, the models side by side on a device. A zoo
+    once begun keeps its engine and lanes, which decide the last bits; else the default is "lanes" on a CPU and "auto"
+    on other devices. Raises InputError on anything the caller can mend, before it has written anything, and
+    Interrupted.
     """
     spec = restrict(spec, models=models, epochs=epochs)
     plan = plan_zoo(spec)
@@ -93,7 +97,7 @@ def generate(
     chosen = choose_cohorts(plan, cohorts)
     folder = Path(out)
     begun = find_record(folder)
-    _check_engine(folder, begun, engine)
+    _check_engine(folder, begun, engine, lanes)
     if begun is not None:
         _check_same_spec(folder, begun.spec, spec)
     images = load_images(spec.dataset, None if data_dir is None else Path(data_dir))
@@ -101,13 +105,13 @@ def generate(
         raise InputError(
             f"{folder}: was begun on images of fingerprint {begun.fingerprint[:12]}, got {images.fingerprint[:12]}"
         )
-    record = begun or ZooRecord(
-        spec=spec, engine=engine or "lanes", lanes=LANES, fingerprint=images.fingerprint, versions=_versions()
-    )
-    if begun is None:
-        begin_zoo(folder, record, plan, zoo_card(plan))
     mesh = model_mesh()
     device_images = put_images(images, mesh)
+    record = begun
+    if record is None:
+        choice = _choose_engine(engine, lanes, chosen[0], device_images, mesh, on_event)
+        record = ZooRecord(spec=spec, **choice._asdict(), fingerprint=images.fingerprint, versions=_versions())
+        begin_zoo(folder, record, plan, zoo_card(plan))
     for cohort in chosen:
         _run_cohort(folder, record, cohort, device_images, mesh, on_event, should_stop)
     return open_zoo(folder)
@@ -219,11 +223,36 @@ def choose_cohorts(plan: Plan, cohorts: range | None) -> Sequence[Cohort]:
     return plan.cohorts[cohorts.start : cohorts.stop]
 
 
-def _check_engine(folder: Path, begun: ZooRecord | None, engine: str | None) -> None:
-    if engine is not None and engine not in ENGINES:
-        raise InputError(f"engine is {engine!r}, expected one of: {', '.join(ENGINES)}")
-    if begun is not None and engine not in (None, begun.engine):
+def _check_engine(folder: Path, begun: ZooRecord | None, engine: str | None, lanes: int | None) -> None:
+    if engine not in (None, AUTO, *ENGINES):
+        raise InputError(f"engine is {engine!r}, expected one of: {', '.join((AUTO, *ENGINES))}")
+    if lanes is not None and lanes < 1:
+        raise InputError(f"lanes is {lanes}, expected 1 or more")
+    if lanes is not None and engine == AUTO:
+        raise InputError(f"lanes is {lanes} and engine 'auto', which chooses the lanes; expected one of the two")
+    if begun is None:
+        return
+    if engine not in (None, AUTO, begun.engine):
         raise InputError(f"{folder}: was begun with engine {begun.engine!r}, got {engine!r}, expected the same")
+    if lanes not in (None, begun.lanes):
+        raise InputError(f"{folder}: was begun with {begun.lanes} lanes, got {lanes}, expected the same")
+
+
+def _choose_engine(
+    engine: str | None,
+    lanes: int | None,
+    cohort: Cohort,
+    images: DeviceImages,
+    mesh: Mesh,
+    on_event: Callable[[Event], None],
+) -> Choice:
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    if engine == AUTO or (engine is None and lanes is None and not on_cpu):
+        return measure_engines(cohort, images, mesh, lambda text: on_event(Notice(text)))
+    choice = Choice(engine or "lanes", lanes or usual_lanes(mesh), {})
+    if choice.lanes > usual_lanes(mesh):
+        check_fits(build_program(cohort.key, choice.engine, lanes, mesh))
+    return choice
 
 
 def _check_same_spec(folder: Path, begun: ZooSpec, wanted: ZooSpec) -> None:

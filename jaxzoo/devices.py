@@ -4,6 +4,7 @@ import os
 
 import jax
 import numpy as np
+import platformdirs
 from jax.sharding import Mesh
 
 from jaxzoo.errors import InputError
@@ -21,6 +22,17 @@ def use_all_cores() -> None:
         jax.config.update("jax_num_cpu_devices", cores)
     except RuntimeError as error:
         raise InputError("use_all_cores() was called after JAX had been used, expected a call before that") from error
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs on disk, so that the next start of the same zoo does not compile.
+
+    They lie in the user's cache folder, unless JAX was told another (`JAX_COMPILATION_CACHE_DIR`). The command line
+    calls it itself.
+    """
+    if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+        jax.config.update("jax_compilation_cache_dir", str(platformdirs.user_cache_path("jaxzoo") / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def model_mesh() -> Mesh:

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import FrameType
 
 from jaxzoo.arguments import Parser, positive
-from jaxzoo.compose import Interrupted, check_trainable, generate, restrict
-from jaxzoo.devices import use_all_cores
+from jaxzoo.compose import AUTO, Interrupted, check_trainable, generate, restrict
+from jaxzoo.devices import use_all_cores, use_compilation_cache
 from jaxzoo.engines import ENGINES
 from jaxzoo.errors import InputError, nearest
 from jaxzoo.listing import list_zoos
@@ -59,7 +59,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--data-dir", type=Path, metavar="DIR", help="the datasets (TFDS_DATA_DIR, ~/tensorflow_datasets)"
     )
-    parser.add_argument("--engine", choices=ENGINES, help="how to train a population (lanes)")
+    parser.add_argument(
+        "--engine", choices=(AUTO, *ENGINES), help="how to train; auto measures (lanes on a CPU, auto on others)"
+    )
+    parser.add_argument("--lanes", type=positive, metavar="N", help="models side by side on a device (16 on a CPU)")
     parser.add_argument("--cohorts", type=_cohorts, metavar="A:B", help="only the cohorts A to B - 1")
     options = parser.parse_args(arguments)
     if not (options.zoo or options.config or options.list):
@@ -97,6 +100,7 @@ def _generate_all(options: argparse.Namespace) -> int:
     for spec in specs:  # before the first of several is begun
         check_trainable(spec)
     use_all_cores()
+    use_compilation_cache()
     with _caught_signals() as caught:
         for spec in specs:
             try:
@@ -114,6 +118,7 @@ def _generate(spec: ZooSpec, options: argparse.Namespace, caught: list[int]) -> 
             options.out / spec.name,
             data_dir=options.data_dir,
             engine=options.engine,
+            lanes=options.lanes,
             cohorts=options.cohorts,
             on_event=progress.show,
             should_stop=lambda: bool(caught),

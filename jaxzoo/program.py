@@ -9,19 +9,20 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxzoo.devices import AXIS
 from jaxzoo.engines import Logits, population_logits
 from jaxzoo.keys import Role, fold, member_keys
-from jaxzoo.networks import Array, DropoutDraw, Params
+from jaxzoo.networks import Array, DropoutDraw, Params, parameter_shapes
 from jaxzoo.optimizers import build_optimizer
 from jaxzoo.plan import CohortKey
 
-EVALUATION_BATCH = 20  # images; with 16 lanes the activations stay in a core's cache
+EVALUATION_BATCH = 4  # images; with 16 lanes the activations stay in a core's cache
 CACHED_IMAGES = 2  # as many at a time, or a few more, keep the activations of a training step in a core's cache
 
 
@@ -96,14 +97,15 @@ def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh) -> Progra
         key=key,
         mesh=mesh,
         lanes=lanes,
-        shuffle=over_models(functools.partial(_shuffle, key), "M-", lambda *_: P(None, AXIS)),
+        shuffle=over_models("shuffle", functools.partial(_shuffle, key), "M-", lambda *_: P(None, AXIS)),
         train=over_models(
+            "train",
             functools.partial(_train, key, logits, _images_at_once(key, engine, mesh)),
             "MMM-M---",
             lambda state, *_: (sharding_specs(state), P(AXIS)),
             donate=(0, 1),
         ),
-        evaluate=over_models(functools.partial(_evaluate, logits), "M---", lambda *_: P(AXIS)),
+        evaluate=over_models("evaluate", functools.partial(_evaluate, logits), "M---", lambda *_: P(AXIS)),
     )
 
 
@@ -117,6 +119,7 @@ def _images_at_once(key: CohortKey, engine: str, mesh: Mesh) -> int:
 
 def _over_models(
     mesh: Mesh,
+    name: str,
     function: Callable[..., Any],
     axes: str,
     out_specs: Callable[..., Any],
@@ -130,6 +133,7 @@ def _over_models(
         mapped = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=out_specs(*args), check_vma=False)
         return mapped(*args)
 
+    sharded.__name__ = name  # what profiles and compilation logs call it
     # XLA prefers 256-bit vectors even where the CPU has 512-bit ones: half the rate
     options = {"xla_cpu_prefer_vector_width": 512} if mesh.devices.flat[0].platform == "cpu" else {}
     return jax.jit(sharded, donate_argnums=donate, compiler_options=options)
@@ -138,6 +142,38 @@ def _over_models(
 def sharding_specs(tree: Any) -> Any:
     """The last axis of every array is split over the devices; scalars are on all of them."""
     return jax.tree.map(lambda leaf: P(*[None] * (leaf.ndim - 1), AXIS) if leaf.ndim else P(), tree)
+
+
+def abstract_arguments(program: Program) -> tuple[Any, ...]:
+    """Shapes, dtypes and shardings of a call of `train`, for compiling it ahead of time."""
+    key, dataset, width = program.key, program.key.dataset, program.width
+
+    def shaped(spec: P, dtype: Any, *shape: int) -> Any:
+        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(program.mesh, spec))
+
+    def per_model(dtype: Any) -> Any:
+        return shaped(P(AXIS), dtype, width)
+
+    shapes = parameter_shapes(key.architecture, dataset)
+    params: Any = {
+        layer: {kind: jax.ShapeDtypeStruct((*shape, width), np.float32) for kind, shape in kinds.items()}
+        for layer, kinds in shapes.items()
+    }
+    optimizer = build_optimizer(key.optimizer, key.momentum, np.zeros(width), np.zeros(width))
+    state = jax.tree.map(
+        lambda leaf: shaped(sharding_specs(leaf), leaf.dtype, *leaf.shape),
+        State(params, jax.eval_shape(optimizer.init, params)),
+    )
+    count = dataset.train + dataset.validation + dataset.test
+    images = DeviceImages(
+        shaped(P(), np.uint8, count, dataset.size, dataset.size, dataset.channels),
+        shaped(P(), np.int32, count),
+        *(shaped(P(), np.float32, dataset.channels) for _ in range(2)),
+    )
+    order = shaped(P(None, AXIS), np.int32, program.steps * key.batch_size, width)
+    hyperparameters = Hyperparameters(per_model(np.uint32), *(per_model(np.float32) for _ in range(3)))
+    tally = Tally(*(per_model(np.float32) for _ in range(2)))
+    return state, tally, hyperparameters, images, order, *(shaped(P(), np.int32) for _ in range(3))
 
 
 def _shuffle(key: CohortKey, seed_M: jax.Array, epoch: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -40,11 +40,15 @@ class DamagedError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class ZooRecord:
-    """What zoo.json holds. `lanes` is the width of the blocks that the engine trains: it decides the last bits."""
+    """What zoo.json holds. `engine` and `lanes`, the width of its blocks, decide the last bits.
+
+    `timed` has the training samples/s by which the two were chosen, where they were.
+    """
 
     spec: ZooSpec
     engine: str
     lanes: int
+    timed: Mapping[str, float] = field(default_factory=dict)
     fingerprint: str
     versions: Mapping[str, str]
 
@@ -55,7 +59,7 @@ class ZooRecord:
             "name": self.spec.name,
             "digest": self.spec.digest,
             "spec": dataclasses.asdict(self.spec),
-            "engine": {"name": self.engine, "lanes": self.lanes},
+            "engine": {"name": self.engine, "lanes": self.lanes, "timed": dict(self.timed)},
             "dataset_fingerprint": self.fingerprint,
             "versions": dict(self.versions),
             "licence": "not stated: for the maker of this zoo to fill in",
@@ -80,6 +84,7 @@ def read_record(folder: Path) -> ZooRecord:
             spec=spec_from_dict(table["spec"]),
             engine=table["engine"]["name"],
             lanes=table["engine"]["lanes"],
+            timed=table["engine"]["timed"],
             fingerprint=table["dataset_fingerprint"],
             versions=table["versions"],
         )

@@ -13,10 +13,11 @@ PACKAGE = Path(jaxzoo.__file__).parent
 ROOMS = [
     "version", "errors", "arguments", "spec", "plan", "keys", "datasets", "networks", "lanes", "engines",
     "optimizers", "devices",
-    "program", "train", "store", "zoo", "listing", "card", "compose", "progress", "generate", "bench",
+    "program", "train", "tune", "store", "zoo", "listing", "card", "compose", "progress", "generate", "bench",
 ]  # fmt: skip
 FORBIDDEN = {
     "train": {"store", "zoo", "compose"},
+    "tune": {"store", "zoo", "compose"},
     "program": {"store", "zoo", "compose"},
     "store": {"train", "program", "lanes", "engines", "optimizers", "datasets"},
     "zoo": {"train", "program", "lanes", "engines", "optimizers", "datasets"},

@@ -9,13 +9,13 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxzoo.compose import LANES
 from jaxzoo.datasets.images import Images, Split, make_images
 from jaxzoo.devices import model_mesh, use_all_cores
 from jaxzoo.plan import Cohort, plan_zoo
 from jaxzoo.program import build_program, empty_tally
 from jaxzoo.spec import DatasetSpec, load_spec
 from jaxzoo.train import Slab, initial_params, initial_state, put_cohort, put_images
+from jaxzoo.tune import usual_lanes
 
 STEPS = 10  # in one call of a program
 
@@ -80,7 +80,7 @@ def _repeat(cohort: Cohort, models: int) -> Cohort:
 def _cohort_run(cohort: Cohort, engine: str) -> Callable[[float], float]:
     """Training steps of one slab after the other, as in an epoch, without shuffling and evaluation."""
     mesh = model_mesh()
-    program = build_program(cohort.key, engine, LANES, mesh)
+    program = build_program(cohort.key, engine, usual_lanes(mesh), mesh)
     images = put_images(_random_images(cohort.key.dataset), mesh)
     slabs = put_cohort(program, cohort, initial_state(cohort, initial_params(cohort))).slabs
     orders = [program.shuffle(slab.hyperparameters.seed, 1) for slab in slabs]

@@ -9,15 +9,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import pandas as pd
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 
 from jaxzoo.devices import AXIS
 from jaxzoo.errors import InputError
-from jaxzoo.networks import parameter_shapes
-from jaxzoo.optimizers import build_optimizer
 from jaxzoo.plan import CohortKey
-from jaxzoo.program import DeviceImages, Hyperparameters, Program, State, Tally, build_program, sharding_specs
+from jaxzoo.program import abstract_arguments, build_program
 
 
 class Chip(NamedTuple):
@@ -53,7 +50,7 @@ def estimate(key: CohortKey, engine: str, lanes: int, name: str) -> dict[str, An
     program = build_program(key, engine, lanes, mesh)
     start = time.monotonic()
     jax.clear_caches()  # else jit hands back the program of another variant
-    compiled: Any = program.train.lower(*_abstract_arguments(program)).compile()
+    compiled: Any = program.train.lower(*abstract_arguments(program)).compile()
     memory = compiled.memory_analysis()
     cycles = estimated_cycles(compiled.as_text(), program.steps) / (program.steps * key.batch_size * lanes)
     used = (memory.temp_size_in_bytes + memory.argument_size_in_bytes) / 1e9
@@ -73,38 +70,6 @@ def estimate(key: CohortKey, engine: str, lanes: int, name: str) -> dict[str, An
 def estimate_all(keys: list[CohortKey], engines: list[str], widths: list[int], name: str) -> pd.DataFrame:
     """A row per cohort key, engine and lane width."""
     return pd.DataFrame([estimate(key, engine, lanes, name) for key in keys for engine in engines for lanes in widths])
-
-
-def _abstract_arguments(program: Program) -> tuple[Any, ...]:
-    """Shapes, dtypes and shardings of a call that trains a whole epoch."""
-    key, dataset, width = program.key, program.key.dataset, program.width
-
-    def shaped(spec: P, dtype: Any, *shape: int) -> Any:
-        return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(program.mesh, spec))
-
-    def per_model(dtype: Any) -> Any:
-        return shaped(P(AXIS), dtype, width)
-
-    shapes = parameter_shapes(key.architecture, dataset)
-    params: Any = {
-        layer: {kind: jax.ShapeDtypeStruct((*shape, width), np.float32) for kind, shape in kinds.items()}
-        for layer, kinds in shapes.items()
-    }
-    optimizer = build_optimizer(key.optimizer, key.momentum, np.zeros(width), np.zeros(width))
-    state = jax.tree.map(
-        lambda leaf: shaped(sharding_specs(leaf), leaf.dtype, *leaf.shape),
-        State(params, jax.eval_shape(optimizer.init, params)),
-    )
-    count = dataset.train + dataset.validation + dataset.test
-    images = DeviceImages(
-        shaped(P(), np.uint8, count, dataset.size, dataset.size, dataset.channels),
-        shaped(P(), np.int32, count),
-        *(shaped(P(), np.float32, dataset.channels) for _ in range(2)),
-    )
-    order = shaped(P(None, AXIS), np.int32, program.steps * key.batch_size, width)
-    hyperparameters = Hyperparameters(per_model(np.uint32), *(per_model(np.float32) for _ in range(3)))
-    tally = Tally(*(per_model(np.float32) for _ in range(2)))
-    return state, tally, hyperparameters, images, order, *(shaped(P(), np.int32) for _ in range(3))
 
 
 def estimated_cycles(text: str, steps: int) -> int:

@@ -1,0 +1,115 @@
+"""The engine and lane width for a cohort on the devices at hand: given, usual, or measured."""
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxzoo.devices import AXIS
+from jaxzoo.errors import InputError
+from jaxzoo.plan import Cohort
+from jaxzoo.program import DeviceImages, Program, abstract_arguments, build_program, empty_tally
+from jaxzoo.train import initial_params, initial_state, put_cohort
+
+SEARCH_SECONDS = 12.0  # no further candidate is begun after that: with the last one's compilation it stays under 30 s
+RUN_SECONDS = 0.5
+
+# (engine, lanes a device), the likely best first. On a CPU a vector of 16 floats, and a working set that stays in a
+# core's cache; plain vmap is 20 times slower there and is not tried.
+CPU_CANDIDATES = (("lanes", 16), ("lanes", 32), ("lanes", 8))
+OTHER_CANDIDATES = (("lanes", 128), ("lanes", 1024), ("vmap", 128), ("lanes", 256), ("lanes", 512))
+
+
+class Choice(NamedTuple):
+    """How a zoo is trained; `timed` has the training samples/s of what was tried, by "<engine> <lanes>"."""
+
+    engine: str
+    lanes: int
+    timed: Mapping[str, float]
+
+
+def usual_lanes(mesh: Mesh) -> int:
+    """The lane width where none is asked for."""
+    return _candidates(mesh)[0][1]
+
+
+def measure_engines(
+    cohort: Cohort, images: DeviceImages, mesh: Mesh, on_note: Callable[[str], None] = lambda text: None
+) -> Choice:
+    """The fastest candidate for the cohort by some steps of training each; what does not fit the device is left out.
+
+    Raises InputError where nothing fits.
+    """
+    start = time.monotonic()
+    timed: dict[tuple[str, int], float] = {}
+    for engine, lanes in _candidates(mesh):
+        if timed and (time.monotonic() - start > SEARCH_SECONDS or lanes >= 2 * _most_lanes(cohort, mesh)):
+            continue
+        program = build_program(cohort.key, engine, lanes, mesh)
+        try:
+            check_fits(program)
+        except InputError as error:
+            on_note(f"engine {engine}, {lanes} lanes: {error}")
+            continue
+        timed[engine, lanes] = _rate(program, cohort, images)
+    if not timed:
+        raise InputError("engine: no candidate fits the memory of this device")
+    engine, lanes = max(timed, key=timed.__getitem__)
+    named = {f"{name} {width}": round(rate) for (name, width), rate in timed.items()}
+    rates = ", ".join(f"{name}: {rate:,}" for name, rate in named.items())
+    on_note(f"engine {engine}, {lanes} lanes a device, is the fastest here (samples/s: {rates})")
+    return Choice(engine, lanes, named)
+
+
+def check_fits(program: Program) -> None:
+    """Raises InputError where the training program of a slab needs more memory than a device has."""
+    compiled: Any = program.train.lower(*abstract_arguments(program)).compile()
+    sizes = compiled.memory_analysis()
+    needed = sizes.temp_size_in_bytes + sizes.argument_size_in_bytes
+    device = program.mesh.devices.flat[0]
+    if device.platform == "cpu":  # its devices share the memory
+        needed *= program.mesh.size
+        limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    else:
+        limit = (device.memory_stats() or {}).get("bytes_limit", needed)
+    if needed > limit:
+        raise InputError(
+            f"lanes is {program.lanes}: training needs {needed / 1e9:,.1f} GB, "
+            f"expected at most the {limit / 1e9:,.1f} GB of this device"
+        )
+
+
+def _candidates(mesh: Mesh) -> tuple[tuple[str, int], ...]:
+    return CPU_CANDIDATES if mesh.devices.flat[0].platform == "cpu" else OTHER_CANDIDATES
+
+
+def _most_lanes(cohort: Cohort, mesh: Mesh) -> int:
+    return -(-len(cohort.members) // mesh.size)
+
+
+def _rate(program: Program, cohort: Cohort, images: DeviceImages) -> float:
+    """Training samples/s over the cohort's members: lanes that its last slab leaves empty do not count."""
+    one = cohort._replace(members=cohort.members[:1])  # in every lane
+    ((state, hyperparameters),) = put_cohort(program, one, initial_state(one, initial_params(one))).slabs
+    examples = program.steps * cohort.key.batch_size
+    sharding = NamedSharding(program.mesh, P(None, AXIS))
+    order = jax.device_put(np.zeros((examples, program.width), np.int32), sharding)
+    tally = empty_tally(hyperparameters.learning_rate)
+    rates = []
+    start = time.monotonic()
+    for doubling in itertools.count():
+        steps = min(2**doubling, program.steps)
+        begin = time.monotonic()
+        state, tally = program.train(state, tally, hyperparameters, images, order, 1, 0, steps)
+        jax.block_until_ready(tally)
+        rates.append(steps * cohort.key.batch_size / (time.monotonic() - begin))
+        if doubling and time.monotonic() - start > RUN_SECONDS + 1 / rates[0]:
+            break
+    slabs = -(-len(cohort.members) // program.width)
+    return max(rates) * len(cohort.members) / slabs
