@@ -192,10 +192,10 @@ def config_folder() -> Path:
     return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
 
 
-def read_config(path: Path) -> tuple[ZooSpec, ...]:
+def read_config(path: str | Path) -> tuple[ZooSpec, ...]:
     """All zoos of one TOML file, in the file's order. Raises InputError with the file and the place in it."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}), expected a TOML file of zoos") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
