@@ -33,7 +33,7 @@ from jaxzoo.train import (
     put_images,
     train_epoch,
 )
-from jaxzoo.tune import Choice, check_fits, measure_engines, usual_lanes
+from jaxzoo.tune import Choice, compile_training, measure_engines, usual_lanes
 from jaxzoo.version import __version__
 from jaxzoo.zoo import Zoo, open_zoo
 
@@ -251,7 +251,7 @@ def _choose_engine(
         return measure_engines(cohort, images, mesh, lambda text: on_event(Notice(text)))
     choice = Choice(engine or "lanes", lanes or usual_lanes(mesh), {})
     if choice.lanes > usual_lanes(mesh):
-        check_fits(build_program(cohort.key, choice.engine, lanes, mesh))
+        compile_training(build_program(cohort.key, choice.engine, lanes, mesh))
     return choice
 
 

@@ -4,6 +4,7 @@ A program never depends on how many members there are, so a member's numbers do 
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ from jaxzoo.optimizers import build_optimizer
 from jaxzoo.plan import CohortKey
 
 EVALUATION_BATCH = 4  # images; with 16 lanes the activations stay in a core's cache
+TILE = (8, 128)  # a TPU's register: with the models folded to such tiles no kernel ever cuts one
 CACHED_IMAGES = 2  # as many at a time, or a few more, keep the activations of a training step in a core's cache
 
 
@@ -93,6 +95,7 @@ def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh) -> Progra
     """The programs of a cohort key: compiled on first use, once for all cohorts of that key."""
     logits = population_logits(engine, key.architecture, key.dataset.classes, key.activation)
     over_models = functools.partial(_over_models, mesh)
+    at_once, models = _images_at_once(key, engine, mesh), _model_axes(engine, lanes, mesh)
     return Program(
         key=key,
         mesh=mesh,
@@ -100,7 +103,7 @@ def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh) -> Progra
         shuffle=over_models("shuffle", functools.partial(_shuffle, key), "M-", lambda *_: P(None, AXIS)),
         train=over_models(
             "train",
-            functools.partial(_train, key, logits, _images_at_once(key, engine, mesh)),
+            functools.partial(_train, key, logits, at_once, models),
             "MMM-M---",
             lambda state, *_: (sharding_specs(state), P(AXIS)),
             donate=(0, 1),
@@ -115,6 +118,24 @@ def _images_at_once(key: CohortKey, engine: str, mesh: Mesh) -> int:
         return key.batch_size
     sizes = (size for size in range(CACHED_IMAGES, key.batch_size) if key.batch_size % size == 0)
     return next(sizes, key.batch_size)
+
+
+def _model_axes(engine: str, lanes: int, mesh: Mesh) -> tuple[int, ...]:
+    """The shape of the model axis while training: folded to two where that fills the registers of a TPU."""
+    if engine != "lanes" or mesh.devices.flat[0].platform != "tpu" or lanes % math.prod(TILE) != 0:
+        return (lanes,)
+    return TILE[0], lanes // TILE[0]
+
+
+def fold_models(tree: Any, models: tuple[int, ...]) -> Any:
+    """Arrays (..., M) as (..., *models); scalars as they are."""
+    return jax.tree.map(lambda leaf: leaf.reshape(*leaf.shape[:-1], *models) if leaf.ndim else leaf, tree)
+
+
+def unfold_models(tree: Any, models: tuple[int, ...]) -> Any:
+    """Arrays (..., *models) as (..., M); scalars as they are."""
+    axes = len(models)
+    return jax.tree.map(lambda leaf: leaf.reshape(*leaf.shape[:-axes], -1) if leaf.ndim else leaf, tree)
 
 
 def _over_models(
@@ -191,6 +212,7 @@ def _train(
     key: CohortKey,
     logits: Logits,
     at_once: int,
+    models: tuple[int, ...],
     state: State,
     tally: Tally,
     hyper: Hyperparameters,
@@ -200,19 +222,22 @@ def _train(
     first: jax.Array,
     last: jax.Array,
 ) -> tuple[State, Tally]:
-    optimizer = build_optimizer(key.optimizer, key.momentum, hyper.learning_rate, hyper.weight_decay)
+    """The steps first to last - 1, their arrays with the model axes `models`."""
     epoch_key_M = jax.vmap(lambda member_key: fold(member_key, Role.DROPOUT, epoch))(member_keys(hyper.seed))
+    state, tally, hyper = fold_models((state, tally, hyper), models)
+    optimizer = build_optimizer(key.optimizer, key.momentum, hyper.learning_rate, hyper.weight_decay)
     B = key.batch_size
 
     def step(number: jax.Array, carry: tuple[State, Tally]) -> tuple[State, Tally]:
         (params, moments), tally = carry
         examples = jnp.minimum(B, key.dataset.train - number * B).astype(jnp.float32)
-        step_key_M = jax.vmap(jax.random.fold_in, in_axes=(0, None))(epoch_key_M, number)
+        step_key_M = jax.vmap(jax.random.fold_in, in_axes=(0, None))(epoch_key_M, number).reshape(models)
 
         def add_part(part: jax.Array, sums: tuple[Params, Tally]) -> tuple[Params, Tally]:
             first = part * at_once
             weight_B = (number * B + first + jnp.arange(at_once) < key.dataset.train).astype(jnp.float32)
-            batch, label_BM = _gather(images, lax.dynamic_slice_in_dim(order, number * B + first, at_once))
+            choice_BM = fold_models(lax.dynamic_slice_in_dim(order, number * B + first, at_once), models)
+            batch, label_BM = _gather(images, choice_BM)
             dropout = DropoutDraw(hyper.dropout, step_key_M, first) if key.dropout else None
 
             def loss(params: Params) -> tuple[jax.Array, Tally]:
@@ -227,7 +252,7 @@ def _train(
         params = optax.apply_updates(params, updates)
         return State(params, moments), jax.tree.map(jnp.add, tally, batch_tally)
 
-    return lax.fori_loop(first, last, step, (state, tally))
+    return unfold_models(lax.fori_loop(first, last, step, (state, tally)), models)
 
 
 def _evaluate(logits: Logits, params: Params, images: DeviceImages, first: jax.Array, last: jax.Array) -> Tally:
@@ -250,13 +275,16 @@ def empty_tally(like_M: Array) -> Tally:
 
 def _gather(images: DeviceImages, choice_BM: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Normalised images (B, H, W, C, M) and labels (B, M)."""
-    pixels = jnp.moveaxis(images.pixels[choice_BM], 1, -1).astype(jnp.float32)
-    return pixels * images.scale[:, None] + images.shift[:, None], images.labels[choice_BM]
+    models = choice_BM.ndim - 1
+    pixels_BMHWC = images.pixels[choice_BM]
+    pixels = jnp.moveaxis(pixels_BMHWC, range(1, models + 1), range(-models, 0)).astype(jnp.float32)
+    scale, shift = (channels.reshape(-1, *(1,) * models) for channels in (images.scale, images.shift))
+    return pixels * scale + shift, images.labels[choice_BM]
 
 
 def _count(logits_BOM: jax.Array, label_BM: jax.Array, weight_B: jax.Array) -> Tally:
     """Cross-entropy of log-softmax and correct predictions, summed over the batch with its weights."""
-    chosen = jnp.arange(logits_BOM.shape[1])[:, None] == label_BM[:, None]
+    chosen = jnp.arange(logits_BOM.shape[1]).reshape(-1, *(1,) * (label_BM.ndim - 1)) == label_BM[:, None]
     loss_BM = -jnp.sum(jnp.where(chosen, jax.nn.log_softmax(logits_BOM, axis=1), 0.0), axis=1)
     correct_BM = (jnp.argmax(logits_BOM, axis=1) == label_BM).astype(jnp.float32)
-    return Tally(weight_B @ loss_BM, weight_B @ correct_BM)
+    return Tally(jnp.tensordot(weight_B, loss_BM, 1), jnp.tensordot(weight_B, correct_BM, 1))

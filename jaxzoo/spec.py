@@ -159,7 +159,7 @@ class ZooSpec:
     batch_size: int = 10
     epochs: int = 50
     models: int | None = None
-    cohort_size: int = 512
+    cohort_size: int = 1024
 
     def __post_init__(self) -> None:
         _require(self.name != "" and "/" not in self.name, "name", self.name, "a name without a slash")

@@ -17,13 +17,14 @@ from jaxzoo.plan import Cohort
 from jaxzoo.program import DeviceImages, Program, abstract_arguments, build_program, empty_tally
 from jaxzoo.train import initial_params, initial_state, put_cohort
 
-SEARCH_SECONDS = 12.0  # no further candidate is begun after that: with the last one's compilation it stays under 30 s
+SEARCH_SECONDS = 22.0  # no further candidate is begun after that: with the last one's compilation it stays under 30 s
 RUN_SECONDS = 0.5
 
 # (engine, lanes a device), the likely best first. On a CPU a vector of 16 floats, and a working set that stays in a
 # core's cache; plain vmap is 20 times slower there and is not tried.
 CPU_CANDIDATES = (("lanes", 16), ("lanes", 32), ("lanes", 8))
-OTHER_CANDIDATES = (("lanes", 128), ("lanes", 1024), ("vmap", 128), ("lanes", 256), ("lanes", 512))
+# 1,024 fill the registers of a TPU and have kernels of their own; elsewhere nobody has measured yet.
+OTHER_CANDIDATES = (("lanes", 1024), ("lanes", 128), ("vmap", 128), ("lanes", 256))
 
 
 class Choice(NamedTuple):
@@ -35,8 +36,8 @@ class Choice(NamedTuple):
 
 
 def usual_lanes(mesh: Mesh) -> int:
-    """The lane width where none is asked for."""
-    return _candidates(mesh)[0][1]
+    """The lane width where none is asked for and none measured."""
+    return 16 if _on_cpu(mesh) else 128
 
 
 def measure_engines(
@@ -48,16 +49,16 @@ def measure_engines(
     """
     start = time.monotonic()
     timed: dict[tuple[str, int], float] = {}
-    for engine, lanes in _candidates(mesh):
-        if timed and (time.monotonic() - start > SEARCH_SECONDS or lanes >= 2 * _most_lanes(cohort, mesh)):
-            continue
+    for engine, lanes in _candidates(cohort, mesh):
+        if timed and time.monotonic() - start > SEARCH_SECONDS:
+            break
         program = build_program(cohort.key, engine, lanes, mesh)
         try:
-            check_fits(program)
+            compiled = compile_training(program)
         except InputError as error:
             on_note(f"engine {engine}, {lanes} lanes: {error}")
             continue
-        timed[engine, lanes] = _rate(program, cohort, images)
+        timed[engine, lanes] = _rate(program, compiled, cohort, images)
     if not timed:
         raise InputError("engine: no candidate fits the memory of this device")
     engine, lanes = max(timed, key=timed.__getitem__)
@@ -67,13 +68,13 @@ def measure_engines(
     return Choice(engine, lanes, named)
 
 
-def check_fits(program: Program) -> None:
-    """Raises InputError where the training program of a slab needs more memory than a device has."""
+def compile_training(program: Program) -> Any:
+    """`program.train`, compiled. Raises InputError where it needs more memory for a slab than a device has."""
     compiled: Any = program.train.lower(*abstract_arguments(program)).compile()
     sizes = compiled.memory_analysis()
     needed = sizes.temp_size_in_bytes + sizes.argument_size_in_bytes
     device = program.mesh.devices.flat[0]
-    if device.platform == "cpu":  # its devices share the memory
+    if _on_cpu(program.mesh):  # its devices share the memory
         needed *= program.mesh.size
         limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     else:
@@ -83,17 +84,21 @@ def check_fits(program: Program) -> None:
             f"lanes is {program.lanes}: training needs {needed / 1e9:,.1f} GB, "
             f"expected at most the {limit / 1e9:,.1f} GB of this device"
         )
+    return compiled
 
 
-def _candidates(mesh: Mesh) -> tuple[tuple[str, int], ...]:
-    return CPU_CANDIDATES if mesh.devices.flat[0].platform == "cpu" else OTHER_CANDIDATES
+def _on_cpu(mesh: Mesh) -> bool:
+    return mesh.devices.flat[0].platform == "cpu"
 
 
-def _most_lanes(cohort: Cohort, mesh: Mesh) -> int:
-    return -(-len(cohort.members) // mesh.size)
+def _candidates(cohort: Cohort, mesh: Mesh) -> list[tuple[str, int]]:
+    """Without widths that the cohort would leave half empty, but for the narrowest."""
+    candidates = CPU_CANDIDATES if _on_cpu(mesh) else OTHER_CANDIDATES
+    enough = max(2 * -(-len(cohort.members) // mesh.size), 1 + min(lanes for _, lanes in candidates))
+    return [(engine, lanes) for engine, lanes in candidates if lanes < enough]
 
 
-def _rate(program: Program, cohort: Cohort, images: DeviceImages) -> float:
+def _rate(program: Program, compiled: Any, cohort: Cohort, images: DeviceImages) -> float:
     """Training samples/s over the cohort's members: lanes that its last slab leaves empty do not count."""
     one = cohort._replace(members=cohort.members[:1])  # in every lane
     ((state, hyperparameters),) = put_cohort(program, one, initial_state(one, initial_params(one))).slabs
@@ -106,7 +111,8 @@ def _rate(program: Program, cohort: Cohort, images: DeviceImages) -> float:
     for doubling in itertools.count():
         steps = min(2**doubling, program.steps)
         begin = time.monotonic()
-        state, tally = program.train(state, tally, hyperparameters, images, order, 1, 0, steps)
+        epoch, first, last = np.int32(1), np.int32(0), np.int32(steps)
+        state, tally = compiled(state, tally, hyperparameters, images, order, epoch, first, last)
         jax.block_until_ready(tally)
         rates.append(steps * cohort.key.batch_size / (time.monotonic() - begin))
         if doubling and time.monotonic() - start > RUN_SECONDS + 1 / rates[0]:

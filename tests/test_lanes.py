@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 
-from jaxzoo.lanes import convolution, dense
+from jaxzoo.lanes import convolution, dense, pooling, tiled
 from jaxzoo.lanes.convolution import convolve
 from jaxzoo.lanes.dense import multiply
 from jaxzoo.lanes.pooling import max_pool
@@ -75,10 +75,38 @@ def test_the_forms_for_other_devices_equal_those_for_the_cpu():
         convolution._kernel_gradient_by_taps(5, images, cotangent),
         np.asarray(convolution._kernel_gradient_by_blocks(5, images, cotangent)),
     )
+    winner, pooled = np.random.default_rng(0).integers(0, 4, (3, 4, 5, 6, M), np.int8), draw(3, 4, 5, 6, M)
+    np.testing.assert_array_equal(pooling._unpool_by_stacking(winner, pooled), pooling._unpool_by_place(winner, pooled))
     values, weights = draw(10, 36, 1, M), draw(36, 20, M)
     assert_close(
         dense._unrolled_sum(values, weights, axis=(1, 0)), np.asarray(dense._looped_sum(values, weights, axis=(1, 0)))
     )
+
+
+# (B, H, W, C, K, O); images whose last row and column no window covers; outputs in two groups, more than fit at once
+TILED = {"one channel": (2, 9, 8, 1, 3, 2), "odd sizes": (4, 8, 7, 3, 2, 3), "groups": (2, 6, 6, 2, 3, 12)}
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+@pytest.mark.parametrize("shape", TILED.values(), ids=TILED)
+def test_convolution_and_pooling_in_one_equal_the_two(shape, at_once, monkeypatch):
+    """The form for a TPU, models folded to (2, 3), on the CPU. Whole numbers: sums are exact, windows have ties."""
+    B, H, W, C, K, O = shape
+    images, kernel, bias = (draw(*sizes, 6).round(0) for sizes in ((B, H, W, C), (K, K, C, O), (O,)))
+    wanted, pullback = jax.vjp(lambda *args: max_pool(convolve(*args)), images, kernel, bias)
+    cotangent = np.flip(draw(*wanted.shape)).round(0)
+    monkeypatch.setattr(tiled, "MOST_BYTES", at_once * kernel.nbytes)
+
+    def fold(array):
+        return array.reshape(*array.shape[:-1], 2, 3)
+
+    def with_gradients(*args):
+        values, pullback = jax.vjp(tiled.convolve_pool, *args)
+        return values, *pullback(fold(cotangent))
+
+    got = jax.jit(with_gradients)(fold(images), fold(kernel), fold(bias))
+    for array, expected in zip(got, (wanted, *pullback(cotangent)), strict=True):
+        np.testing.assert_array_equal(array, fold(expected))
 
 
 @pytest.mark.parametrize("count", [1, 2, 10, 13, 17, 60])

@@ -39,7 +39,7 @@ def test_the_fastest_candidate_is_chosen(monkeypatch):
 def test_a_width_that_cannot_fit_is_refused():
     program = build_program(cohort_of(small_spec()).key, "lanes", 10**7, model_mesh())
     with pytest.raises(InputError, match=r"lanes is 10000000: training needs .* GB, expected at most the .* GB"):
-        tune.check_fits(program)
+        tune.compile_training(program)
 
 
 def test_auto_is_remembered_beside_the_zoo_and_changes_nothing_else(spec, tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from jaxzoo.engines import ENGINES
 from jaxzoo.errors import InputError
 from jaxzoo.plan import plan_zoo
 from jaxzoo.spec import load_spec
+from jaxzoo.tune import OTHER_CANDIDATES
 
 EXAMPLES = """examples:
   python -m jaxzoo.bench                                 every way to train, beside each other, on this machine
@@ -49,7 +50,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="turns of every contender (5)")
     parser.add_argument("--seconds", type=positive, default=5, metavar="N", help="length of a turn (5)")
     parser.add_argument("--tpu", metavar="CHIP", help="estimate for this chip (v5e) instead of measuring here")
-    parser.add_argument("--lanes", type=_widths, default=[128], metavar="N,...", help="lane widths for --tpu (128)")
+    parser.add_argument(
+        "--lanes", type=_widths, metavar="N,...", help="lane widths for --tpu (those that --engine auto would try)"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the table there")
     return parser.parse_args(arguments)
 
@@ -73,7 +76,8 @@ def _rates(options: argparse.Namespace) -> pd.DataFrame:
 
 def _estimates(options: argparse.Namespace) -> pd.DataFrame:
     keys = [plan_zoo(load_spec(SEED_ZOOS[architecture])).cohorts[0].key for architecture in options.architectures]
-    return estimate_all(keys, list(ENGINES), options.lanes, options.tpu)
+    asked = [(engine, lanes) for engine in ENGINES for lanes in options.lanes or ()]
+    return estimate_all(keys, asked or OTHER_CANDIDATES, options.tpu)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -67,9 +68,9 @@ def estimate(key: CohortKey, engine: str, lanes: int, name: str) -> dict[str, An
     }
 
 
-def estimate_all(keys: list[CohortKey], engines: list[str], widths: list[int], name: str) -> pd.DataFrame:
-    """A row per cohort key, engine and lane width."""
-    return pd.DataFrame([estimate(key, engine, lanes, name) for key in keys for engine in engines for lanes in widths])
+def estimate_all(keys: list[CohortKey], candidates: Sequence[tuple[str, int]], name: str) -> pd.DataFrame:
+    """A row per cohort key and candidate, an engine and a lane width."""
+    return pd.DataFrame([estimate(key, engine, lanes, name) for key in keys for engine, lanes in candidates])
 
 
 def estimated_cycles(text: str, steps: int) -> int:

@@ -48,7 +48,7 @@ def _correlate(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array, start_OM: jax.A
 
 def _correlate_by_rows(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array, start_OM: jax.Array) -> jax.Array:
     """A loop over the kernel's rows, all terms of a row unrolled; one channel in a single expression."""
-    K, _, C, O, M = kernel_KKCOM.shape
+    K, _, C, *outputs = kernel_KKCOM.shape
     B, H, W, *_ = images_BHWCM.shape
     if C == 1:
         return add_in_chains([start_OM, *_terms(images_BHWCM, kernel_KKCOM)])
@@ -57,7 +57,7 @@ def _correlate_by_rows(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array, start_O
         images = lax.dynamic_slice_in_dim(images_BHWCM, row, H - K + 1, axis=1)
         return add_in_chains([total_BHWOM, *_terms(images, lax.dynamic_slice_in_dim(kernel_KKCOM, row, 1))])
 
-    return lax.fori_loop(0, K, add_row, jnp.broadcast_to(start_OM, (B, H - K + 1, W - K + 1, O, M)))
+    return lax.fori_loop(0, K, add_row, jnp.broadcast_to(start_OM, (B, H - K + 1, W - K + 1, *outputs)))
 
 
 def _correlate_by_channels(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array, start_OM: jax.Array) -> jax.Array:
@@ -65,7 +65,7 @@ def _correlate_by_channels(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array, sta
 
     Without a loop XLA fuses a convolution into the pooling that follows and computes it anew for each of its inputs.
     """
-    K, _, C, O, M = kernel_KKCOM.shape
+    K, _, C, *outputs = kernel_KKCOM.shape
     B, H, W, *_ = images_BHWCM.shape
     group = next(size for size in range(1, C + 1) if C % size == 0 and (size * K * K >= FEWEST_TERMS or size == C))
     if group == C:
@@ -76,12 +76,12 @@ def _correlate_by_channels(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array, sta
         kernel = lax.dynamic_slice_in_dim(kernel_KKCOM, number * group, group, axis=2)
         return add_in_chains([total_BHWOM, *_terms(images, kernel)])
 
-    return lax.fori_loop(0, C // group, add_group, jnp.broadcast_to(start_OM, (B, H - K + 1, W - K + 1, O, M)))
+    return lax.fori_loop(0, C // group, add_group, jnp.broadcast_to(start_OM, (B, H - K + 1, W - K + 1, *outputs)))
 
 
 def _terms(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array) -> list[jax.Array]:
     """The rows * columns * C terms whose sum is the correlation."""
-    rows, columns, C, _, _ = kernel_KKCOM.shape
+    rows, columns, C = kernel_KKCOM.shape[:3]
     height, width = images_BHWCM.shape[1] - rows + 1, images_BHWCM.shape[2] - columns + 1
     return [
         images_BHWCM[:, row : row + height, column : column + width, channel, None] * kernel_KKCOM[row, column, channel]
@@ -99,9 +99,10 @@ def add_in_chains(terms: Sequence[jax.Array]) -> jax.Array:
 
 def _image_gradient(kernel_KKCOM: jax.Array, cotangent_BHWOM: jax.Array) -> jax.Array:
     """The padded cotangent correlated with the turned kernel, its channels exchanged."""
-    K, _, C, _, M = kernel_KKCOM.shape
-    padded = jnp.pad(cotangent_BHWOM, ((0, 0), (K - 1, K - 1), (K - 1, K - 1), (0, 0), (0, 0)))
-    return _correlate(padded, kernel_KKCOM[::-1, ::-1].swapaxes(2, 3), jnp.zeros((C, M), kernel_KKCOM.dtype))
+    K, _, C, _, *models = kernel_KKCOM.shape
+    border = ((0, 0), (K - 1, K - 1), (K - 1, K - 1), *((0, 0),) * (1 + len(models)))
+    padded = jnp.pad(cotangent_BHWOM, border)
+    return _correlate(padded, kernel_KKCOM[::-1, ::-1].swapaxes(2, 3), jnp.zeros((C, *models), kernel_KKCOM.dtype))
 
 
 def _kernel_gradient(images_BHWCM: jax.Array, cotangent_BHWOM: jax.Array, K: int) -> jax.Array:
@@ -130,7 +131,8 @@ def _kernel_gradient_by_blocks(K: int, images_BHWCM: jax.Array, cotangent_BHWOM:
 
     Each term cuts its own window: such a slice is fused into the sum, one that serves many terms would be copied.
     """
-    B, height, width, O, M = cotangent_BHWOM.shape
+    B, height, width, O, *models = cotangent_BHWOM.shape
+    rest = (0,) * (1 + len(models))
     C = images_BHWCM.shape[3]
     rows = next(n for n in range(1, height + 1) if height % n == 0 and (n * width >= FEWEST_TERMS or n == height))
     blocks = height // rows
@@ -139,11 +141,11 @@ def _kernel_gradient_by_blocks(K: int, images_BHWCM: jax.Array, cotangent_BHWOM:
     def add_block(step: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
         image, first = step // blocks, step % blocks * rows
         terms = [
-            cut(images_BHWCM, (image, first + row, column, 0, 0), (1, K, K, C, M))[0, :, :, :, None]
-            * cut(cotangent_BHWOM, (image, first + row, column, 0, 0), (1, 1, 1, O, M))[0, :, :, None]
+            cut(images_BHWCM, (image, first + row, column, *rest), (1, K, K, C, *models))[0, :, :, :, None]
+            * cut(cotangent_BHWOM, (image, first + row, column, *rest), (1, 1, 1, O, *models))[0, :, :, None]
             for row in range(rows)
             for column in range(width)
         ]
         return add_in_chains([kernel_KKCOM, *terms])
 
-    return lax.fori_loop(0, B * blocks, add_block, jnp.zeros((K, K, C, O, M), cotangent_BHWOM.dtype))
+    return lax.fori_loop(0, B * blocks, add_block, jnp.zeros((K, K, C, O, *models), cotangent_BHWOM.dtype))
