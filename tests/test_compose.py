@@ -187,7 +187,7 @@ def test_bad_input_is_one_line_and_touches_nothing(spec, finished, tmp_path):
         r"models is 5, expected 1\.\.4": {"models": 5},
         "models is 0, expected 1 or more": {"models": 0},
         "epochs is 0, expected 1 or more": {"epochs": 0},
-        "engine is 'gpu', expected one of: lanes, vmap": {"engine": "gpu"},
+        "engine is 'gpu', expected one of: auto, lanes, vmap": {"engine": "gpu"},
         r"cohorts are 1:3, expected a part of 0:2": {"cohorts": range(1, 3)},
     }
     for message, arguments in cases.items():
