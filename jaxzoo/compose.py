@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from jaxzoo.card import zoo_card
 from jaxzoo.datasets import load_images
-from jaxzoo.devices import model_mesh
+from jaxzoo.devices import model_mesh, platform_of
 from jaxzoo.engines import ENGINES
 from jaxzoo.errors import InputError
 from jaxzoo.networks import architecture_layers
@@ -246,12 +246,11 @@ def _choose_engine(
     mesh: Mesh,
     on_event: Callable[[Event], None],
 ) -> Choice:
-    on_cpu = mesh.devices.flat[0].platform == "cpu"
-    if engine == AUTO or (engine is None and lanes is None and not on_cpu):
+    if engine == AUTO or (engine is None and lanes is None and platform_of(mesh) != "cpu"):
         return measure_engines(cohort, images, mesh, lambda text: on_event(Notice(text)))
     choice = Choice(engine or "lanes", lanes or usual_lanes(mesh), {})
     if choice.lanes > usual_lanes(mesh):
-        compile_training(build_program(cohort.key, choice.engine, lanes, mesh))
+        compile_training(build_program(cohort.key, choice.engine, choice.lanes, mesh))
     return choice
 
 

@@ -35,6 +35,11 @@ def use_compilation_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
+def platform_of(mesh: Mesh) -> str:
+    """The kind of a mesh's devices: "cpu", "gpu" or "tpu"."""
+    return mesh.devices.flat[0].platform
+
+
 def model_mesh() -> Mesh:
     """All devices of the default kind, along the model axis."""
     return Mesh(np.array(jax.devices()), (AXIS,))

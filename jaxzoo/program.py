@@ -16,7 +16,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxzoo.devices import AXIS
+from jaxzoo.devices import AXIS, platform_of
 from jaxzoo.engines import Logits, population_logits
 from jaxzoo.keys import Role, fold, member_keys
 from jaxzoo.networks import Array, DropoutDraw, Params, parameter_shapes
@@ -114,7 +114,7 @@ def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh) -> Progra
 
 def _images_at_once(key: CohortKey, engine: str, mesh: Mesh) -> int:
     """The part of a batch that goes forward and backward at a time; gradients are summed over parts."""
-    if engine != "lanes" or mesh.devices.flat[0].platform != "cpu":
+    if engine != "lanes" or platform_of(mesh) != "cpu":
         return key.batch_size
     sizes = (size for size in range(CACHED_IMAGES, key.batch_size) if key.batch_size % size == 0)
     return next(sizes, key.batch_size)
@@ -122,7 +122,7 @@ def _images_at_once(key: CohortKey, engine: str, mesh: Mesh) -> int:
 
 def _model_axes(engine: str, lanes: int, mesh: Mesh) -> tuple[int, ...]:
     """The shape of the model axis while training: folded to two where that fills the registers of a TPU."""
-    if engine != "lanes" or mesh.devices.flat[0].platform != "tpu" or lanes % math.prod(TILE) != 0:
+    if engine != "lanes" or platform_of(mesh) != "tpu" or lanes % math.prod(TILE) != 0:
         return (lanes,)
     return TILE[0], lanes // TILE[0]
 
@@ -156,7 +156,7 @@ def _over_models(
 
     sharded.__name__ = name  # what profiles and compilation logs call it
     # XLA prefers 256-bit vectors even where the CPU has 512-bit ones: half the rate
-    options = {"xla_cpu_prefer_vector_width": 512} if mesh.devices.flat[0].platform == "cpu" else {}
+    options = {"xla_cpu_prefer_vector_width": 512} if platform_of(mesh) == "cpu" else {}
     return jax.jit(sharded, donate_argnums=donate, compiler_options=options)
 
 

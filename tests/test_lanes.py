@@ -76,7 +76,7 @@ def test_the_forms_for_other_devices_equal_those_for_the_cpu():
         np.asarray(convolution._kernel_gradient_by_blocks(5, images, cotangent)),
     )
     winner, pooled = np.random.default_rng(0).integers(0, 4, (3, 4, 5, 6, M), np.int8), draw(3, 4, 5, 6, M)
-    np.testing.assert_array_equal(pooling._unpool_by_stacking(winner, pooled), pooling._unpool_by_place(winner, pooled))
+    np.testing.assert_array_equal(pooling.unpool_by_stacking(winner, pooled), pooling._unpool_by_place(winner, pooled))
     values, weights = draw(10, 36, 1, M), draw(36, 20, M)
     assert_close(
         dense._unrolled_sum(values, weights, axis=(1, 0)), np.asarray(dense._looped_sum(values, weights, axis=(1, 0)))

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxzoo.lanes.pooling import unpool_by_stacking
+
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # of a window, (down, right) in reading order; a winner is a place in it
 MOST_TERMS = 48  # in one of the gradient's sums by images; with 60 the compiler takes fifteen times as long
 MOST_BYTES = 40e6  # of a total in a loop, a third of the vector memory: it is read and written in every trip
@@ -112,10 +114,8 @@ def _image_gradient(
 
 def _unpool(winner_BWOM: jax.Array, cotangent_BWOM: jax.Array, border: tuple[int, int]) -> list[jax.Array]:
     """The two rows under a row of windows: a window's cotangent at its winner, else and in the border zero."""
-    B, width, *rest = cotangent_BWOM.shape
-    corners = [jnp.where(winner_BWOM == place, cotangent_BWOM, 0.0) for place in range(4)]
-    rows = [jnp.stack(pair, axis=2).reshape(B, 2 * width, *rest) for pair in (corners[:2], corners[2:])]
-    return [jnp.pad(row, ((0, 0), border, *((0, 0),) * len(rest))) for row in rows]
+    rows = unpool_by_stacking(winner_BWOM[:, None], cotangent_BWOM[:, None])
+    return [jnp.pad(rows[:, down], ((0, 0), border, *((0, 0),) * (rows.ndim - 3))) for down in (0, 1)]
 
 
 def _kernel_gradient(
