@@ -13,6 +13,7 @@ class Role(IntEnum):
     INITIALIZATION = 0
     SHUFFLE = 1
     DROPOUT = 2
+    AUGMENTATION = 3
 
 
 def member_keys(seeds: np.ndarray | jax.Array) -> jax.Array:
