@@ -5,6 +5,7 @@ S steps, E epochs. The model axis is last while training, first on disk.
 """
 
 from jaxzoo.compose import generate
+from jaxzoo.datasets import Images, load_images
 from jaxzoo.devices import use_all_cores, use_compilation_cache
 from jaxzoo.errors import InputError
 from jaxzoo.plan import plan_zoo
@@ -12,10 +13,12 @@ from jaxzoo.spec import ZooSpec, load_spec, read_config, zoo_names
 from jaxzoo.zoo import Zoo, open_zoo
 
 __all__ = [
+    "Images",
     "InputError",
     "Zoo",
     "ZooSpec",
     "generate",
+    "load_images",
     "load_spec",
     "open_zoo",
     "plan_zoo",

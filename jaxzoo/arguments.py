@@ -1,4 +1,4 @@
-"""What the command lines share: errors of one line, and numbers checked where they are read."""
+"""What the command lines share: errors of one line, numbers checked where they are read, sizes as people read them."""
 
 import argparse
 from typing import NoReturn
@@ -27,3 +27,17 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number, 1 or more")
     return int(text)
+
+
+def human_bytes(count: float) -> str:
+    """
+    A number of bytes in the largest decimal unit that leaves at least 1.
+
+    >>> human_bytes(1_250_000_000)
+    '1.2 GB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

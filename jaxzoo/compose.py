@@ -92,15 +92,11 @@ def generate(
     Interrupted.
     """
     spec = restrict(spec, models=models, epochs=epochs)
-    plan = plan_zoo(spec)
-    check_trainable(spec)
-    chosen = choose_cohorts(plan, cohorts)
     folder = Path(out)
-    begun = find_record(folder)
-    _check_engine(folder, begun, engine, lanes)
-    if begun is not None:
-        _check_same_spec(folder, begun.spec, spec)
-    images = load_images(spec.dataset, None if data_dir is None else Path(data_dir))
+    begun = check_call(spec, folder, engine=engine, lanes=lanes, cohorts=cohorts)
+    plan = plan_zoo(spec)
+    chosen = choose_cohorts(plan, cohorts)
+    images = load_images(spec.dataset, data_dir, on_note=lambda text: on_event(Notice(text)))
     if begun is not None and begun.fingerprint != images.fingerprint:
         raise InputError(
             f"{folder}: was begun on images of fingerprint {begun.fingerprint[:12]}, got {images.fingerprint[:12]}"
@@ -130,6 +126,22 @@ def restrict(spec: ZooSpec, *, models: int | None = None, epochs: int | None = N
             f"zoo {spec.name!r}: models is {spec.models}, expected 1..{most}, what its grid and seeds give"
         )
     return spec
+
+
+def check_call(
+    spec: ZooSpec, folder: Path, *, engine: str | None, lanes: int | None, cohorts: range | None
+) -> ZooRecord | None:
+    """What of a call can be checked in an instant, before images are loaded; returns the zoo begun in the folder.
+
+    Raises InputError.
+    """
+    choose_cohorts(plan_zoo(spec), cohorts)
+    check_trainable(spec)
+    begun = find_record(folder)
+    _check_engine(folder, begun, engine, lanes)
+    if begun is not None:
+        _check_same_spec(folder, begun.spec, spec)
+    return begun
 
 
 def check_trainable(spec: ZooSpec) -> None:

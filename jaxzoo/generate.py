@@ -9,13 +9,14 @@ from pathlib import Path
 from types import FrameType
 
 from jaxzoo.arguments import Parser, positive
-from jaxzoo.compose import AUTO, Interrupted, check_trainable, generate, restrict
+from jaxzoo.compose import AUTO, Interrupted, check_call, generate, restrict
+from jaxzoo.datasets import load_images
 from jaxzoo.devices import use_all_cores, use_compilation_cache
 from jaxzoo.engines import ENGINES
 from jaxzoo.errors import InputError, nearest
 from jaxzoo.listing import list_zoos
 from jaxzoo.progress import ProgressBar, summary
-from jaxzoo.spec import ZooSpec, published_specs, read_config
+from jaxzoo.spec import ZooSpec, dataset_specs, published_specs, read_config
 
 EXAMPLES = """examples:
   python -m jaxzoo.generate --zoo digits                              the embedded zoo, in a minute or two
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str]) -> int:
     except InputError as error:
         print(f"jaxzoo.generate: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # while images are prepared; training has its own way to stop
+        print("\nstopped; nothing half-made is kept", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -98,7 +102,9 @@ def _wanted(options: argparse.Namespace) -> list[ZooSpec]:
 def _generate_all(options: argparse.Namespace) -> int:
     specs = [restrict(spec, models=options.models, epochs=options.epochs) for spec in _wanted(options)]
     for spec in specs:  # before the first of several is begun
-        check_trainable(spec)
+        check_call(spec, options.out / spec.name, engine=options.engine, lanes=options.lanes, cohorts=options.cohorts)
+    for dataset in dataset_specs(specs):
+        load_images(dataset, options.data_dir, progress=True)
     use_all_cores()
     use_compilation_cache()
     with _caught_signals() as caught:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from jaxzoo.arguments import human_bytes
 from jaxzoo.networks import parameter_count
 from jaxzoo.plan import plan_zoo
 from jaxzoo.spec import ZooSpec
@@ -35,17 +36,3 @@ def zoo_table(specs: Sequence[ZooSpec]) -> pd.DataFrame:
         place = (spec.name, spec.dataset.name, spec.architecture)
         rows.append((*place, len(plan.members), spec.epochs, plan.dense_states, size))
     return pd.DataFrame(rows, columns=["zoo", "dataset", "architecture", "models", "epochs", "states", "bytes"])
-
-
-def human_bytes(count: float) -> str:
-    """
-    A number of bytes in the largest decimal unit that leaves at least 1.
-
-    >>> human_bytes(1_250_000_000)
-    '1.2 GB'
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} TB"

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ INITIALIZATIONS = (
 )
 OPTIMIZERS = ("adam", "sgd", "rms_prop")
 SCHEDULES = ("constant", "one-cycle")
+FITS = ("resize", "crop")
 ARCHITECTURES = ("cnn-s", "cnn-l", "resnet-18")
 SEED_LIMIT = 2**32
 
@@ -45,9 +46,14 @@ def _require_choices(field: str, values: tuple[str, ...], known: tuple[str, ...]
 class DatasetSpec:
     """An image dataset as one architecture sees it.
 
-    `train`, `validation` and `test` count examples; images have `size` x `size` pixels. `mean` and `std`, one number
-    per channel in units of 0..1, are what images are normalised with; without them both are measured on the train
-    split.
+    `train`, `validation` and `test` count examples; images are brought to `size` x `size` pixels by `fit` (`resize`,
+    bilinear with antialiasing, or `crop`, the centre) and to `channels` (1: luma). `mean` and `std`, one number per
+    channel in units of 0..1, are what images are normalised with; without them both are measured on the train split.
+
+    The images come from the dataset `tfds` of TensorFlow Datasets ("name", "name/config", "name:1.0.0"; without it the
+    one called `name`), or from the .npz files in `folder`, relative to the data directory. Train and validation
+    examples are drawn from its split `train_split`, test examples are all of `test_split`, or drawn from the same
+    split where both are one.
     """
 
     name: str
@@ -59,6 +65,11 @@ class DatasetSpec:
     channels: int
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    fit: str = "resize"
+    tfds: str | None = None
+    folder: str | None = None
+    train_split: str = "train"
+    test_split: str = "test"
 
     def __post_init__(self) -> None:
         _require(self.classes >= 2, "classes", self.classes, "2 or more")
@@ -72,6 +83,11 @@ class DatasetSpec:
             if values is not None:
                 _require(len(values) == self.channels, field, values, f"{self.channels} numbers, one per channel")
         _require(self.std is None or min(self.std) > 0, "std", self.std, "numbers above 0")
+        _require_choices("fit", (self.fit,), FITS)
+        _require(self.tfds is None or self.folder is None, "folder", self.folder, "either tfds or folder")
+        for field in ("name", "tfds", "folder", "train_split", "test_split"):
+            _require(getattr(self, field) != "", field, "", "a name")
+        _require("/" not in self.name, "name", self.name, "a name without a slash")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,9 +192,23 @@ class ZooSpec:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the spec, in hexadecimal digits: two zoos of one digest are the same zoo."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        """SHA-256 of the spec, in hexadecimal digits: two zoos of one digest are the same zoo.
+
+        A field at its default does not count, so that a later field leaves the digests of earlier zoos as they are.
+        """
+        text = json.dumps(_changed_fields(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _changed_fields(value: Any) -> Any:
+    """The fields of a dataclass that are not at their default, by name."""
+    if not dataclasses.is_dataclass(value):
+        return value
+    return {
+        field.name: _changed_fields(getattr(value, field.name))
+        for field in dataclasses.fields(value)
+        if getattr(value, field.name) != field.default
+    }
 
 
 def spec_from_dict(table: dict[str, Any]) -> ZooSpec:
@@ -210,6 +240,11 @@ def published_specs() -> dict[str, ZooSpec]:
     """The zoos in `configs/` by name: the embedded `digits` and the 27 published ones."""
     paths = sorted(config_folder().glob("*.toml"))
     return {spec.name: spec for path in paths for spec in read_config(path)}
+
+
+def dataset_specs(specs: Iterable[ZooSpec]) -> tuple[DatasetSpec, ...]:
+    """The datasets of those zoos, each once, in their order."""
+    return tuple(dict.fromkeys(spec.dataset for spec in specs))
 
 
 def zoo_names() -> tuple[str, ...]:

@@ -207,6 +207,6 @@ def test_bad_input_is_one_line_and_touches_nothing(spec, finished, tmp_path):
     resnet = jaxzoo.load_spec("cifar10-resnet18")
     with pytest.raises(InputError, match="'resnet-18' cannot be trained yet"):
         generate(resnet, tmp_path / "z")
-    with pytest.raises(InputError, match="dataset 'svhn' cannot be read yet"):
-        generate(jaxzoo.load_spec("svhn-seed"), tmp_path / "z")
+    with pytest.raises(InputError, match="dataset 'svhn' is not prepared and cannot be downloaded"):
+        generate(jaxzoo.load_spec("svhn-seed"), tmp_path / "z", data_dir=tmp_path / "data")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]

@@ -57,8 +57,16 @@ BAD = {
     "unknown option": (("--zoo", "digits", "--colour"), "unrecognized arguments: --colour"),
     "no such config": (("--config", "nowhere.toml"), "nowhere.toml: cannot be read (No such file or directory)"),
     "not there yet": (("--zoo", "cifar10-resnet18"), "architecture 'resnet-18' cannot be trained yet"),
-    "no reader yet": (("--zoo", "svhn-seed"), "dataset 'svhn' cannot be read yet"),
-    "no data": (("--zoo", "mnist-seed", "--data-dir", "empty"), "empty/mnist/train-images-idx3-ubyte(.gz) is missing"),
+    "no network": (
+        ("--zoo", "svhn", "--data-dir", "empty"),
+        "dataset 'svhn' is not prepared and cannot be downloaded (ProxyError): fetch "
+        "http://ufldl.stanford.edu/housenumbers/train_32x32.mat and "
+        "http://ufldl.stanford.edu/housenumbers/test_32x32.mat and put what you get into empty/svhn",
+    ),
+    "out before data": (
+        ("--zoo", "svhn-seed", "--out", "taken"),
+        "taken/svhn-seed: holds 'thesis.tex' and no zoo.json",
+    ),
     "out is a file": (("--zoo", "digits", "--out", "file"), "file/digits: cannot be used (Not a directory)"),
     "out is not ours": (("--zoo", "digits", "--out", "taken"), "taken/digits: holds 'thesis.tex' and no zoo.json"),
     "out cannot be written": (("--zoo", "digits", "--out", "/proc"), "/proc/digits: cannot be written"),
@@ -68,8 +76,9 @@ BAD = {
 @pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD)
 def test_bad_input_is_one_line_and_status_2(tmp_path, arguments, message):
     (tmp_path / "file").write_text("x")
-    (tmp_path / "taken" / "digits").mkdir(parents=True)
-    (tmp_path / "taken" / "digits" / "thesis.tex").write_text("x")
+    for name in ("digits", "svhn-seed"):
+        (tmp_path / "taken" / name).mkdir(parents=True)
+        (tmp_path / "taken" / name / "thesis.tex").write_text("x")
     before = sorted(tmp_path.rglob("*"))
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr

@@ -7,7 +7,8 @@ import pytest
 from populations import small_spec
 
 import jaxzoo
-from jaxzoo.listing import human_bytes, list_zoos, zoo_table
+from jaxzoo.arguments import human_bytes
+from jaxzoo.listing import list_zoos, zoo_table
 from jaxzoo.plan import plan_zoo
 from jaxzoo.spec import SeedDraw, published_specs
 

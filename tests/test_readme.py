@@ -17,6 +17,15 @@ def test_the_table_of_zoos_is_the_printed_one():
     assert list_zoos([*published_specs().values()]) in README
 
 
+def test_the_config_in_it_is_one(tmp_path):
+    (block,) = re.findall(r"^```toml\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    (tmp_path / "my_zoo.toml").write_text(block)
+    (spec,) = jaxzoo.read_config(tmp_path / "my_zoo.toml")
+    assert len(jaxzoo.plan_zoo(spec).members) == 128
+    (tmp_path / "other.toml").write_text(re.sub(r'folder = .*instead: (tfds = "[^"]*").*', r"\1", block))
+    assert jaxzoo.read_config(tmp_path / "other.toml")[0].dataset.tfds == "eurosat/rgb"
+
+
 def test_the_python_in_it_runs(tmp_path):
     generate(jaxzoo.load_spec("digits"), tmp_path / "zoos" / "digits", models=8, epochs=2)
     blocks = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)

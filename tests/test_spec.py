@@ -25,6 +25,12 @@ def test_the_digest_changes_with_every_field():
     assert small_spec().digest == spec.digest
 
 
+def test_a_field_at_its_default_is_no_part_of_the_digest():
+    # a later field, with the default that earlier zoos were made under, leaves their digests as they are
+    spec = jaxzoo.load_spec("mnist-seed")
+    assert spec.digest == "ce10fbb770e3bc5b47c7be724431f5ecc62683a8c9d7abb8c14faffc6a476b85"
+
+
 def test_an_unknown_zoo_names_the_nearest():
     with pytest.raises(InputError, match=r"no zoo 'svnh-seed'; nearest: svhn-seed"):
         jaxzoo.load_spec("svnh-seed")
@@ -56,6 +62,8 @@ BAD_FILES = {
     "batch too large": ("batch_size = 10", "batch_size = 5000", r"batch_size is 5000, expected at most the 1257"),
     "two channels": ("channels = 1", "channels = 2", r"channels is 2, expected 1 or 3"),
     "a spread of 0": ("channels = 1", "channels = 1\nmean = [0.5]\nstd = [0.0]", r"std is \(0.0,\), expected numbers"),
+    "unknown fit": ("channels = 1", 'channels = 1\nfit = "stretch"', "fit is 'stretch', expected one of: resize, crop"),
+    "two sources": ("channels = 1", 'channels = 1\ntfds = "a"\nfolder = "b"', "folder is 'b', expected either tfds or"),
     "unknown schedule": ("epochs = 3", 'epochs = 3\nschedule = { kind = "cosine" }', "schedule is 'cosine', expected"),
 }
 

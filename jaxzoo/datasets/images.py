@@ -1,14 +1,19 @@
 """Images in memory: uint8 pixels and labels of three splits, and what to normalise them with."""
 
 import hashlib
+import sys
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
+from jaxzoo.datasets.preprocessing import preprocess
 from jaxzoo.errors import InputError
 from jaxzoo.spec import DatasetSpec
 
 SPLIT_SEED = 42
+SPLITS = ("train", "validation", "test")
 
 
 class Split(NamedTuple):
@@ -29,6 +34,9 @@ class Images(NamedTuple):
     fingerprint: str
 
 
+Example = tuple[np.ndarray, int]  # a raw image (H, W, C) uint8 and its label
+
+
 def make_images(dataset: DatasetSpec, train: Split, validation: Split, test: Split) -> Images:
     """Checks the splits against the spec and measures what it leaves open. Raises InputError."""
     splits = {"train": train, "validation": validation, "test": test}
@@ -39,23 +47,79 @@ def make_images(dataset: DatasetSpec, train: Split, validation: Split, test: Spl
         std = train.pixels.std(axis=(0, 1, 2)) / 255
     else:
         mean, std = np.array(dataset.mean), np.array(dataset.std)
-    return Images(train, validation, test, mean, std, _fingerprint(list(splits.values()), mean, std))
+    return Images(train, validation, test, mean, std, fingerprint_of(list(splits.values()), mean, std))
 
 
-def split_train_validation(dataset: DatasetSpec, split: Split) -> tuple[Split, Split]:
-    """The two parts of a published training split, drawn with seed 42 over its own order."""
-    wanted = dataset.train + dataset.validation
-    if len(split.labels) != wanted:
-        got = len(split.labels)
-        raise InputError(f"dataset {dataset.name!r}: its training split holds {got} images, expected {wanted}")
+def collect_split(
+    dataset: DatasetSpec, name: str, examples: Iterable[Example], count: int, *, progress: bool = False
+) -> Split:
+    """So many raw examples as the spec wants them, in the order of their contents.
+
+    The order is that of a hash of the raw pixels and the label: it does not depend on how a dataset was prepared, and
+    every architecture has the same examples in its splits. Raises InputError where there are more or fewer.
+    """
+    where = f"dataset {dataset.name!r}: its split {name!r}"
+    pixels = np.empty((count, dataset.size, dataset.size, dataset.channels), np.uint8)
+    labels = np.empty(count, np.int32)
+    hashes: list[bytes] = []
+    bar = tqdm(
+        examples,
+        total=count,
+        desc=f"reading {dataset.name} {name}",
+        unit=" images",
+        mininterval=0.2 if sys.stderr.isatty() else 10,
+        disable=not progress,
+    )
+    for image, label in bar:
+        place = len(hashes)
+        if place == count:
+            raise InputError(f"{where} holds more than {count} images, expected as many as it says")
+        if not 0 <= label < dataset.classes:
+            raise InputError(f"{where} has the label {label}, expected 0..{dataset.classes - 1}")
+        pixels[place] = preprocess(dataset, image)
+        labels[place] = label
+        hashes.append(_content_hash(image, label))
+    if len(hashes) != count:
+        raise InputError(f"{where} holds {len(hashes)} images, expected {count} as it says")
+    order = sorted(range(count), key=hashes.__getitem__)
+    return take(Split(pixels, labels), np.array(order, np.int64))
+
+
+def draw_splits(dataset: DatasetSpec, train: Split, test: Split | None) -> tuple[Split, Split, Split]:
+    """Train, validation and test: parts of `train` drawn with seed 42, and `test`, or a third part without it."""
+    parts = [dataset.train, dataset.validation] + ([dataset.test] if test is None else [])
     # RandomState, not Generator: NumPy promises that its stream never changes
-    order = np.random.RandomState(SPLIT_SEED).permutation(wanted)
-    return take(split, order[: dataset.train]), take(split, order[dataset.train :])
+    order = np.random.RandomState(SPLIT_SEED).permutation(sum(parts))
+    drawn = [take(train, places) for places in np.split(order, np.cumsum(parts)[:-1])]
+    return drawn[0], drawn[1], drawn[2] if test is None else test
+
+
+def source_counts(dataset: DatasetSpec) -> dict[str, int]:
+    """How many examples each split of the source must hold."""
+    both = dataset.train + dataset.validation
+    if dataset.train_split == dataset.test_split:
+        return {dataset.train_split: both + dataset.test}
+    return {dataset.train_split: both, dataset.test_split: dataset.test}
 
 
 def take(split: Split, places: np.ndarray) -> Split:
     """The examples at those places, in that order."""
     return Split(split.pixels[places], split.labels[places])
+
+
+def fingerprint_of(splits: list[Split], mean: np.ndarray, std: np.ndarray) -> str:
+    """SHA-256 over shapes, pixels, labels and normalisation, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for pixels, labels in splits:
+        digest.update(repr(pixels.shape).encode())
+        digest.update(np.ascontiguousarray(pixels, np.uint8).data)
+        digest.update(np.ascontiguousarray(labels, "<i4").data)
+    digest.update(np.ascontiguousarray([mean, std], "<f8").data)
+    return digest.hexdigest()
+
+
+def _content_hash(image: np.ndarray, label: int) -> bytes:
+    return hashlib.blake2b(image.tobytes() + b"%d" % label, digest_size=16).digest()
 
 
 def _check(dataset: DatasetSpec, name: str, split: Split, count: int) -> None:
@@ -68,14 +132,3 @@ def _check(dataset: DatasetSpec, name: str, split: Split, count: int) -> None:
     if count and not 0 <= split.labels.min() <= split.labels.max() < dataset.classes:
         got = f"{split.labels.min()}..{split.labels.max()}"
         raise InputError(f"{where}: labels are {got}, expected 0..{dataset.classes - 1}")
-
-
-def _fingerprint(splits: list[Split], mean: np.ndarray, std: np.ndarray) -> str:
-    """SHA-256 over shapes, pixels, labels and normalisation, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    for pixels, labels in splits:
-        digest.update(repr(pixels.shape).encode())
-        digest.update(np.ascontiguousarray(pixels, np.uint8).data)
-        digest.update(np.ascontiguousarray(labels, "<i4").data)
-    digest.update(np.ascontiguousarray([mean, std], "<f8").data)
-    return digest.hexdigest()

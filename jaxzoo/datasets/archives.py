@@ -1,0 +1,214 @@
+"""The published archives in their own formats, read with plain Python: no TensorFlow.
+
+Each reader takes the paths of a split's archives and yields its records in their order: an "image", (H, W, C) uint8 or
+the bytes of an encoded file, a "label", and whatever else the dataset has. A file that is not what it should be raises
+InputError.
+"""
+
+import bz2
+import contextlib
+import gzip
+import io
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxzoo.errors import InputError
+
+Record = dict[str, Any]
+Names = dict[str, list[str]]
+
+IDX_BYTES = 8
+CIFAR_FILES = {"train": (*(f"data_batch_{part}.bin" for part in range(1, 6)), "train.bin")}
+CIFAR_FILES["test"] = ("test_batch.bin", "test.bin")
+STL_SIZE = 96
+USPS_SIZE = 16
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """What decompressing and parsing raise on a damaged file becomes one line with its path."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, EOFError, ValueError, KeyError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: cannot be read: {str(error) or type(error).__name__}") from error
+
+
+def read_unpacked(path: Path) -> bytes:
+    """The bytes of a file, gunzipped where it ends in .gz."""
+    with _whole(path):
+        data = path.read_bytes()
+        return gzip.decompress(data) if path.suffix == ".gz" else data
+
+
+def read_idx(paths: Sequence[Path], split: str) -> Iterator[Record]:
+    """MNIST-like images and labels, two files.
+
+    The format (Yann LeCun's MNIST page): two zero bytes, a type byte (8: unsigned bytes), the number of axes, each axis
+    as a big-endian 32-bit integer, then the bytes in row-major order.
+    """
+    images, labels = _idx_array(paths[0], axes=3), _idx_array(paths[1], axes=1)
+    if len(images) != len(labels):
+        raise InputError(f"{paths[1]}: holds {len(labels)} labels, expected {len(images)}, one per image")
+    for image, label in zip(images, labels, strict=True):
+        yield {"image": image[..., None], "label": int(label)}
+
+
+def _idx_array(path: Path, axes: int) -> np.ndarray:
+    data = read_unpacked(path)
+    header = 4 + 4 * axes
+    if data[:4] != bytes([0, 0, IDX_BYTES, axes]) or len(data) < header:
+        raise InputError(f"{path}: starts with {data[:4]!r}, expected an idx file of bytes with {axes} axes")
+    shape = struct.unpack(f">{axes}I", data[4:header])
+    size = header + int(np.prod(shape, dtype=np.int64))
+    if len(data) != size:
+        raise InputError(f"{path}: holds {len(data)} bytes, expected {size} for an array of {shape}")
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+
+
+def read_svhn(paths: Sequence[Path], split: str) -> Iterator[Record]:
+    """SVHN's cropped digits: a MATLAB 5 file with X (32, 32, 3, N) and y (N, 1), where 10 means the digit 0."""
+    import scipy.io
+
+    (path,) = paths
+    with _whole(path):
+        table = scipy.io.loadmat(path)
+        pixels, labels = np.moveaxis(table["X"], -1, 0), table["y"].ravel()
+    if pixels.dtype != np.uint8 or pixels.shape != (len(labels), 32, 32, 3):
+        raise InputError(f"{path}: X is {pixels.dtype}{pixels.shape}, expected uint8({len(labels)}, 32, 32, 3)")
+    if not set(labels.tolist()) <= set(range(1, 11)):
+        raise InputError(f"{path}: y has {labels.min()}..{labels.max()}, expected 1..10")
+    for place, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        yield {"image": image, "label": int(label) % 10, "id": f"{split}_{place:06d}"}
+
+
+def read_cifar(paths: Sequence[Path], split: str) -> Iterator[Record]:
+    """CIFAR-10 or CIFAR-100, binary version: rows of the labels' bytes and 3,072 bytes channel by channel."""
+    (path,) = paths
+    members = _tar_members(path, CIFAR_FILES[split])
+    labels = ("coarse_label", "label") if "train.bin" in members or "test.bin" in members else ("label",)
+    place = 0
+    for name in CIFAR_FILES[split]:
+        data = np.frombuffer(members.get(name, b""), np.uint8)
+        if data.size % (len(labels) + 3072):
+            raise InputError(f"{path}: {name} holds {data.size} bytes, expected rows of {len(labels) + 3072}")
+        for row in data.reshape(-1, len(labels) + 3072):
+            image = row[len(labels) :].reshape(3, 32, 32).transpose(1, 2, 0)
+            yield dict(zip(labels, map(int, row), strict=False)) | {"image": image, "id": f"{split}_{place:05d}"}
+            place += 1
+    if not place:
+        raise InputError(f"{path}: holds none of {', '.join(CIFAR_FILES[split])}")
+
+
+def cifar_names(paths: Sequence[Path]) -> Names:
+    """The names of the classes, from the archive's text files."""
+    files = {"batches.meta.txt": "label", "fine_label_names.txt": "label", "coarse_label_names.txt": "coarse_label"}
+    members = _tar_members(paths[0], tuple(files))
+    return {files[name]: data.decode().split() for name, data in members.items()}
+
+
+def read_stl(paths: Sequence[Path], split: str) -> Iterator[Record]:
+    """STL-10's labelled images, binary version: column-major planes of 96 x 96, labels from 1."""
+    (path,) = paths
+    members = _tar_members(path, (f"{split}_X.bin", f"{split}_y.bin"))
+    with _whole(path):
+        pixels = np.frombuffer(members[f"{split}_X.bin"], np.uint8).reshape(-1, 3, STL_SIZE, STL_SIZE)
+        labels = np.frombuffer(members[f"{split}_y.bin"], np.uint8)
+    if len(pixels) != len(labels):
+        raise InputError(f"{path}: {split}_y.bin holds {len(labels)} labels, expected {len(pixels)}, one per image")
+    for image, label in zip(pixels.transpose(0, 3, 2, 1), labels, strict=True):
+        yield {"image": image, "label": int(label) - 1}
+
+
+def stl_names(paths: Sequence[Path]) -> Names:
+    """The names of the classes."""
+    (data,) = _tar_members(paths[0], ("class_names.txt",)).values()
+    return {"label": data.decode().split()}
+
+
+def _tar_members(path: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """The members with those names that a compressed tar holds, in whatever folder; stops when it has them all."""
+    found: dict[str, bytes] = {}
+    with _whole(path), tarfile.open(path, "r|*") as archive:
+        for entry in archive:
+            name = entry.name.rpartition("/")[2]
+            if entry.isfile() and name in names:
+                content = archive.extractfile(entry)
+                assert content is not None  # a regular file
+                found[name] = content.read()
+                if len(found) == len(names):
+                    break
+    if not found:
+        raise InputError(f"{path}: holds none of {', '.join(names)}")
+    return found
+
+
+def read_usps(paths: Sequence[Path], split: str) -> Iterator[Record]:
+    """USPS digits in LIBSVM's text format, bzip2: a label 1..10 (the digit plus 1), then 256 values place:value.
+
+    Values are -1..1; bytes as the original's reader (torchvision) makes them: (value + 1) / 2 * 255, cut off.
+    """
+    (path,) = paths
+    with _whole(path):
+        lines = bz2.decompress(path.read_bytes()).decode().splitlines()
+    for number, line in enumerate(lines, start=1):
+        label, *pairs = line.split()
+        with _whole(path):
+            places, values = np.array([pair.split(":") for pair in pairs], float).T
+        if not np.array_equal(places, np.arange(1, USPS_SIZE**2 + 1)) or np.abs(values).max() > 1:
+            raise InputError(f"{path}: line {number} is not {USPS_SIZE**2} values of -1..1 in their order")
+        image = ((values + 1) / 2 * 255).astype(np.uint8).reshape(USPS_SIZE, USPS_SIZE, 1)
+        yield {"image": image, "label": int(float(label)) - 1}
+
+
+def read_tiny_imagenet(paths: Sequence[Path], split: str) -> Iterator[Record]:
+    """Tiny ImageNet's JPEG files as they are; the published `val` folder is the test split.
+
+    The archive's own `test` folder has no labels. Classes are in the order of their WordNet ids, as folders sort.
+    """
+    (path,) = paths
+    with _whole(path), zipfile.ZipFile(path) as archive:
+        files = {name.partition("/")[2]: name for name in archive.namelist()}
+        classes = {wnid: label for label, wnid in enumerate(_wordnet_ids(archive, files))}
+        if split == "train":
+            labelled = [(name, name.split("/")[1]) for name in files if name.startswith("train/") and _is_image(name)]
+        else:
+            rows = archive.read(files["val/val_annotations.txt"]).decode().splitlines()
+            labelled = [(f"val/images/{row.split()[0]}", row.split()[1]) for row in rows]
+        for name, wnid in labelled:
+            yield {"image": archive.read(files[name]), "label": classes[wnid], "id": name.rpartition("/")[2]}
+
+
+def tiny_imagenet_names(paths: Sequence[Path]) -> Names:
+    """The names of the classes: WordNet id and its words."""
+    with _whole(paths[0]), zipfile.ZipFile(paths[0]) as archive:
+        files = {name.partition("/")[2]: name for name in archive.namelist()}
+        lines = archive.read(files["words.txt"]).decode().splitlines()
+        words = dict(line.split("\t", 1) for line in lines)
+        return {"label": [f"{wnid} {words[wnid]}" for wnid in _wordnet_ids(archive, files)]}
+
+
+def _wordnet_ids(archive: zipfile.ZipFile, files: dict[str, str]) -> list[str]:
+    return sorted(archive.read(files["wnids.txt"]).decode().split())
+
+
+def _is_image(name: str) -> bool:
+    return name.endswith(".JPEG")
+
+
+def png_file(image: np.ndarray) -> io.BytesIO:
+    """The image as a PNG file, lossless."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "png")
+    file.seek(0)
+    return file

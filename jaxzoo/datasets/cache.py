@@ -1,0 +1,81 @@
+"""The images as training wants them, in one folder per dataset and preprocessing, memory-mapped when read.
+
+    <data-dir>/jaxzoo/<dataset>-28x28x1-<digest>/pixels.npy, labels.npy    train, validation, test, one after the other
+                                                  images.json             fingerprint, mean, std, where they are from
+
+A folder appears under its name when it is whole, not before.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxzoo.datasets.images import SPLITS, Images, Split
+from jaxzoo.spec import DatasetSpec
+
+FORMAT = 1  # to be raised whenever the same spec would give other arrays
+
+Stamp = list[list[str | int]]
+
+
+def cache_folder(root: Path, dataset: DatasetSpec) -> Path:
+    """Where the images of exactly this spec are kept."""
+    text = json.dumps([FORMAT, dataclasses.asdict(dataset)], sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return root / "jaxzoo" / f"{dataset.name}-{dataset.size}x{dataset.size}x{dataset.channels}-{digest}"
+
+
+def read_cache(folder: Path) -> Images | None:
+    """The images kept there, None where there are none, none whole, or the files they came from have changed since."""
+    try:
+        table = json.loads((folder / "images.json").read_text())
+        pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
+        labels = np.load(folder / "labels.npy", allow_pickle=False)
+        bounds = np.cumsum([table[name] for name in SPLITS])
+        origin = folder / table["origin"]
+        if not len(pixels) == len(labels) == bounds[-1] or _is_changed(origin, table["stamp"]):
+            return None
+        parts = zip(np.split(pixels, bounds[:-1]), np.split(labels, bounds[:-1]), strict=True)
+        train, validation, test = (Split(*part) for part in parts)
+        return Images(train, validation, test, np.array(table["mean"]), np.array(table["std"]), table["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_cache(folder: Path, images: Images, origin: Path) -> None:
+    """Keeps the images; `origin` is the folder whose files they were read from. Raises OSError, and leaves nothing."""
+    splits = [getattr(images, name) for name in SPLITS]
+    table: dict[str, Any] = {name: len(split.labels) for name, split in zip(SPLITS, splits, strict=True)}
+    table |= {"fingerprint": images.fingerprint, "mean": images.mean.tolist(), "std": images.std.tolist()}
+    table |= {"origin": os.path.relpath(origin, folder), "stamp": _stamp(origin)}
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
+    try:
+        np.save(partial / "pixels.npy", np.concatenate([split.pixels for split in splits]))
+        np.save(partial / "labels.npy", np.concatenate([split.labels for split in splits]))
+        (partial / "images.json").write_text(json.dumps(table, indent=2) + "\n")
+        partial.chmod(0o755)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _is_changed(origin: Path, stamp: Stamp) -> bool:
+    """Whether files stand there, and others than before. A prepared dataset may be deleted, its cache stays good."""
+    now = _stamp(origin)
+    return bool(now) and now != stamp
+
+
+def _stamp(origin: Path) -> Stamp:
+    """Name, size and time of change of each file of the folder."""
+    files: Sequence[Path] = sorted(origin.iterdir()) if origin.is_dir() else []
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files if path.is_file()]

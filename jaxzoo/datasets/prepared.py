@@ -1,0 +1,203 @@
+"""Datasets of TensorFlow Datasets: prepared where they are not, and read in bulk, without TensorFlow."""
+
+import contextlib
+import importlib.util
+import io
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import requests
+import tensorflow_datasets as tfds
+from google.protobuf import json_format
+from PIL import Image
+from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+from tensorflow_datasets.proto import tf_example_pb2
+
+from jaxzoo.datasets.builders import find_builder, look_for_archives
+from jaxzoo.datasets.images import Example, Split, collect_split, source_counts
+from jaxzoo.datasets.sources import SOURCES
+from jaxzoo.errors import InputError
+from jaxzoo.spec import DatasetSpec
+
+UNOPENED = (ValueError, AssertionError, json_format.ParseError)  # no such version; a damaged dataset_info.json
+BULK = 1000  # records a read: one by one takes twice as long
+PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGB"}  # by the channels that the dataset states
+
+
+def prepare(dataset: DatasetSpec, root: Path, *, progress: bool = False) -> Path:
+    """The folder of the prepared dataset, downloaded and prepared first where it is not there. Raises InputError."""
+    name = dataset.tfds or dataset.name
+    with _quiet(progress):
+        ours = _own_builder(dataset, name, root)
+        builder = _other_builder(dataset, name, root) if ours is None else ours
+        folder = Path(builder.data_path)
+        if folder.exists():
+            return folder
+        if ours is not None:
+            look_for_archives(ours)
+        with _locked(root, dataset):
+            if not folder.exists():  # another process may just have prepared it
+                _download_and_prepare(dataset, builder, root)
+    return folder
+
+
+def read_prepared(dataset: DatasetSpec, folder: Path, *, progress: bool = False) -> dict[str, Split]:
+    """The splits that the spec names, preprocessed, in the order of their contents. Raises InputError."""
+    where = f"dataset {dataset.name!r} in {folder}"
+    try:
+        builder = tfds.builder_from_directory(folder)
+        image, label = _features(dataset, where, builder.info)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{where}: cannot be read: {_first_line(error)}") from error
+    splits = {}
+    for name, count in source_counts(dataset).items():
+        if name not in builder.info.splits:
+            raise InputError(
+                f"{where}: has no split {name!r}, expected one of: {', '.join(sorted(builder.info.splits))}"
+            )
+        got = builder.info.splits[name].num_examples
+        if got != count:
+            raise InputError(f"{where}: its split {name!r} holds {got} images, expected {count}")
+        examples = _examples(builder, name, where, image, label)
+        splits[name] = collect_split(dataset, name, examples, count, progress=progress)
+    return splits
+
+
+def _own_builder(dataset: DatasetSpec, name: str, root: Path) -> tfds.core.DatasetBuilder | None:
+    try:
+        return find_builder(name, root, root / dataset.name)
+    except UNOPENED as error:
+        raise _unopened(dataset, name, root, error) from error
+
+
+def _unopened(dataset: DatasetSpec, name: str, root: Path, error: Exception) -> InputError:
+    return InputError(f"dataset {dataset.name!r} in {root}: {name!r} cannot be opened: {_first_line(error)}")
+
+
+def _other_builder(dataset: DatasetSpec, name: str, root: Path) -> tfds.core.DatasetBuilder:
+    """Any dataset that TensorFlow Datasets knows or that lies prepared in the data directory."""
+    try:
+        builder = tfds.builder(name, data_dir=root)
+    except tfds.core.registered.DatasetNotFoundError as error:
+        raise InputError(f"dataset {dataset.name!r}: TensorFlow Datasets has no {name!r}, nor has {root}") from error
+    except UNOPENED as error:
+        raise _unopened(dataset, name, root, error) from error
+    if not Path(builder.data_path).exists() and importlib.util.find_spec("tensorflow") is None:
+        raise InputError(
+            f"dataset {dataset.name!r}: {name!r} is not prepared in {root}, and preparing it needs TensorFlow "
+            f"(pip install tensorflow); without it: {', '.join(SOURCES)}"
+        )
+    return builder
+
+
+def _download_and_prepare(dataset: DatasetSpec, builder: tfds.core.DatasetBuilder, root: Path) -> None:
+    where = f"dataset {dataset.name!r}"
+    config = tfds.download.DownloadConfig(try_download_gcs=False)
+    try:
+        builder.download_and_prepare(file_format="array_record", download_config=config)
+    except InputError:
+        raise
+    except NonMatchingChecksumError as error:
+        raise InputError(f"{where}: a download has the wrong checksum: {' '.join(str(error).split())}") from error
+    except (requests.RequestException, tfds.download.DownloadError) as error:
+        raise InputError(
+            f"{where}: the download failed ({_first_line(error)}); try again, or put the archives into "
+            f"{root / dataset.name} by hand"
+        ) from error
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{root}: {where} cannot be prepared there: {_first_line(error)}") from error
+
+
+@contextlib.contextmanager
+def _locked(root: Path, dataset: DatasetSpec) -> Iterator[None]:
+    """One process prepares a dataset, others wait for it."""
+    path = root / "jaxzoo" / f"{dataset.name}.lock"
+    lock = filelock.FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise InputError(
+            f"{root}: cannot be written ({error.strerror}), and dataset {dataset.name!r} is not prepared there"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _quiet(progress: bool) -> Iterator[None]:
+    """TensorFlow Datasets prints to stdout, and draws its bars unless told not to."""
+    if not progress:
+        tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()
+
+
+def _features(dataset: DatasetSpec, where: str, info: Any) -> tuple[str, str]:
+    """The names of the image and the label. Raises InputError where they are not what the spec says."""
+    image, label = info.supervised_keys or ("image", "label")
+    features = dict(info.features.items())
+    pixels, classes = features.get(image), features.get(label)
+    if (
+        not isinstance(pixels, tfds.features.Image)
+        or pixels.shape[-1] not in PILLOW_MODES
+        or pixels.np_dtype != np.uint8
+    ):
+        raise InputError(f"{where}: its {image!r} is {pixels}, expected an image of bytes with 1, 3 or 4 channels")
+    if not isinstance(classes, tfds.features.ClassLabel) or classes.num_classes != dataset.classes:
+        raise InputError(f"{where}: its {label!r} is {classes}, expected a label of {dataset.classes} classes")
+    return image, label
+
+
+def _examples(builder: Any, split: str, where: str, image: str, label: str) -> Iterator[Example]:
+    mode = PILLOW_MODES[builder.info.features[image].shape[-1]]
+    try:
+        for record in _records(builder, split):
+            feature = tf_example_pb2.Example.FromString(record).features.feature
+            picture = Image.open(io.BytesIO(feature[image].bytes_list.value[0]))
+            pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
+            yield pixels.reshape(*pixels.shape[:2], -1), feature[label].int64_list.value[0]
+    except InputError:
+        raise
+    except Exception as error:  # of array_record, protobuf or Pillow, each with its own
+        raise InputError(f"{where}: its split {split!r} is damaged: {_first_line(error)}") from error
+
+
+def _records(builder: Any, split: str) -> Iterator[bytes]:
+    """The serialized examples of a split, from array_record or tfrecord files."""
+    if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
+        for path in builder.info.splits[split].filepaths:
+            yield from _tfrecords(Path(path))
+        return
+    source = builder.as_data_source(split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES)
+    for first in range(0, len(source), BULK):
+        yield from source.__getitems__(list(range(first, min(first + BULK, len(source)))))
+
+
+def _tfrecords(path: Path) -> Iterator[bytes]:
+    """The records of a file that TensorFlow wrote: length, its checksum, the bytes, their checksum.
+
+    (TensorFlow, "TFRecord and tf.train.Example".) Checksums are left alone: PNG and JPEG decoders find damage too.
+    """
+    with path.open("rb") as file:
+        while header := file.read(12):
+            length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else 0
+            record = file.read(length + 4)
+            if len(header) < 12 or len(record) < length + 4:
+                raise InputError(f"{path}: ends within a record")
+            yield record[:-4]
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
