@@ -66,6 +66,12 @@ def test_a_member_draws_the_same_in_any_company_and_anew_at_each_step():
         assert (np.asarray(other) != np.asarray(alone)).mean() > 0.3
 
 
+def test_each_place_in_the_list_draws_for_itself():
+    twice = augment(jax.random.key(3), 0, IMAGES, ("flip", "flip"))
+    unturned = (np.asarray(twice) == IMAGES).all(axis=(1, 2, 3))
+    assert 15 < unturned.sum() < 49  # of 64, half of them; four standard deviations
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_shape_and_kind_stay(dtype):
     images = IMAGES[:4].astype(dtype)

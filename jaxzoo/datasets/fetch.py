@@ -60,7 +60,6 @@ def download_archives(shelf: Shelf, found: Mapping[str, Path], dl_manager: Any) 
                 _verify(shelf, path, file, wanted[file])
             except InputError:  # or it would be taken as downloaded from now on
                 resource.get_info_path(cast(Any, path)).unlink(missing_ok=True)
-                path.unlink()
                 raise
     return {**found, **downloaded}
 
