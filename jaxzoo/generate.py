@@ -16,7 +16,7 @@ from jaxzoo.engines import ENGINES
 from jaxzoo.errors import InputError, nearest
 from jaxzoo.listing import list_zoos
 from jaxzoo.progress import ProgressBar, summary
-from jaxzoo.spec import ZooSpec, dataset_specs, published_specs, read_config
+from jaxzoo.spec import ZooSpec, dataset_specs, published_specs, read_config, same_name
 
 EXAMPLES = """examples:
   python -m jaxzoo.generate --zoo digits                              the embedded zoo, in a minute or two
@@ -92,7 +92,7 @@ def _wanted(options: argparse.Namespace) -> list[ZooSpec]:
         return list(specs.values())
     if options.zoo in specs:
         return [specs[options.zoo]]
-    of_dataset = [spec for spec in specs.values() if spec.dataset.name == options.zoo.replace("-", "_")]
+    of_dataset = [spec for spec in specs.values() if same_name(spec.dataset.name, options.zoo)]
     if not of_dataset:
         known = {*specs, *(spec.dataset.name for spec in specs.values())}
         raise InputError(f"--zoo: there is no zoo or dataset {options.zoo!r}; nearest: {nearest(options.zoo, known)}")

@@ -6,6 +6,8 @@ One TOML file describes one dataset and any number of zoos on it; the files of t
 import dataclasses
 import hashlib
 import json
+import math
+import re
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ INITIALIZATIONS = (
 OPTIMIZERS = ("adam", "sgd", "rms_prop")
 SCHEDULES = ("constant", "one-cycle")
 FITS = ("resize", "crop")
+NAME = r"\w[\w.-]{0,99}"
 ARCHITECTURES = ("cnn-s", "cnn-l", "resnet-18")
 SEED_LIMIT = 2**32
 
@@ -82,12 +85,16 @@ class DatasetSpec:
         for field, values in (("mean", self.mean), ("std", self.std)):
             if values is not None:
                 _require(len(values) == self.channels, field, values, f"{self.channels} numbers, one per channel")
+                _require(all(map(math.isfinite, values)), field, values, "finite numbers")
         _require(self.std is None or min(self.std) > 0, "std", self.std, "numbers above 0")
         _require_choices("fit", (self.fit,), FITS)
         _require(self.tfds is None or self.folder is None, "folder", self.folder, "either tfds or folder")
-        for field in ("name", "tfds", "folder", "train_split", "test_split"):
-            _require(getattr(self, field) != "", field, "", "a name")
-        _require("/" not in self.name, "name", self.name, "a name without a slash")
+        for field in ("name", "train_split", "test_split"):
+            value = getattr(self, field)
+            _require(re.fullmatch(NAME, value) is not None, field, value, "a name of letters, digits, _, - and dots")
+        for field in ("tfds", "folder"):
+            value = getattr(self, field)
+            _require(value is None or (value != "" and value.isprintable()), field, value, "a name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,6 +254,11 @@ def dataset_specs(specs: Iterable[ZooSpec]) -> tuple[DatasetSpec, ...]:
     return tuple(dict.fromkeys(spec.dataset for spec in specs))
 
 
+def same_name(dataset: str, given: str) -> bool:
+    """Whether a dataset's name is the given one, with hyphens for underscores or the other way round."""
+    return dataset.replace("-", "_") == given.replace("-", "_")
+
+
 def zoo_names() -> tuple[str, ...]:
     """The names that `load_spec` knows."""
     return tuple(published_specs())
@@ -285,8 +297,11 @@ def _dataset_for(dataset: dict[str, Any], architecture: object) -> dict[str, Any
     common = {key: value for key, value in dataset.items() if key != "for"}
     if not special:
         return common
-    _require(architecture in special, "architecture", architecture, f"one of dataset.for: {', '.join(special)}")
-    return {**common, **special[architecture]}
+    known = f"one of dataset.for: {', '.join(special)}"
+    _require(isinstance(architecture, str) and architecture in special, "architecture", architecture, known)
+    own = special[str(architecture)]
+    _require(isinstance(own, dict), f"dataset.for.{architecture}", own, "a table")
+    return {**common, **own}
 
 
 def _convert(table: dict[str, Any], kind: type[Any]) -> Any:

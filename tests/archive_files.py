@@ -19,6 +19,7 @@ from PIL import Image
 from tensorflow_datasets.core.download import checksums, resource
 
 from jaxzoo.datasets.builders import find_builder
+from jaxzoo.datasets.load import find_origin, read_images
 
 COUNTS = {"train": 60, "test": 20}
 TRAIN, VALIDATION = 50, 10
@@ -194,6 +195,12 @@ def place_downloads(root: Path, name: str, files: dict[str, bytes]) -> None:
         path.write_bytes(files[file])
         info = info or checksums.UrlInfo(size=len(files[file]), checksum="0" * 64, filename=file)
         resource.write_info_file(url=url, path=path, dataset_name=name, original_fname=file, url_info=info)
+
+
+def read_anew(dataset, root):
+    """The images, read from their files and not from the cache, and the folder of those files."""
+    origin = find_origin(dataset, root)
+    return read_images(dataset, origin), origin
 
 
 def spoil_json(path: Path, **changes) -> None:

@@ -9,12 +9,11 @@ import threading
 
 import numpy as np
 import pytest
-from archive_files import ARCHIVES, place_downloads
+from archive_files import ARCHIVES, cifar_rows, place_downloads, read_anew, tar_gz
 from PIL import Image
 
 import jaxzoo
 from jaxzoo.datasets import load_images
-from jaxzoo.datasets.load import read_images
 from jaxzoo.datasets.sources import SOURCES
 from jaxzoo.errors import InputError
 from jaxzoo.spec import DatasetSpec, dataset_specs, published_specs
@@ -61,7 +60,7 @@ def rows(pixels, labels):
 def test_an_archive_comes_whole_through_tfds(name, make, tmp_path):
     files, arrays = make(name)
     place_downloads(tmp_path, name, files)
-    images, folder = read_images(spec_for(name, arrays), tmp_path)
+    images, folder = read_anew(spec_for(name, arrays), tmp_path)
     both = [np.concatenate(parts) for parts in zip(images.train, images.validation, strict=True)]
     assert rows(*both) == rows(*arrays["train"])
     assert rows(*images.test) == rows(*arrays["test"])
@@ -82,7 +81,7 @@ NAMES = {
 def test_classes_keep_their_names(name, make, tmp_path):
     files, arrays = make(name)
     place_downloads(tmp_path, name, files)
-    _, folder = read_images(spec_for(name, arrays), tmp_path)
+    _, folder = read_anew(spec_for(name, arrays), tmp_path)
     feature, word, place = NAMES[name]
     assert (folder / f"{feature}.labels.txt").read_text().splitlines()[place] == word
 
@@ -111,7 +110,7 @@ def test_published_preprocessing(dataset, make, tmp_path):
 def test_the_split_is_that_of_seed_42_over_a_hash_of_contents(make, tmp_path):
     files, arrays = make("mnist")
     place_downloads(tmp_path, "mnist", files)
-    images, _ = read_images(spec_for("mnist", arrays), tmp_path)
+    images, _ = read_anew(spec_for("mnist", arrays), tmp_path)
     pixels, labels = arrays["train"]
     hashes = [
         hashlib.blake2b(image.tobytes() + str(label).encode(), digest_size=16).digest()
@@ -127,7 +126,7 @@ def test_another_order_of_preparation_gives_the_same_split_and_fingerprint(make,
     files, arrays = make("cifar10")
     spec = spec_for("cifar10", arrays)
     place_downloads(tmp_path / "a", "cifar10", files)
-    images, _ = read_images(spec, tmp_path / "a")
+    images, _ = read_anew(spec, tmp_path / "a")
     other = np.random.default_rng(1)
     shuffled = {
         split: (pixels[order], labels[order])
@@ -137,7 +136,7 @@ def test_another_order_of_preparation_gives_the_same_split_and_fingerprint(make,
     monkeypatch.setattr("archive_files.draw", lambda shape: shuffled)
     files, _ = make("cifar10")
     place_downloads(tmp_path / "b", "cifar10", files)
-    again, _ = read_images(spec, tmp_path / "b")
+    again, _ = read_anew(spec, tmp_path / "b")
     assert again.fingerprint == images.fingerprint
     np.testing.assert_array_equal(again.train.pixels, images.train.pixels)
 
@@ -169,7 +168,7 @@ def test_archives_put_there_by_hand_are_taken(name, make, tmp_path):
         (folder / "train-images-idx3-ubyte").write_bytes(gzip.decompress(files["train-images-idx3-ubyte.gz"]))
         images = gzip.decompress(files["t10k-images-idx3-ubyte.gz"])
         (folder / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(images, compresslevel=1))
-    images, _ = read_images(spec_for(name, arrays), tmp_path)
+    images, _ = read_anew(spec_for(name, arrays), tmp_path)
     assert rows(*images.test) == rows(*arrays["test"])
 
 
@@ -231,6 +230,40 @@ def test_a_damaged_download_is_one_line_and_leaves_no_dataset(name, make, tmp_pa
         assert rows(*load_images(spec, tmp_path).test) == rows(*arrays["test"])
 
 
+def flipped(data):
+    """One bit of the middle."""
+    return data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 16]) + data[len(data) // 2 + 1 :]
+
+
+@pytest.mark.parametrize("name", ["mnist", "svhn_cropped", "cifar10", "cifar100", "stl10", "usps", "tiny_imagenet"])
+def test_a_flipped_bit_in_a_download_is_noticed(name, make, tmp_path, monkeypatch):
+    files, arrays = make(name)
+    file = next(iter(files))
+    for url in SOURCES[name].own.md5 if SOURCES[name].own else ():
+        data = files[url.rpartition("/")[2]]
+        monkeypatch.setitem(SOURCES[name].own.md5, url, hashlib.md5(flipped(data)).hexdigest())
+    place_downloads(tmp_path, name, {file: flipped(data) for file, data in files.items()})
+    with pytest.raises(InputError, match=r"cannot be read|expected|cannot be prepared") as error:
+        load_images(spec_for(name, arrays), tmp_path)
+    assert file
+    assert "\n" not in str(error.value)
+
+
+def test_what_makes_no_sense_in_an_archive_is_one_line(make, tmp_path):
+    files, arrays = make("cifar10")
+    rows = cifar_rows(arrays["train"][0], np.full(60, 11)).tobytes()
+    members = {"batches.meta.txt": b"\n".join(b"class%d" % label for label in range(10)), "data_batch_1.bin": rows}
+    place_downloads(tmp_path, "cifar10", {"cifar-10-binary.tar.gz": tar_gz(members)})
+    with pytest.raises(InputError, match="dataset 'cifar10' cannot be prepared there: ") as error:
+        load_images(spec_for("cifar10", arrays), tmp_path)
+    assert "\n" not in str(error.value)
+    members["batches.meta.txt"] = b"\xff\xfe"
+    place_downloads(tmp_path, "cifar10", {"cifar-10-binary.tar.gz": tar_gz(members)})
+    with pytest.raises(InputError, match=r"tar\.gz: cannot be read: 'utf-8' codec"):
+        load_images(spec_for("cifar10", arrays), tmp_path)
+    assert files
+
+
 class Proxy(http.server.BaseHTTPRequestHandler):
     """Answers for every host, with the files of the server by their names."""
 
@@ -272,7 +305,7 @@ def test_an_archive_is_downloaded_once_and_an_interrupted_download_begins_anew(m
     network[file] = data, len(data)
     assert rows(*load_images(spec, tmp_path).test) == rows(*arrays["test"])
     network.clear()
-    again, _ = read_images(spec, tmp_path)
+    again, _ = read_anew(spec, tmp_path)
     assert rows(*again.test) == rows(*arrays["test"])
 
 

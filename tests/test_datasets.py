@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archive_files import COUNTS, draw, idx_archives, place_downloads, spoil_json
+from archive_files import COUNTS, draw, idx_archives, place_downloads, read_anew, spoil_json
 
 import jaxzoo
 from jaxzoo.datasets import load, load_images
 from jaxzoo.datasets.cache import cache_folder
-from jaxzoo.datasets.load import read_images
 from jaxzoo.datasets.preprocessing import preprocess
 from jaxzoo.errors import InputError
 from jaxzoo.spec import DatasetSpec
@@ -73,7 +72,7 @@ def prepared(tmp_path):
     """A data directory with a small prepared MNIST."""
     files, _ = idx_archives()
     place_downloads(tmp_path, "mnist", files)
-    _, folder = read_images(MNIST, tmp_path)
+    _, folder = read_anew(MNIST, tmp_path)
     return tmp_path, folder
 
 
@@ -114,7 +113,7 @@ def test_a_folder_of_npz_files_is_read(mine):
 def test_a_second_start_reads_the_cache_alone(mine, monkeypatch):
     root, _ = mine
     first = load_images(MINE, root)
-    monkeypatch.setattr(load, "read_images", None)
+    monkeypatch.setattr(load, "find_origin", None)
     again = load_images(MINE, root)
     assert isinstance(again.train.pixels, np.memmap)
     for one, other in zip(first, again, strict=True):
@@ -146,9 +145,39 @@ def test_what_has_changed_since_is_read_anew(mine):
     assert load_images(dataclasses.replace(MINE, mean=(0.2,), std=(1.0,)), root).fingerprint != after
 
 
+def test_changes_are_noticed_through_symbolic_links(mine, tmp_path_factory):
+    root, arrays = mine
+    elsewhere = tmp_path_factory.mktemp("disk") / "a" / "b"
+    elsewhere.mkdir(parents=True)
+    (root / "jaxzoo").symlink_to(elsewhere)
+    (elsewhere / "link").symlink_to(root)
+    absolute = dataclasses.replace(MINE, name="absolute", folder=str(root / "mine"))
+    starts = [(MINE, root), (absolute, elsewhere / "link")]
+    before = [load_images(*start).fingerprint for start in starts]
+    np.savez(root / "mine" / "test.npz", images=arrays["test"][0] ^ 1, labels=arrays["test"][1])
+    after = [load_images(*start).fingerprint for start in starts]
+    assert not set(before) & set(after)
+
+
+def test_a_source_that_changes_while_it_is_read_is_read_again(mine, monkeypatch):
+    root, arrays = mine
+    read_folder = load.read_folder
+
+    def change_behind(*arguments, **options):
+        splits = read_folder(*arguments, **options)
+        np.savez(root / "mine" / "test.npz", images=arrays["test"][0] ^ 1, labels=arrays["test"][1])
+        return splits
+
+    monkeypatch.setattr(load, "read_folder", change_behind)
+    before = load_images(MINE, root).fingerprint
+    monkeypatch.setattr(load, "read_folder", read_folder)
+    assert load_images(MINE, root).fingerprint != before
+
+
 DAMAGES = {
     "cut pixels": lambda folder: (folder / "pixels.npy").write_bytes((folder / "pixels.npy").read_bytes()[:-100]),
     "fewer labels": lambda folder: np.save(folder / "labels.npy", np.zeros(3, np.int32)),
+    "empty labels": lambda folder: (folder / "labels.npy").write_bytes(b""),
     "no json": lambda folder: (folder / "images.json").unlink(),
     "half a json": lambda folder: (folder / "images.json").write_text('{"train": 50'),
     "another json": lambda folder: (folder / "images.json").write_text("[]"),
@@ -285,6 +314,9 @@ def test_a_tfrecord_file_that_ends_too_soon_is_one_line(stock):
     path.write_bytes(whole[:-3])
     with pytest.raises(InputError, match=r"train\.tfrecord-00000-of-00001: ends within a record"):
         load_images(SVHN, stock)
+    path.write_bytes(whole[:30] + bytes([whole[30] ^ 1]) + whole[31:])
+    with pytest.raises(InputError, match=r"00001: a record does not fit its checksum"):
+        load_images(SVHN, stock)
     first = 12 + struct.unpack("<Q", whole[:8])[0] + 4
     path.write_bytes(whole[first:])
     with pytest.raises(InputError, match="its split 'train' holds 11 images, expected 12 as it says"):
@@ -292,6 +324,27 @@ def test_a_tfrecord_file_that_ends_too_soon_is_one_line(stock):
 
 
 FOLDERS = {
+    "two ways": (
+        lambda folder: shutil.copy(folder / "test.npz", folder / "test-1.npz"),
+        r"holds both test\.npz and test-1\.npz, expected one or the other",
+    ),
+    "empty images": (
+        lambda folder: np.savez(folder / "test.npz", images=np.zeros((20, 28, 0), np.uint8), labels=np.zeros(20, int)),
+        r"an image is uint8\(28, 0, 1\), expected uint8",
+    ),
+    "an array": (
+        lambda folder: [np.save(folder / "test.npy", np.zeros(3)), (folder / "test.npy").rename(folder / "test.npz")],
+        r"test\.npz: ",
+    ),
+    "constant": (
+        lambda folder: [
+            np.savez(
+                folder / f"train-{part}.npz", images=np.zeros((count, 28, 28), np.uint8), labels=np.zeros(count, int)
+            )
+            for part, count in ((0, 25), (1, 35))
+        ],
+        "a channel of train is constant, expected mean and std in the spec",
+    ),
     "no file": (lambda folder: (folder / "test.npz").unlink(), r"holds no test\.npz, nor test-\*\.npz"),
     "no npz": (lambda folder: (folder / "test.npz").write_bytes(b"x" * 100), r"test\.npz: cannot be read"),
     "cut": (
@@ -342,6 +395,26 @@ def test_an_image_too_small_to_crop_is_one_line():
     spec = dataclasses.replace(MINE, fit="crop")
     with pytest.raises(InputError, match="an image is 20 x 30, expected 28 or more to crop"):
         preprocess(spec, np.zeros((20, 30, 1), np.uint8))
+
+
+def test_more_images_than_memory_holds_is_one_line(mine):
+    root, _ = mine
+    for change in ({"train": 10**13}, {"train": 10**18}, {"size": 10**6}):
+        with pytest.raises(InputError, match=r"are more than memory holds|holds 60 images"):
+            load_images(dataclasses.replace(MINE, **change), root)
+
+
+def test_a_data_directory_that_is_a_file_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="file: is a file, expected the folder of the datasets"):
+        load_images(MNIST, tmp_path / "file")
+
+
+def test_a_home_directory_may_be_written_as_a_tilde(mine, monkeypatch):
+    root, _ = mine
+    monkeypatch.setenv("HOME", str(root.parent))
+    monkeypatch.setenv("TFDS_DATA_DIR", f"~/{root.name}")
+    assert load_images(MINE).train.pixels.shape == (50, 28, 28, 1)
 
 
 def test_an_unknown_dataset_and_one_that_needs_tensorflow_are_one_line(tmp_path):
@@ -407,6 +480,8 @@ def test_the_command_line_lists_prepares_and_checks(mine):
     checked = run("--check", "mine", *options)
     assert checked.returncode == 2
     assert "is damaged; delete it, and it is made again" in checked.stderr
+    (root / "mine" / "test.npz").touch()
+    assert "has changed since; --prepare makes it again" in run("--check", "mine", *options).stderr
     unknown = run("--prepare", "mien", *options)
     assert unknown.stderr == "jaxzoo.datasets: there is no dataset 'mien'; nearest: mine\n"
     assert "cifar10 28x28x3" in run("--list", "--data-dir", root).stdout

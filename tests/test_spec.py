@@ -63,6 +63,18 @@ BAD_FILES = {
     "two channels": ("channels = 1", "channels = 2", r"channels is 2, expected 1 or 3"),
     "a spread of 0": ("channels = 1", "channels = 1\nmean = [0.5]\nstd = [0.0]", r"std is \(0.0,\), expected numbers"),
     "unknown fit": ("channels = 1", 'channels = 1\nfit = "stretch"', "fit is 'stretch', expected one of: resize, crop"),
+    "no number": (
+        "channels = 1",
+        "channels = 1\nmean = [nan]\nstd = [0.5]",
+        r"mean is \(nan,\), expected finite numbers",
+    ),
+    "a split in a folder": (
+        "channels = 1",
+        'channels = 1\ntrain_split = "a/b"',
+        "train_split is 'a/b', expected a name",
+    ),
+    "a name of two lines": ("channels = 1", 'channels = 1\nfolder = "a\\nb"', "folder is .*, expected a name"),
+    "no table": ("channels = 1", "channels = 1\n[dataset.for]\ncnn-s = 5", "dataset.for.cnn-s is 5, expected a table"),
     "two sources": ("channels = 1", 'channels = 1\ntfds = "a"\nfolder = "b"', "folder is 'b', expected either tfds or"),
     "unknown schedule": ("epochs = 3", 'epochs = 3\nschedule = { kind = "cosine" }', "schedule is 'cosine', expected"),
 }

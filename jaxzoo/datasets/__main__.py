@@ -11,9 +11,9 @@ import pandas as pd
 from jaxzoo.arguments import Parser, human_bytes
 from jaxzoo.datasets.cache import cache_folder, read_cache
 from jaxzoo.datasets.images import SPLITS, fingerprint_of
-from jaxzoo.datasets.load import default_data_dir, is_embedded, load_images, read_images
+from jaxzoo.datasets.load import data_folder, find_origin, is_embedded, load_images, read_images
 from jaxzoo.errors import InputError, nearest
-from jaxzoo.spec import DatasetSpec, dataset_specs, published_specs, read_config
+from jaxzoo.spec import DatasetSpec, dataset_specs, published_specs, read_config, same_name
 
 EXAMPLES = """examples:
   python -m jaxzoo.datasets --list                        what is prepared, where, how large
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command line and returns the exit status."""
     try:
         options = _parse(arguments)
-        root = options.data_dir or default_data_dir()
+        root = data_folder(options.data_dir)
         known = _datasets(options.config)
         if options.list:
             print(f"datasets in {root}\n\n{_table(known, root)}")
@@ -68,7 +68,7 @@ def _datasets(config: Path | None) -> tuple[DatasetSpec, ...]:
 
 def _named(known: Sequence[DatasetSpec], name: str) -> list[DatasetSpec]:
     """A dataset as every architecture sees it."""
-    found = [dataset for dataset in known if dataset.name == name.replace("-", "_")]
+    found = [dataset for dataset in known if same_name(dataset.name, name)]
     if not found:
         names = dict.fromkeys(dataset.name for dataset in known)
         raise InputError(f"there is no dataset {name!r}; nearest: {nearest(name, names)}")
@@ -86,12 +86,15 @@ def _check(dataset: DatasetSpec, root: Path) -> str:
     if is_embedded(dataset):
         return _prepare(dataset, root)
     folder = cache_folder(root, dataset)
-    kept = read_cache(folder)
-    if kept is None:
+    if not folder.is_dir():
         raise InputError(f"dataset {dataset.name!r}: {root} holds nothing of it, expected it prepared (--prepare)")
+    kept = read_cache(folder)
+    origin = find_origin(dataset, root, progress=True)
+    fresh = read_images(dataset, origin, progress=True)
+    if kept is None:
+        raise InputError(f"{folder}: is not whole, or {origin} has changed since; --prepare makes it again")
     if fingerprint_of([kept.train, kept.validation, kept.test], kept.mean, kept.std) != kept.fingerprint:
         raise InputError(f"{folder}: is damaged; delete it, and it is made again")
-    fresh, origin = read_images(dataset, root, progress=True)
     if fresh.fingerprint != kept.fingerprint:
         raise InputError(
             f"{folder}: has fingerprint {kept.fingerprint[:16]}, {origin} gives {fresh.fingerprint[:16]}; "

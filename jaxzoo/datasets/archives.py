@@ -112,7 +112,8 @@ def cifar_names(paths: Sequence[Path]) -> Names:
     """The names of the classes, from the archive's text files."""
     files = {"batches.meta.txt": "label", "fine_label_names.txt": "label", "coarse_label_names.txt": "coarse_label"}
     members = _tar_members(paths[0], tuple(files))
-    return {files[name]: data.decode().split() for name, data in members.items()}
+    with _whole(paths[0]):
+        return {files[name]: data.decode().split() for name, data in members.items()}
 
 
 def read_stl(paths: Sequence[Path], split: str) -> Iterator[Record]:
@@ -131,21 +132,23 @@ def read_stl(paths: Sequence[Path], split: str) -> Iterator[Record]:
 def stl_names(paths: Sequence[Path]) -> Names:
     """The names of the classes."""
     (data,) = _tar_members(paths[0], ("class_names.txt",)).values()
-    return {"label": data.decode().split()}
+    with _whole(paths[0]):
+        return {"label": data.decode().split()}
 
 
 def _tar_members(path: Path, names: Sequence[str]) -> dict[str, bytes]:
-    """The members with those names that a compressed tar holds, in whatever folder; stops when it has them all."""
+    """The members with those names that a gzipped tar holds, in whatever folder."""
     found: dict[str, bytes] = {}
-    with _whole(path), tarfile.open(path, "r|*") as archive:
-        for entry in archive:
-            name = entry.name.rpartition("/")[2]
-            if entry.isfile() and name in names:
-                content = archive.extractfile(entry)
-                assert content is not None  # a regular file
-                found[name] = content.read()
-                if len(found) == len(names):
-                    break
+    with _whole(path), gzip.open(path) as stream:
+        with tarfile.open(fileobj=stream, mode="r|") as archive:
+            for entry in archive:
+                name = entry.name.rpartition("/")[2]
+                if entry.isfile() and name in names:
+                    content = archive.extractfile(entry)
+                    assert content is not None  # a regular file
+                    found[name] = content.read()
+        while stream.read(1 << 20):  # to the end: only there stands the checksum
+            pass
     if not found:
         raise InputError(f"{path}: holds none of {', '.join(names)}")
     return found
@@ -160,13 +163,14 @@ def read_usps(paths: Sequence[Path], split: str) -> Iterator[Record]:
     with _whole(path):
         lines = bz2.decompress(path.read_bytes()).decode().splitlines()
     for number, line in enumerate(lines, start=1):
-        label, *pairs = line.split()
         with _whole(path):
+            label, *pairs = line.split()
+            digit = int(float(label)) - 1
             places, values = np.array([pair.split(":") for pair in pairs], float).T
         if not np.array_equal(places, np.arange(1, USPS_SIZE**2 + 1)) or np.abs(values).max() > 1:
             raise InputError(f"{path}: line {number} is not {USPS_SIZE**2} values of -1..1 in their order")
         image = ((values + 1) / 2 * 255).astype(np.uint8).reshape(USPS_SIZE, USPS_SIZE, 1)
-        yield {"image": image, "label": int(float(label)) - 1}
+        yield {"image": image, "label": digit}
 
 
 def read_tiny_imagenet(paths: Sequence[Path], split: str) -> Iterator[Record]:

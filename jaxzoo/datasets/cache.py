@@ -40,22 +40,25 @@ def read_cache(folder: Path) -> Images | None:
         pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(folder / "labels.npy", allow_pickle=False)
         bounds = np.cumsum([table[name] for name in SPLITS])
-        origin = folder / table["origin"]
+        origin = folder.resolve() / table["origin"]
         if not len(pixels) == len(labels) == bounds[-1] or _is_changed(origin, table["stamp"]):
             return None
         parts = zip(np.split(pixels, bounds[:-1]), np.split(labels, bounds[:-1]), strict=True)
         train, validation, test = (Split(*part) for part in parts)
         return Images(train, validation, test, np.array(table["mean"]), np.array(table["std"]), table["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
         return None
 
 
-def write_cache(folder: Path, images: Images, origin: Path) -> None:
-    """Keeps the images; `origin` is the folder whose files they were read from. Raises OSError, and leaves nothing."""
+def write_cache(folder: Path, images: Images, origin: Path, stamp: Stamp) -> None:
+    """Keeps the images read from the files in the folder `origin`; `stamp` is theirs from before they were read.
+
+    Raises OSError, and leaves nothing.
+    """
     splits = [getattr(images, name) for name in SPLITS]
     table: dict[str, Any] = {name: len(split.labels) for name, split in zip(SPLITS, splits, strict=True)}
     table |= {"fingerprint": images.fingerprint, "mean": images.mean.tolist(), "std": images.std.tolist()}
-    table |= {"origin": os.path.relpath(origin, folder), "stamp": _stamp(origin)}
+    table |= {"origin": os.path.relpath(origin.resolve(), folder.resolve()), "stamp": stamp}
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
     try:
@@ -71,11 +74,11 @@ def write_cache(folder: Path, images: Images, origin: Path) -> None:
 
 def _is_changed(origin: Path, stamp: Stamp) -> bool:
     """Whether files stand there, and others than before. A prepared dataset may be deleted, its cache stays good."""
-    now = _stamp(origin)
+    now = stamp_of(origin)
     return bool(now) and now != stamp
 
 
-def _stamp(origin: Path) -> Stamp:
+def stamp_of(origin: Path) -> Stamp:
     """Name, size and time of change of each file of the folder."""
     files: Sequence[Path] = sorted(origin.iterdir()) if origin.is_dir() else []
     return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files if path.is_file()]

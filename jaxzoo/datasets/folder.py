@@ -11,9 +11,11 @@ from jaxzoo.spec import DatasetSpec
 
 
 def folder_files(folder: Path, split: str) -> list[Path]:
-    """`<split>.npz`, or `<split>-*.npz` in the order of their names."""
-    whole = folder / f"{split}.npz"
-    return [whole] if whole.is_file() else sorted(folder.glob(f"{split}-*.npz"))
+    """`<split>.npz`, or `<split>-*.npz` in the order of their names. Raises InputError where both are there."""
+    whole, parts = folder / f"{split}.npz", sorted(folder.glob(f"{split}-*.npz"))
+    if parts and whole.exists():
+        raise InputError(f"{folder}: holds both {whole.name} and {parts[0].name}, expected one or the other")
+    return [whole] if whole.exists() else parts
 
 
 def read_folder(dataset: DatasetSpec, folder: Path, *, progress: bool = False) -> dict[str, Split]:
@@ -41,7 +43,7 @@ def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             images, labels = file["images"], file["labels"]
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise InputError(f"{path}: cannot be read: {error}; expected arrays images and labels") from error
     except Exception as error:  # zipfile and zlib have errors of their own
         raise InputError(f"{path}: is damaged: {error}") from error

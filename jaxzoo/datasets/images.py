@@ -45,6 +45,10 @@ def make_images(dataset: DatasetSpec, train: Split, validation: Split, test: Spl
     if dataset.mean is None or dataset.std is None:
         mean = train.pixels.mean(axis=(0, 1, 2)) / 255
         std = train.pixels.std(axis=(0, 1, 2)) / 255
+        if std.min() == 0:
+            raise InputError(
+                f"dataset {dataset.name!r}: a channel of train is constant, expected mean and std in the spec"
+            )
     else:
         mean, std = np.array(dataset.mean), np.array(dataset.std)
     return Images(train, validation, test, mean, std, fingerprint_of(list(splits.values()), mean, std))
@@ -59,8 +63,11 @@ def collect_split(
     every architecture has the same examples in its splits. Raises InputError where there are more or fewer.
     """
     where = f"dataset {dataset.name!r}: its split {name!r}"
-    pixels = np.empty((count, dataset.size, dataset.size, dataset.channels), np.uint8)
-    labels = np.empty(count, np.int32)
+    try:
+        pixels = np.empty((count, dataset.size, dataset.size, dataset.channels), np.uint8)
+        labels = np.empty(count, np.int32)
+    except (MemoryError, ValueError) as error:
+        raise InputError(f"{where}: {count} images of size {dataset.size} are more than memory holds") from error
     hashes: list[bytes] = []
     bar = tqdm(
         examples,

@@ -4,10 +4,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from jaxzoo.datasets.cache import cache_folder, read_cache, write_cache
+from jaxzoo.datasets.cache import cache_folder, read_cache, stamp_of, write_cache
 from jaxzoo.datasets.digits import EMBEDDED, load_digits
 from jaxzoo.datasets.folder import read_folder
 from jaxzoo.datasets.images import Images, draw_splits, make_images
+from jaxzoo.errors import InputError
 from jaxzoo.spec import DatasetSpec
 
 
@@ -20,38 +21,47 @@ def load_images(
 ) -> Images:
     """The images of a dataset as one architecture sees them: `jaxzoo.load_images(zoo.spec.dataset)`.
 
-    What is not in `data_dir` (see `default_data_dir`) is downloaded and prepared there; what was read once is kept
+    What is not in `data_dir` (see `data_folder`) is downloaded and prepared there; what was read once is kept
     there and memory-mapped from then on. `progress` draws bars on stderr. Raises InputError where images are missing,
     damaged or not what the spec says.
     """
     if is_embedded(dataset):
         return load_digits(dataset)
-    root = default_data_dir() if data_dir is None else Path(data_dir)
+    root = data_folder(data_dir)
     folder = cache_folder(root, dataset)
     kept = read_cache(folder)
     if kept is not None:
         return kept
-    images, origin = read_images(dataset, root, progress=progress)
+    origin = find_origin(dataset, root, progress=progress)
+    stamp = stamp_of(origin)
+    images = read_images(dataset, origin, progress=progress)
     try:
-        write_cache(folder, images, origin)
+        write_cache(folder, images, origin, stamp)
     except OSError as error:
         on_note(f"{folder}: cannot be written ({error.strerror or error}); the images will be read anew at every start")
     return images
 
 
-def read_images(dataset: DatasetSpec, root: Path, *, progress: bool = False) -> tuple[Images, Path]:
-    """The images read from their files, not from the cache, and the folder of those files."""
+def find_origin(dataset: DatasetSpec, root: Path, *, progress: bool = False) -> Path:
+    """The folder of the files that the images are read from, prepared first where it has to be."""
     if dataset.folder is not None:
-        origin = root / dataset.folder
+        return root / Path(dataset.folder).expanduser()
+    from jaxzoo.datasets.prepared import prepare  # here: a start from the cache does without TensorFlow Datasets
+
+    return prepare(dataset, root, progress=progress)
+
+
+def read_images(dataset: DatasetSpec, origin: Path, *, progress: bool = False) -> Images:
+    """The images read from the files of that folder, not from the cache."""
+    if dataset.folder is not None:
         splits = read_folder(dataset, origin, progress=progress)
     else:
-        from jaxzoo.datasets.prepared import prepare, read_prepared  # here: a start from the cache does without TFDS
+        from jaxzoo.datasets.prepared import read_prepared
 
-        origin = prepare(dataset, root, progress=progress)
         splits = read_prepared(dataset, origin, progress=progress)
     train, test = splits[dataset.train_split], splits[dataset.test_split]
     one = dataset.train_split == dataset.test_split
-    return make_images(dataset, *draw_splits(dataset, train, None if one else test)), origin
+    return make_images(dataset, *draw_splits(dataset, train, None if one else test))
 
 
 def is_embedded(dataset: DatasetSpec) -> bool:
@@ -59,6 +69,9 @@ def is_embedded(dataset: DatasetSpec) -> bool:
     return dataset.name == EMBEDDED and dataset.tfds is None and dataset.folder is None
 
 
-def default_data_dir() -> Path:
-    """`TFDS_DATA_DIR`, else the folder that TensorFlow Datasets uses by default."""
-    return Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
+def data_folder(given: str | Path | None) -> Path:
+    """The data directory: as given, else `TFDS_DATA_DIR`, else TensorFlow Datasets' default. Raises InputError."""
+    root = Path(given or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    if root.exists() and not root.is_dir():
+        raise InputError(f"{root}: is a file, expected the folder of the datasets")
+    return root

@@ -3,17 +3,20 @@
 import contextlib
 import importlib.util
 import io
+import shutil
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import filelock
+import google_crc32c
 import numpy as np
 import requests
 import tensorflow_datasets as tfds
-from google.protobuf import json_format
 from PIL import Image
+from tensorflow_datasets.core import read_only_builder
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 from tensorflow_datasets.proto import tf_example_pb2
 
@@ -23,7 +26,7 @@ from jaxzoo.datasets.sources import SOURCES
 from jaxzoo.errors import InputError
 from jaxzoo.spec import DatasetSpec
 
-UNOPENED = (ValueError, AssertionError, json_format.ParseError)  # no such version; a damaged dataset_info.json
+LEFT_SECONDS = 3600
 BULK = 1000  # records a read: one by one takes twice as long
 PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGB"}  # by the channels that the dataset states
 
@@ -39,8 +42,9 @@ def prepare(dataset: DatasetSpec, root: Path, *, progress: bool = False) -> Path
             return folder
         if ours is not None:
             look_for_archives(ours)
-        with _locked(root, dataset):
+        with _locked(root, dataset, builder.name):
             if not folder.exists():  # another process may just have prepared it
+                _remove_leftovers(folder)
                 _download_and_prepare(dataset, builder, root)
     return folder
 
@@ -51,10 +55,10 @@ def read_prepared(dataset: DatasetSpec, folder: Path, *, progress: bool = False)
     try:
         builder = tfds.builder_from_directory(folder)
         image, label = _features(dataset, where, builder.info)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{where}: cannot be read: {_first_line(error)}") from error
+    except InputError:
+        raise
+    except Exception as error:  # of whatever reads damaged metadata
+        raise InputError(f"{where}: cannot be read: {_one_line(error)}") from error
     splits = {}
     for name, count in source_counts(dataset).items():
         if name not in builder.info.splits:
@@ -72,21 +76,24 @@ def read_prepared(dataset: DatasetSpec, folder: Path, *, progress: bool = False)
 def _own_builder(dataset: DatasetSpec, name: str, root: Path) -> tfds.core.DatasetBuilder | None:
     try:
         return find_builder(name, root, root / dataset.name)
-    except UNOPENED as error:
+    except Exception as error:  # no such version; a damaged dataset_info.json
         raise _unopened(dataset, name, root, error) from error
 
 
 def _unopened(dataset: DatasetSpec, name: str, root: Path, error: Exception) -> InputError:
-    return InputError(f"dataset {dataset.name!r} in {root}: {name!r} cannot be opened: {_first_line(error)}")
+    return InputError(f"dataset {dataset.name!r} in {root}: {name!r} cannot be opened: {_one_line(error)}")
 
 
 def _other_builder(dataset: DatasetSpec, name: str, root: Path) -> tfds.core.DatasetBuilder:
     """Any dataset that TensorFlow Datasets knows or that lies prepared in the data directory."""
+    not_found = tfds.core.registered.DatasetNotFoundError
     try:
+        with contextlib.suppress(not_found):
+            return read_only_builder.builder_from_files(name, data_dir=str(root))
         builder = tfds.builder(name, data_dir=root)
-    except tfds.core.registered.DatasetNotFoundError as error:
+    except not_found as error:
         raise InputError(f"dataset {dataset.name!r}: TensorFlow Datasets has no {name!r}, nor has {root}") from error
-    except UNOPENED as error:
+    except Exception as error:  # builders import what they need; names have several ways to be wrong
         raise _unopened(dataset, name, root, error) from error
     if not Path(builder.data_path).exists() and importlib.util.find_spec("tensorflow") is None:
         raise InputError(
@@ -104,20 +111,27 @@ def _download_and_prepare(dataset: DatasetSpec, builder: tfds.core.DatasetBuilde
     except InputError:
         raise
     except NonMatchingChecksumError as error:
-        raise InputError(f"{where}: a download has the wrong checksum: {' '.join(str(error).split())}") from error
+        raise InputError(f"{where}: a download has the wrong checksum: {_one_line(error)}") from error
     except (requests.RequestException, tfds.download.DownloadError) as error:
         raise InputError(
-            f"{where}: the download failed ({_first_line(error)}); try again, or put the archives into "
+            f"{where}: the download failed ({_one_line(error)}); try again, or put the archives into "
             f"{root / dataset.name} by hand"
         ) from error
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"{root}: {where} cannot be prepared there: {_first_line(error)}") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{root}: {where} cannot be prepared there: {_one_line(error)}") from error
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """What a killed process left beside a dataset's folder; not what another program may be writing just now."""
+    for path in folder.parent.glob("incomplete.*"):
+        if path.stat().st_mtime < time.time() - LEFT_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _locked(root: Path, dataset: DatasetSpec) -> Iterator[None]:
-    """One process prepares a dataset, others wait for it."""
-    path = root / "jaxzoo" / f"{dataset.name}.lock"
+def _locked(root: Path, dataset: DatasetSpec, name: str) -> Iterator[None]:
+    """One process prepares a dataset of TensorFlow Datasets, others wait for it."""
+    path = root / "jaxzoo" / f"{name}.lock"
     lock = filelock.FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,7 +185,7 @@ def _examples(builder: Any, split: str, where: str, image: str, label: str) -> I
     except InputError:
         raise
     except Exception as error:  # of array_record, protobuf or Pillow, each with its own
-        raise InputError(f"{where}: its split {split!r} is damaged: {_first_line(error)}") from error
+        raise InputError(f"{where}: its split {split!r} is damaged: {_one_line(error)}") from error
 
 
 def _records(builder: Any, split: str) -> Iterator[bytes]:
@@ -188,16 +202,27 @@ def _records(builder: Any, split: str) -> Iterator[bytes]:
 def _tfrecords(path: Path) -> Iterator[bytes]:
     """The records of a file that TensorFlow wrote: length, its checksum, the bytes, their checksum.
 
-    (TensorFlow, "TFRecord and tf.train.Example".) Checksums are left alone: PNG and JPEG decoders find damage too.
+    (TensorFlow, "TFRecord and tf.train.Example".)
     """
     with path.open("rb") as file:
         while header := file.read(12):
-            length = struct.unpack("<Q", header[:8])[0] if len(header) == 12 else 0
-            record = file.read(length + 4)
-            if len(header) < 12 or len(record) < length + 4:
+            if len(header) < 12:
                 raise InputError(f"{path}: ends within a record")
-            yield record[:-4]
+            length = struct.unpack("<Q", _checked(path, header))[0]
+            record = file.read(length + 4)
+            if len(record) < length + 4:
+                raise InputError(f"{path}: ends within a record")
+            yield _checked(path, record)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+def _checked(path: Path, data: bytes) -> bytes:
+    """The bytes before the masked CRC-32C that ends them."""
+    crc = google_crc32c.value(data[:-4])
+    masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32
+    if data[-4:] != masked.to_bytes(4, "little"):
+        raise InputError(f"{path}: a record does not fit its checksum")
+    return data[:-4]
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

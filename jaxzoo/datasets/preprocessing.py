@@ -11,7 +11,7 @@ LUMA = np.array([2989, 5870, 1140])  # ITU-R BT.601, in ten-thousandths
 
 def preprocess(dataset: DatasetSpec, image: np.ndarray) -> np.ndarray:
     """(H, W, C) uint8 with 1 or 3 channels, to (size, size, channels) uint8. Raises InputError."""
-    if image.ndim != 3 or image.shape[-1] not in (1, 3) or image.dtype != np.uint8:
+    if image.ndim != 3 or image.shape[-1] not in (1, 3) or image.dtype != np.uint8 or image.size == 0:
         raise InputError(
             f"dataset {dataset.name!r}: an image is {image.dtype}{image.shape}, expected uint8 (height, width, 1 or 3)"
         )
