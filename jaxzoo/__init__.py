@@ -4,22 +4,24 @@ Array names end in their shape: M models, B batch, N examples, H W C image, K ke
 S steps, E epochs. The model axis is last while training, first on disk.
 """
 
-from jaxzoo.compose import generate
+from jaxzoo.compose import generate, make_twins
 from jaxzoo.datasets import Images, load_images
 from jaxzoo.devices import use_all_cores, use_compilation_cache
 from jaxzoo.errors import InputError
 from jaxzoo.plan import plan_zoo
-from jaxzoo.spec import ZooSpec, load_spec, read_config, zoo_names
+from jaxzoo.spec import TwinSpec, ZooSpec, load_spec, read_config, zoo_names
 from jaxzoo.zoo import Zoo, open_zoo
 
 __all__ = [
     "Images",
     "InputError",
+    "TwinSpec",
     "Zoo",
     "ZooSpec",
     "generate",
     "load_images",
     "load_spec",
+    "make_twins",
     "open_zoo",
     "plan_zoo",
     "read_config",

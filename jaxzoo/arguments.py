@@ -22,6 +22,25 @@ class Parser(argparse.ArgumentParser):
         raise InputError(message)
 
 
+def cohort_range(text: str) -> range:
+    """The cohorts of a text like 3:7."""
+    first, colon, last = text.partition(":")
+    if not (first.isdecimal() and colon and last.isdecimal()):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected two numbers as in 3:7")
+    return range(int(first), int(last))
+
+
+def fraction(text: str) -> float:
+    """The number from 0 to 1 that the text stands for."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number from 0 to 1")
+    return value
+
+
 def positive(text: str) -> int:
     """The whole number above 0 that the text stands for."""
     if not text.isdecimal() or int(text) < 1:

@@ -1,73 +1,40 @@
 """The composer: from a spec to a zoo on disk. `python -m jaxzoo.generate` is its command line."""
 
 import dataclasses
+import functools
 import importlib.metadata
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import jax
-import numpy as np
 from jax.sharding import Mesh
 
 from jaxzoo.card import zoo_card
-from jaxzoo.datasets import load_images
+from jaxzoo.cohorts import Event, Notice, Run, run_cohort
+from jaxzoo.datasets import Images, load_images
 from jaxzoo.devices import model_mesh, platform_of
 from jaxzoo.engines import ENGINES
 from jaxzoo.errors import InputError
-from jaxzoo.networks import architecture_layers
+from jaxzoo.networks import Params, architecture_layers
 from jaxzoo.plan import Cohort, Plan, plan_zoo, population_size
 from jaxzoo.program import DeviceImages, build_program
-from jaxzoo.spec import ZooSpec
-from jaxzoo.store import CohortStore, ZooRecord, begin_zoo, cohort_folder, find_record
-from jaxzoo.train import (
-    Metrics,
-    Population,
-    State,
-    Stopped,
-    evaluate,
-    get_state,
-    initial_params,
-    initial_state,
-    put_cohort,
-    put_images,
-    train_epoch,
+from jaxzoo.spec import TwinSpec, ZooSpec
+from jaxzoo.store import (
+    ZooRecord,
+    begin_zoo,
+    cohort_folder,
+    find_record,
+    read_record,
+    read_snapshot,
+    snapshot_epochs,
+    twins_folder,
 )
+from jaxzoo.train import initial_params, put_images
 from jaxzoo.tune import Choice, compile_training, measure_engines, usual_lanes
 from jaxzoo.version import __version__
 from jaxzoo.zoo import Zoo, open_zoo
 
 AUTO = "auto"
-
-
-class Trained(NamedTuple):
-    """So many more training samples are done; `restored` ones were done by an earlier run."""
-
-    cohort: int
-    epoch: int
-    samples: int
-    restored: bool = False
-
-
-class EpochSaved(NamedTuple):
-    """An epoch of a cohort is trained, evaluated and on its way to the disk."""
-
-    cohort: int
-    epoch: int
-    metrics: Metrics
-
-
-class Notice(NamedTuple):
-    """Something that a person should know."""
-
-    text: str
-
-
-Event = Trained | EpochSaved | Notice
-
-
-class Interrupted(Exception):
-    """`should_stop` asked for an end; every finished epoch is on disk and the same call goes on from there."""
+NO_TWINS = "none"
 
 
 def generate(
@@ -80,37 +47,119 @@ def generate(
     engine: str | None = None,
     lanes: int | None = None,
     cohorts: range | None = None,
+    twins: str | TwinSpec | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Zoo:
     """Trains the zoo into the folder `out`, or goes on where an earlier call stopped; returns it opened.
 
-    `models` and `epochs` replace the spec's; `cohorts` restricts this call to some of them. `engine` is "lanes",
-    "vmap", or "auto": the fastest here, with the fastest number of `lanes`, the models side by side on a device. A zoo
-    once begun keeps its engine and lanes, which decide the last bits; else the default is "lanes" on a CPU and "auto"
-    on other devices. Raises InputError on anything the caller can mend, before it has written anything, and
-    Interrupted.
+    `models` and `epochs` replace the spec's; `cohorts` restricts this call to some of them. `twins` says which sparse
+    twins each cohort gets when it is trained: a method, a whole TwinSpec, "none"; None for the spec's. `engine` is
+    "lanes", "vmap", or "auto": the fastest here, with the fastest number of `lanes`, the models side by side on a
+    device. A zoo once begun keeps its engine and lanes, which decide the last bits; else the default is "lanes" on a
+    CPU and "auto" on other devices. Raises InputError on anything the caller can mend, before it has written
+    anything, and Interrupted.
     """
     spec = restrict(spec, models=models, epochs=epochs)
     folder = Path(out)
-    begun = check_call(spec, folder, engine=engine, lanes=lanes, cohorts=cohorts)
+    twin = choose_twins(spec, twins)
+    begun = check_call(spec, folder, engine=engine, lanes=lanes, cohorts=cohorts, twin=twin)
     plan = plan_zoo(spec)
     chosen = choose_cohorts(plan, cohorts)
     images = load_images(spec.dataset, data_dir, on_note=lambda text: on_event(Notice(text)))
-    if begun is not None and begun.fingerprint != images.fingerprint:
-        raise InputError(
-            f"{folder}: was begun on images of fingerprint {begun.fingerprint[:12]}, got {images.fingerprint[:12]}"
-        )
+    if begun is not None:
+        _check_same_images(folder, begun, images)
     mesh = model_mesh()
     device_images = put_images(images, mesh)
+    run = Run(device_images, on_event, should_stop)
     record = begun
     if record is None:
         choice = _choose_engine(engine, lanes, chosen[0], device_images, mesh, on_event)
         record = ZooRecord(spec=spec, **choice._asdict(), fingerprint=images.fingerprint, versions=_versions())
         begin_zoo(folder, record, plan, zoo_card(plan))
+    twin_record = None if twin is None else _begin_twins(folder, record, plan, twin)
     for cohort in chosen:
-        _run_cohort(folder, record, cohort, device_images, mesh, on_event, should_stop)
+        program = build_program(cohort.key, record.engine, record.lanes, mesh)
+        run_cohort(folder, program, cohort, spec.epochs, functools.partial(initial_params, cohort), run)
+        if twin_record is not None:
+            _run_twins(folder, twin_record, cohort, mesh, run)
     return open_zoo(folder)
+
+
+def make_twins(
+    zoo: str | Path,
+    twin: TwinSpec,
+    *,
+    data_dir: str | Path | None = None,
+    cohorts: range | None = None,
+    on_event: Callable[[Event], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Zoo:
+    """Makes sparse twins of a finished zoo, in its folder, or goes on with them; returns them opened.
+
+    Never touches the zoo itself. Raises InputError, where the zoo or the cohorts asked for are not finished, too, and
+    Interrupted.
+    """
+    folder = Path(zoo)
+    record = check_parent(folder, twin, cohorts)
+    plan = plan_zoo(record.spec)
+    images = load_images(record.spec.dataset, data_dir, on_note=lambda text: on_event(Notice(text)))
+    _check_same_images(folder, record, images)
+    mesh = model_mesh()
+    run = Run(put_images(images, mesh), on_event, should_stop)
+    twin_record = _begin_twins(folder, record, plan, twin)
+    for cohort in choose_cohorts(plan, cohorts):
+        _run_twins(folder, twin_record, cohort, mesh, run)
+    return open_zoo(twins_folder(folder, twin.method))
+
+
+def check_parent(folder: Path, twin: TwinSpec, cohorts: range | None) -> ZooRecord:
+    """The record of a zoo of which twins can be made. Raises InputError."""
+    record = read_record(folder)
+    if record.twin is not None:
+        raise InputError(f"{folder}: is a zoo of twins, expected a dense one")
+    for cohort in choose_cohorts(plan_zoo(record.spec), cohorts):
+        epochs = snapshot_epochs(cohort_folder(folder, cohort.number))
+        if record.spec.epochs not in epochs:
+            got = f"epochs up to {epochs[-1]}" if epochs else "no epoch"
+            raise InputError(
+                f"{folder}: cohort {cohort.number} holds {got}, expected it finished ({record.spec.epochs})"
+            )
+    _check_twins(folder, twin)
+    return record
+
+
+def _begin_twins(folder: Path, parent: ZooRecord, plan: Plan, twin: TwinSpec) -> ZooRecord:
+    """The record of the twins in a zoo's folder, written first where there are none."""
+    begun = find_record(twins_folder(folder, twin.method))
+    if begun is not None:
+        if (begun.spec.digest, begun.fingerprint) != (parent.spec.digest, parent.fingerprint):
+            raise InputError(f"{twins_folder(folder, twin.method)}: holds twins of another zoo than {folder}")
+        return begun
+    record = dataclasses.replace(parent, twin=twin, versions=_versions())
+    begin_zoo(twins_folder(folder, twin.method), record, plan, zoo_card(plan, twin))
+    return record
+
+
+def _run_twins(folder: Path, record: ZooRecord, cohort: Cohort, mesh: Mesh, run: Run) -> None:
+    """From the last epoch of the cohort in the parent's folder."""
+    twin = record.twin
+    assert twin is not None
+
+    def last_epoch() -> Params:
+        return read_snapshot(cohort_folder(folder, cohort.number), record.spec.epochs, "params")
+
+    program = build_program(cohort.key, record.engine, record.lanes, mesh, twin)
+    run_cohort(twins_folder(folder, twin.method), program, cohort, twin.epochs, last_epoch, run)
+
+
+def choose_twins(spec: ZooSpec, twins: str | TwinSpec | None) -> TwinSpec | None:
+    """How twins are made: as given, by a method with the spec's settings, or as the spec says. Raises InputError."""
+    if twins is None:
+        return spec.twins
+    if isinstance(twins, TwinSpec):
+        return twins
+    return None if twins == NO_TWINS else dataclasses.replace(spec.twins, method=twins)
 
 
 def restrict(spec: ZooSpec, *, models: int | None = None, epochs: int | None = None) -> ZooSpec:
@@ -129,7 +178,13 @@ def restrict(spec: ZooSpec, *, models: int | None = None, epochs: int | None = N
 
 
 def check_call(
-    spec: ZooSpec, folder: Path, *, engine: str | None, lanes: int | None, cohorts: range | None
+    spec: ZooSpec,
+    folder: Path,
+    *,
+    engine: str | None,
+    lanes: int | None,
+    cohorts: range | None,
+    twin: TwinSpec | None,
 ) -> ZooRecord | None:
     """What of a call can be checked in an instant, before images are loaded; returns the zoo begun in the folder.
 
@@ -141,6 +196,8 @@ def check_call(
     _check_engine(folder, begun, engine, lanes)
     if begun is not None:
         _check_same_spec(folder, begun.spec, spec)
+    if twin is not None:
+        _check_twins(folder, twin)
     return begun
 
 
@@ -151,78 +208,6 @@ def check_trainable(spec: ZooSpec) -> None:
         raise InputError(
             f"zoo {spec.name!r}: schedule {spec.schedule.kind!r} cannot be trained yet, expected 'constant'"
         )
-
-
-def _run_cohort(
-    folder: Path,
-    record: ZooRecord,
-    cohort: Cohort,
-    images: DeviceImages,
-    mesh: Mesh,
-    on_event: Callable[[Event], None],
-    should_stop: Callable[[], bool],
-) -> None:
-    """From the last whole epoch on disk, or the untrained members, to the last epoch of the spec."""
-    program = build_program(cohort.key, record.engine, record.lanes, mesh)
-    samples = len(cohort.members) * cohort.key.dataset.train
-    with CohortStore(cohort_folder(folder, cohort.number)) as store:
-        saved, notes = store.restore()
-        for note in notes:
-            on_event(Notice(note))
-        done = 0 if saved is None else saved.epoch
-        on_event(Trained(cohort.number, done, done * samples, restored=True))
-        if saved is not None and done == record.spec.epochs:
-            return
-        state = initial_state(cohort, initial_params(cohort) if saved is None else saved.params)
-        if saved is not None:
-            state = State(saved.params, jax.tree.unflatten(jax.tree.structure(state.optimizer), saved.optimizer))
-        population = put_cohort(program, cohort, state)
-        for epoch in range(0 if saved is None else done + 1, record.spec.epochs + 1):
-            try:
-                metrics = _run_epoch(population, images, cohort.number, epoch, on_event, should_stop)
-            except Stopped as stopped:
-                raise Interrupted(f"{folder}: stopped in epoch {epoch} of cohort {cohort.number}") from stopped
-            _save(store, cohort.number, epoch, population, metrics, on_event)
-
-
-def _run_epoch(
-    population: Population,
-    images: DeviceImages,
-    cohort: int,
-    epoch: int,
-    on_event: Callable[[Event], None],
-    should_stop: Callable[[], bool],
-) -> Metrics:
-    """Epoch 0 is the untrained cohort, evaluated on all splits. An epoch once trained is evaluated whatever comes."""
-    if epoch == 0:
-        return evaluate(population, images, ("train", "validation", "test"), should_stop)
-    metrics = train_epoch(
-        population, images, epoch, lambda samples: on_event(Trained(cohort, epoch, samples)), should_stop
-    )
-    return metrics | evaluate(population, images, ("validation", "test"))
-
-
-def _save(
-    store: CohortStore,
-    cohort: int,
-    epoch: int,
-    population: Population,
-    metrics: Metrics,
-    on_event: Callable[[Event], None],
-) -> None:
-    state = get_state(population)
-    metrics = {name: values.astype(np.float32) for name, values in metrics.items()}
-    metrics["finite"] = _finite(state, metrics)
-    store.save(epoch, state.params, metrics, jax.tree.leaves(state.optimizer))
-    on_event(EpochSaved(cohort, epoch, metrics))
-
-
-def _finite(state: State, metrics: Metrics) -> np.ndarray:
-    """Whether a member's training loss and all its parameters are finite, (models,)."""
-    leaves = jax.tree.leaves(state.params)
-    return np.isfinite(metrics["train_loss"]) & np.logical_and.reduce(
-        [np.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim))) for leaf in leaves]
-    )
 
 
 def choose_cohorts(plan: Plan, cohorts: range | None) -> Sequence[Cohort]:
@@ -250,6 +235,21 @@ def _check_engine(folder: Path, begun: ZooRecord | None, engine: str | None, lan
         raise InputError(f"{folder}: was begun with {begun.lanes} lanes, got {lanes}, expected the same")
 
 
+def _check_same_images(folder: Path, begun: ZooRecord, images: Images) -> None:
+    if begun.fingerprint != images.fingerprint:
+        raise InputError(
+            f"{folder}: was begun on images of fingerprint {begun.fingerprint[:12]}, got {images.fingerprint[:12]}"
+        )
+
+
+def _check_twins(folder: Path, twin: TwinSpec) -> None:
+    """Raises InputError where twins of that method are there under another setting."""
+    place = twins_folder(folder, twin.method)
+    begun = find_record(place)
+    if begun is not None and begun.twin != twin:
+        raise InputError(f"{place}: was begun as {begun.twin}, got {twin}, expected the same")
+
+
 def _choose_engine(
     engine: str | None,
     lanes: int | None,
@@ -272,7 +272,7 @@ def _check_same_spec(folder: Path, begun: ZooSpec, wanted: ZooSpec) -> None:
     differing = [
         f"{field.name} {getattr(begun, field.name)!r}, got {getattr(wanted, field.name)!r}"
         for field in dataclasses.fields(ZooSpec)
-        if getattr(begun, field.name) != getattr(wanted, field.name)
+        if field.name != "twins" and getattr(begun, field.name) != getattr(wanted, field.name)
     ]
     raise InputError(f"{folder}: holds another zoo: {'; '.join(differing)}; expected the same or another folder")
 

@@ -1,25 +1,25 @@
 """The command line of the composer. (The function `jaxzoo.generate` is its library call, in compose.py.)"""
 
 import argparse
-import contextlib
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
-from jaxzoo.arguments import Parser, positive
-from jaxzoo.compose import AUTO, Interrupted, check_call, generate, restrict
+from jaxzoo.arguments import Parser, cohort_range, positive
+from jaxzoo.cohorts import Interrupted
+from jaxzoo.compose import AUTO, NO_TWINS, check_call, choose_twins, generate, restrict
 from jaxzoo.datasets import load_images
 from jaxzoo.devices import use_all_cores, use_compilation_cache
 from jaxzoo.engines import ENGINES
 from jaxzoo.errors import InputError, nearest
+from jaxzoo.interrupts import caught_signals
 from jaxzoo.listing import list_zoos
 from jaxzoo.progress import ProgressBar, summary
-from jaxzoo.spec import ZooSpec, dataset_specs, published_specs, read_config, same_name
+from jaxzoo.spec import METHODS, ZooSpec, dataset_specs, published_specs, read_config, same_name
 
 EXAMPLES = """examples:
-  python -m jaxzoo.generate --zoo digits                              the embedded zoo, in a minute or two
+  python -m jaxzoo.generate --zoo digits                              the embedded zoo and its twins, in three minutes
   python -m jaxzoo.generate --zoo mnist                               all zoos of a dataset
   python -m jaxzoo.generate --zoo mnist-seed --models 64 --epochs 5   a small part of one
   python -m jaxzoo.generate --config my_zoo.toml --out my_zoos        zoos of your own
@@ -55,6 +55,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--config", type=Path, metavar="FILE", help="a TOML file of zoos, instead of the published ones"
     )
     parser.add_argument("--list", action="store_true", help="print the table of zoos and end")
+    parser.add_argument("--twins", choices=(*METHODS, NO_TWINS), help="sparse twins (as the spec says)")
     parser.add_argument("--models", type=positive, metavar="N", help="so many models, spread over the grid")
     parser.add_argument("--epochs", type=positive, metavar="N", help="so many epochs")
     parser.add_argument(
@@ -67,18 +68,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--engine", choices=(AUTO, *ENGINES), help="how to train; auto measures (lanes on a CPU, auto on others)"
     )
     parser.add_argument("--lanes", type=positive, metavar="N", help="models side by side on a device (16 on a CPU)")
-    parser.add_argument("--cohorts", type=_cohorts, metavar="A:B", help="only the cohorts A to B - 1")
+    parser.add_argument("--cohorts", type=cohort_range, metavar="A:B", help="only the cohorts A to B - 1")
     options = parser.parse_args(arguments)
     if not (options.zoo or options.config or options.list):
         parser.error("nothing to do, expected --zoo NAME, --config FILE or --list")
     return options
-
-
-def _cohorts(text: str) -> range:
-    first, colon, last = text.partition(":")
-    if not (first.isdecimal() and colon and last.isdecimal()):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected two numbers as in 3:7")
-    return range(int(first), int(last))
 
 
 def _specs(config: Path | None) -> dict[str, ZooSpec]:
@@ -102,12 +96,19 @@ def _wanted(options: argparse.Namespace) -> list[ZooSpec]:
 def _generate_all(options: argparse.Namespace) -> int:
     specs = [restrict(spec, models=options.models, epochs=options.epochs) for spec in _wanted(options)]
     for spec in specs:  # before the first of several is begun
-        check_call(spec, options.out / spec.name, engine=options.engine, lanes=options.lanes, cohorts=options.cohorts)
+        check_call(
+            spec,
+            options.out / spec.name,
+            engine=options.engine,
+            lanes=options.lanes,
+            cohorts=options.cohorts,
+            twin=choose_twins(spec, options.twins),
+        )
     for dataset in dataset_specs(specs):
         load_images(dataset, options.data_dir, progress=True)
     use_all_cores()
     use_compilation_cache()
-    with _caught_signals() as caught:
+    with caught_signals() as caught:
         for spec in specs:
             try:
                 _generate(spec, options, caught)
@@ -118,7 +119,7 @@ def _generate_all(options: argparse.Namespace) -> int:
 
 
 def _generate(spec: ZooSpec, options: argparse.Namespace, caught: list[int]) -> None:
-    with ProgressBar(spec, options.cohorts) as progress:
+    with ProgressBar(spec, options.cohorts, choose_twins(spec, options.twins)) as progress:
         zoo = generate(
             spec,
             options.out / spec.name,
@@ -126,28 +127,11 @@ def _generate(spec: ZooSpec, options: argparse.Namespace, caught: list[int]) -> 
             engine=options.engine,
             lanes=options.lanes,
             cohorts=options.cohorts,
+            twins=options.twins,
             on_event=progress.show,
             should_stop=lambda: bool(caught),
         )
     print(summary(zoo, progress))
-
-
-@contextlib.contextmanager
-def _caught_signals() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM are noted in the list and end the run at the next segment; a second one acts at once."""
-    caught: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        signal.signal(number, before[signal.Signals(number)])
-        print("\nstopping; what is being saved is finished first ...", file=sys.stderr)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ class Role(IntEnum):
     SHUFFLE = 1
     DROPOUT = 2
     AUGMENTATION = 3
+    SAMPLING = 4
+    TWIN = 5  # the root of all that its sparse twin draws
 
 
 def member_keys(seeds: np.ndarray | jax.Array) -> jax.Array:

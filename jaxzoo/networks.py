@@ -14,9 +14,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.random import threefry2x32_p
 
 from jaxzoo.errors import InputError
+from jaxzoo.noise import normal_noise, uniform_noise
 from jaxzoo.spec import DatasetSpec, ZooSpec
 
 Array = jax.Array | np.ndarray  # on a device, or on the host
@@ -101,6 +101,7 @@ KERNEL_INITIALIZERS: dict[str, Callable[..., jax.Array]] = {
     "xavier_normal": jax.nn.initializers.variance_scaling(1.0, "fan_avg", "normal"),
 }
 INITIAL_BIAS = 0.01
+SMALLEST_VARIANCE = 1e-8
 
 
 class DropoutDraw(NamedTuple):
@@ -114,28 +115,29 @@ class DropoutDraw(NamedTuple):
     first: Array | int = 0
 
 
-def dropout_noise(key: jax.Array, draw: int, shape: tuple[int, ...], first: Array | int = 0) -> jax.Array:
-    """Uniform integers of 16 bits, shape + key.shape: what each member draws at one dropout of one step.
-
-    Threefry of the counter (draw, place), four numbers from a block of 64 bits; `jax.random.bits` would take a block
-    for each. A member's numbers are the same alone, under `jax.vmap`, and here with many keys at once; an image's are
-    the same with a whole batch and with a part of it that begins at its image `first`.
-    """
-    words = jnp.moveaxis(jax.random.key_data(key), -1, 0)
-    images, size = shape[0], math.prod(shape[1:])
-    blocks = -(-size // 4)  # of an image
-    place = jnp.arange(images * blocks, dtype=jnp.uint32) + jnp.uint32(first) * jnp.uint32(blocks)
-    place = place.reshape(images, blocks, *(1,) * key.ndim)
-    drawn = threefry2x32_p.bind(*jnp.broadcast_arrays(*words, jnp.uint32(draw), place))
-    halves = [half for word in drawn for half in (word & 0xFFFF, word >> 16)]
-    noise = jnp.stack(halves, axis=2).reshape(images, 4 * blocks, *key.shape)
-    return noise[:, :size].reshape(*shape, *key.shape)
-
-
 def drop_out(values: jax.Array, noise: jax.Array, rate: Array) -> jax.Array:
     """Zero where the noise falls below `rate`, else values / (1 - rate). Shape-preserving; rate broadcasts."""
     kept = noise.astype(jnp.float32) >= jnp.round(rate * 2.0**16)
     return jnp.where(kept, values * (1 / (1 - rate)), 0.0)
+
+
+def sample(mean: jax.Array, variance: jax.Array, noise: jax.Array) -> jax.Array:
+    """Normal values of that mean and variance from standard normal noise. Shape-preserving.
+
+    The local reparametrisation (Kingma, Salimans, Welling 2015, eq. 6); the variance is raised by 1e-8, or its root
+    would have no gradient at 0.
+    """
+    return mean + jnp.sqrt(variance + SMALLEST_VARIANCE) * noise
+
+
+class SamplingDraw(NamedTuple):
+    """What sampling activations in one training step needs: a member's key of that step, (), or (M,) keys.
+
+    `first` is the place in its batch of the first image at hand.
+    """
+
+    key: jax.Array
+    first: Array | int = 0
 
 
 class CNN(nn.Module):
@@ -150,12 +152,29 @@ class CNN(nn.Module):
     initialization: str = "kaiming_uniform"  # of interest to init alone
 
     @nn.compact
-    def __call__(self, images: jax.Array, dropout: DropoutDraw | None = None) -> jax.Array:
-        """Logits; without `dropout` in evaluation mode."""
+    def __call__(
+        self, images: jax.Array, dropout: DropoutDraw | None = None, sampling: SamplingDraw | None = None
+    ) -> jax.Array:
+        """Logits; without `dropout` in evaluation mode.
+
+        With `sampling`, layers with parameters are drawn from their mean and variance (see `sample`): the variance
+        comes from the squares of their input and parameters of a layer called `<name>_variance`.
+        """
         values = images
         for layer in self.layers:
-            values = self._apply_layer(layer, values, dropout)
+            outputs = self._apply_layer(layer, values, dropout)
+            if sampling is not None and isinstance(layer, Conv | Dense):
+                draw = weight_layers(self.layers).index(layer)
+                noise = normal_noise(sampling.key, draw, outputs.shape, sampling.first)
+                outputs = sample(outputs, self._variance(layer, values), noise)
+            values = outputs
         return values
+
+    def _variance(self, layer: Conv | Dense, values: jax.Array) -> jax.Array:
+        name = variance_name(layer.name)
+        if isinstance(layer, Conv):
+            return nn.Conv(layer.features, (layer.kernel, layer.kernel), padding="VALID", name=name)(values**2)
+        return nn.Dense(layer.features or self.classes, use_bias=False, name=name)(values**2)
 
     def _apply_layer(self, layer: Layer, values: jax.Array, dropout: DropoutDraw | None) -> jax.Array:
         initializers: dict[str, Any] = {
@@ -176,7 +195,17 @@ class CNN(nn.Module):
             case Dropout(draw):
                 if dropout is None:
                     return values
-                return drop_out(values, dropout_noise(dropout.key, draw, values.shape, dropout.first), dropout.rate)
+                return drop_out(values, uniform_noise(dropout.key, draw, values.shape, dropout.first), dropout.rate)
+
+
+def weight_layers(layers: tuple[Layer, ...]) -> tuple[Conv | Dense, ...]:
+    """The layers that have parameters, in their order."""
+    return tuple(layer for layer in layers if isinstance(layer, Conv | Dense))
+
+
+def variance_name(name: str) -> str:
+    """What the parameters are called that give the variance of a layer's outputs."""
+    return f"{name}_variance"
 
 
 def build_network(spec: ZooSpec, *, activation: str | None = None, initialization: str | None = None) -> CNN:
@@ -212,7 +241,7 @@ def parameter_shapes(architecture: str, dataset: DatasetSpec) -> dict[str, dict[
     image = jax.ShapeDtypeStruct((1, dataset.size, dataset.size, dataset.channels), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
     tree = jax.eval_shape(CNN(layers, dataset.classes, "tanh").init, key, image)["params"]
-    names = [layer.name for layer in layers if isinstance(layer, Conv | Dense)]
+    names = [layer.name for layer in weight_layers(layers)]
     return {name: {kind: tree[name][kind].shape for kind in ("kernel", "bias")} for name in names}
 
 

@@ -19,9 +19,11 @@ from jax.sharding import PartitionSpec as P
 from jaxzoo.devices import AXIS, platform_of
 from jaxzoo.engines import Logits, population_logits
 from jaxzoo.keys import Role, fold, member_keys
-from jaxzoo.networks import Array, DropoutDraw, Params, parameter_shapes
+from jaxzoo.networks import Array, DropoutDraw, Params, SamplingDraw, architecture_layers, parameter_shapes
 from jaxzoo.optimizers import build_optimizer
 from jaxzoo.plan import CohortKey
+from jaxzoo.sparsify import Derived, Method, apply_masks, build_method
+from jaxzoo.spec import TwinSpec
 
 EVALUATION_BATCH = 4  # images; with 16 lanes the activations stay in a core's cache
 TILE = (8, 128)  # a TPU's register: with the models folded to such tiles no kernel ever cuts one
@@ -38,10 +40,14 @@ class Hyperparameters(NamedTuple):
 
 
 class State(NamedTuple):
-    """What training changes: leaves (..., M), but for the optimizer's scalar step count."""
+    """What training changes: leaves (..., M), but for the optimizer's scalar step count.
+
+    `masks`, where a method has them, hold weights at zero.
+    """
 
     params: Params
     optimizer: optax.OptState
+    masks: Params
 
 
 class Tally(NamedTuple):
@@ -69,15 +75,21 @@ class Program(NamedTuple):
     shuffle(seed_M, epoch) -> order (S * B, M);
     train(state, tally, hyperparameters, images, order, epoch, first, last) -> (state, tally), both after the steps
     first to last - 1: an epoch may be cut anywhere and ends in the same bits;
-    evaluate(params, images, first, last) -> Tally over the examples first to last - 1.
+    evaluate(params, images, first, last) -> Tally over the examples first to last - 1;
+    mask(state, epoch) -> the state with the masks of an epoch;
+    sparse(params) -> the parameters as they are evaluated and saved.
+    The last two are None for a dense zoo.
     """
 
     key: CohortKey
     mesh: Mesh
     lanes: int
+    method: Method | None
     shuffle: jax.stages.Wrapped
     train: jax.stages.Wrapped
     evaluate: jax.stages.Wrapped
+    mask: jax.stages.Wrapped | None
+    sparse: jax.stages.Wrapped | None
 
     @property
     def width(self) -> int:
@@ -91,8 +103,9 @@ class Program(NamedTuple):
 
 
 @functools.cache
-def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh) -> Program:
-    """The programs of a cohort key: compiled on first use, once for all cohorts of that key."""
+def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh, twin: TwinSpec | None = None) -> Program:
+    """The programs of a cohort key, or of its twins: compiled on first use, once for all cohorts of that key."""
+    method = None if twin is None else build_method(twin, architecture_layers(key.architecture))
     logits = population_logits(engine, key.architecture, key.dataset.classes, key.activation)
     over_models = functools.partial(_over_models, mesh)
     at_once, models = _images_at_once(key, engine, mesh), _model_axes(engine, lanes, mesh)
@@ -100,15 +113,24 @@ def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh) -> Progra
         key=key,
         mesh=mesh,
         lanes=lanes,
-        shuffle=over_models("shuffle", functools.partial(_shuffle, key), "M-", lambda *_: P(None, AXIS)),
+        method=method,
+        shuffle=over_models("shuffle", functools.partial(_shuffle, key, method), "M-", lambda *_: P(None, AXIS)),
         train=over_models(
             "train",
-            functools.partial(_train, key, logits, at_once, models),
+            functools.partial(_train, key, method, logits, at_once, models),
             "MMM-M---",
             lambda state, *_: (sharding_specs(state), P(AXIS)),
             donate=(0, 1),
         ),
-        evaluate=over_models("evaluate", functools.partial(_evaluate, logits), "M---", lambda *_: P(AXIS)),
+        evaluate=(
+            over_models("evaluate", functools.partial(_evaluate, logits), "M---", lambda *_: P(AXIS))
+            if twin is None
+            else build_program(key, engine, lanes, mesh).evaluate  # the same: a twin begins where its parent ended
+        ),
+        mask=method
+        and over_models("mask", functools.partial(_mask, method), "M-", lambda state, _: sharding_specs(state)),
+        sparse=method
+        and over_models("sparse", method.sparse, "M", lambda params: sharding_specs(method.sparse(params))),
     )
 
 
@@ -183,7 +205,7 @@ def abstract_arguments(program: Program) -> tuple[Any, ...]:
     optimizer = build_optimizer(key.optimizer, key.momentum, np.zeros(width), np.zeros(width))
     state = jax.tree.map(
         lambda leaf: shaped(sharding_specs(leaf), leaf.dtype, *leaf.shape),
-        State(params, jax.eval_shape(optimizer.init, params)),
+        State(params, jax.eval_shape(optimizer.init, params), {}),
     )
     count = dataset.train + dataset.validation + dataset.test
     images = DeviceImages(
@@ -197,19 +219,26 @@ def abstract_arguments(program: Program) -> tuple[Any, ...]:
     return state, tally, hyperparameters, images, order, *(shaped(P(), np.int32) for _ in range(3))
 
 
-def _shuffle(key: CohortKey, seed_M: jax.Array, epoch: jax.Array) -> jax.Array:
+def _root_keys(method: Method | None, seed_M: Array) -> jax.Array:
+    """What everything that the members draw is folded from, (M,) keys; a twin's draws are not its parent's."""
+    key_M = member_keys(jnp.asarray(seed_M))
+    return key_M if method is None else jax.vmap(lambda key: fold(key, Role.TWIN))(key_M)
+
+
+def _shuffle(key: CohortKey, method: Method | None, seed_M: jax.Array, epoch: jax.Array) -> jax.Array:
     """Every member's own order of the training images in an epoch, (S * B, M); fillers at the end are image 0."""
     count, batch = key.dataset.train, key.batch_size
 
     def permutation(member_key: jax.Array) -> jax.Array:
         return jax.random.permutation(fold(member_key, Role.SHUFFLE, epoch), count)
 
-    order_NM = jax.vmap(permutation, out_axes=-1)(member_keys(seed_M))
+    order_NM = jax.vmap(permutation, out_axes=-1)(_root_keys(method, seed_M))
     return jnp.pad(order_NM, ((0, -count % batch), (0, 0)))
 
 
 def _train(
     key: CohortKey,
+    method: Method | None,
     logits: Logits,
     at_once: int,
     models: tuple[int, ...],
@@ -223,36 +252,50 @@ def _train(
     last: jax.Array,
 ) -> tuple[State, Tally]:
     """The steps first to last - 1, their arrays with the model axes `models`."""
-    epoch_key_M = jax.vmap(lambda member_key: fold(member_key, Role.DROPOUT, epoch))(member_keys(hyper.seed))
+    roles = (Role.DROPOUT, Role.SAMPLING)
+    fold_role = jax.vmap(lambda key, role: fold(key, role, epoch), in_axes=(0, None))
+    epoch_keys = [fold_role(_root_keys(method, hyper.seed), role) for role in roles]
+    derive = (lambda params: Derived(params, None)) if method is None else method.derive
     state, tally, hyper = fold_models((state, tally, hyper), models)
     optimizer = build_optimizer(key.optimizer, key.momentum, hyper.learning_rate, hyper.weight_decay)
     B = key.batch_size
 
     def step(number: jax.Array, carry: tuple[State, Tally]) -> tuple[State, Tally]:
-        (params, moments), tally = carry
+        (params, moments, masks), tally = carry
         examples = jnp.minimum(B, key.dataset.train - number * B).astype(jnp.float32)
-        step_key_M = jax.vmap(jax.random.fold_in, in_axes=(0, None))(epoch_key_M, number).reshape(models)
+        fold_in = jax.vmap(jax.random.fold_in, in_axes=(0, None))
+        dropout_key_M, sampling_key_M = (fold_in(key_M, number).reshape(models) for key_M in epoch_keys)
+        derived, pull_back = jax.vjp(derive, params)
 
         def add_part(part: jax.Array, sums: tuple[Params, Tally]) -> tuple[Params, Tally]:
             first = part * at_once
             weight_B = (number * B + first + jnp.arange(at_once) < key.dataset.train).astype(jnp.float32)
             choice_BM = fold_models(lax.dynamic_slice_in_dim(order, number * B + first, at_once), models)
             batch, label_BM = _gather(images, choice_BM)
-            dropout = DropoutDraw(hyper.dropout, step_key_M, first) if key.dropout else None
+            dropout = DropoutDraw(hyper.dropout, dropout_key_M, first) if key.dropout else None
+            sampling = SamplingDraw(sampling_key_M, first) if method is not None and method.samples else None
 
-            def loss(params: Params) -> tuple[jax.Array, Tally]:
-                part_tally = _count(logits(params, batch, dropout), label_BM, weight_B)
+            def loss(layers: Params) -> tuple[jax.Array, Tally]:
+                part_tally = _count(logits(layers, batch, dropout, sampling), label_BM, weight_B)
                 return jnp.sum(part_tally.loss) / examples, part_tally
 
-            return jax.tree.map(jnp.add, sums, jax.grad(loss, has_aux=True)(params))
+            return jax.tree.map(jnp.add, sums, jax.grad(loss, has_aux=True)(derived.layers))
 
-        nothing = jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.zeros_like, tally)
+        nothing = jax.tree.map(jnp.zeros_like, derived.layers), jax.tree.map(jnp.zeros_like, tally)
         gradients, batch_tally = lax.fori_loop(0, B // at_once, add_part, nothing)
+        weight = jnp.float32(0) if method is None else method.divergence_weight(epoch)
+        weights = jax.tree.map(lambda divergence_M: jnp.full_like(divergence_M, weight), derived.divergence)
+        (gradients,) = pull_back(Derived(gradients, weights))
         updates, moments = optimizer.update(gradients, moments, params)
-        params = optax.apply_updates(params, updates)
-        return State(params, moments), jax.tree.map(jnp.add, tally, batch_tally)
+        params = apply_masks(optax.apply_updates(params, updates), masks)
+        return State(params, moments, masks), jax.tree.map(jnp.add, tally, batch_tally)
 
     return unfold_models(lax.fori_loop(first, last, step, (state, tally)), models)
+
+
+def _mask(method: Method, state: State, epoch: jax.Array) -> State:
+    masks = method.mask(state.params, state.masks, epoch)
+    return State(apply_masks(state.params, masks), state.optimizer, masks)
 
 
 def _evaluate(logits: Logits, params: Params, images: DeviceImages, first: jax.Array, last: jax.Array) -> Tally:
@@ -262,7 +305,7 @@ def _evaluate(logits: Logits, params: Params, images: DeviceImages, first: jax.A
         place_B = first + number * EVALUATION_BATCH + jnp.arange(EVALUATION_BATCH)
         batch, label_BM = _gather(images, jnp.minimum(place_B, last - 1)[:, None])
         weight_B = (place_B < last).astype(jnp.float32)
-        return jax.tree.map(jnp.add, tally, _count(logits(params, batch, None), label_BM, weight_B))
+        return jax.tree.map(jnp.add, tally, _count(logits(params, batch, None, None), label_BM, weight_B))
 
     batches = (last - first + EVALUATION_BATCH - 1) // EVALUATION_BATCH
     return lax.fori_loop(0, batches, add_batch, empty_tally(params["dense2"]["bias"][0]))

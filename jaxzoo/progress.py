@@ -9,16 +9,20 @@ from typing import Self
 import numpy as np
 from tqdm import tqdm
 
-from jaxzoo.compose import EpochSaved, Event, Notice, Trained, choose_cohorts
+from jaxzoo.cohorts import EpochSaved, Event, Notice, Trained
+from jaxzoo.compose import choose_cohorts
 from jaxzoo.plan import plan_zoo
-from jaxzoo.spec import ZooSpec
+from jaxzoo.spec import TwinSpec, ZooSpec
 from jaxzoo.zoo import Zoo
 
 
 class ProgressBar:
-    """A bar over all training samples of a run: cohort, epoch, samples/s, accuracy so far, time left."""
+    """A bar over all training samples of a run: cohort, epoch, samples/s, accuracy so far, time left.
 
-    def __init__(self, spec: ZooSpec, cohorts: range | None) -> None:
+    Of a zoo (`dense`), of its twins, or of both.
+    """
+
+    def __init__(self, spec: ZooSpec, cohorts: range | None, twin: TwinSpec | None, *, dense: bool = True) -> None:
         plan = plan_zoo(spec)
         chosen = choose_cohorts(plan, cohorts)
         self.trained = 0
@@ -27,7 +31,9 @@ class ProgressBar:
         self._cohorts = len(plan.cohorts)
         self._start = time.monotonic()
         self._accuracies: dict[int, np.ndarray] = {}
-        self._samples = spec.dataset.train * spec.epochs * sum(len(cohort.members) for cohort in chosen)
+        self._twin_epochs = 0 if twin is None else twin.epochs
+        epochs = (spec.epochs if dense else 0) + self._twin_epochs
+        self._samples = spec.dataset.train * epochs * sum(len(cohort.members) for cohort in chosen)
 
     @functools.cached_property
     def _bar(self) -> tqdm:
@@ -57,18 +63,22 @@ class ProgressBar:
         match event:
             case Notice(text):
                 self._bar.write(text, file=sys.stderr)
-            case EpochSaved(cohort, _, metrics):
+            case EpochSaved(cohort, _, metrics, twins):
                 self._accuracies[cohort] = metrics["test_accuracy"]
                 median = float(np.median(np.concatenate([*self._accuracies.values()])))
-                self._bar.set_postfix_str(f"median test accuracy {median:.3f}", refresh=False)
+                words = f"median test accuracy {median:.3f}"
+                if twins:
+                    words += f", sparsity {float(np.median(metrics['sparsity'])):.3f}"
+                self._bar.set_postfix_str(words, refresh=False)
             case Trained(_, _, samples, True):
                 # done by an earlier run: part of the bar, not of the rate
                 self._bar.initial += samples
                 self._bar.n += samples
                 self._bar.refresh()
-            case Trained(cohort, epoch, samples, _):
+            case Trained(cohort, epoch, samples, _, twins):
                 self.trained += samples
-                where = f"cohort {cohort + 1}/{self._cohorts} epoch {epoch}/{self._spec.epochs}"
+                what, last = ("twins' epoch", self._twin_epochs) if twins else ("epoch", self._spec.epochs)
+                where = f"cohort {cohort + 1}/{self._cohorts} {what} {epoch}/{last}"
                 self._bar.set_description(f"{self._spec.name}: {where}", refresh=False)
                 self._bar.update(samples)
 
@@ -82,7 +92,7 @@ def summary(zoo: Zoo, progress: ProgressBar) -> str:
         f"models     {len(zoo.members):,}, {len(zoo.members) * len(epochs):,} states",
         f"time       {progress.seconds:,.1f} s, {rate}",
     ]
-    if not epochs or epochs[-1] < zoo.spec.epochs:
+    if not epochs or epochs[-1] < zoo.record.epochs:
         lines.append("unfinished some cohorts are not there yet")
         return "\n".join(lines)
     final = zoo.metrics_at(epochs[-1])
@@ -94,4 +104,20 @@ def summary(zoo: Zoo, progress: ProgressBar) -> str:
     diverged = int((~final["finite"].astype(bool)).sum())
     if diverged:
         lines.append(f"diverged   {diverged} models; kept, `finite` is false in the metrics")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(twins_summary(zoo, twins) for twins in zoo.twins.values())])
+
+
+def twins_summary(parent: Zoo, twins: Zoo) -> str:
+    """How sparse twins became, and what it cost."""
+    assert twins.record.twin is not None
+    epochs = twins.epochs
+    head = f"twins      {twins.record.twin.method} in {twins.path}: "
+    if not epochs or epochs[-1] < twins.record.epochs:
+        return head + "unfinished"
+    final, before = twins.metrics_at(epochs[-1]), parent.metrics_at(parent.record.epochs)
+    sparsity, accuracy = final["sparsity"].median(), final["test_accuracy"].median()
+    loss = (before["test_accuracy"] - final["test_accuracy"]).median()
+    return (
+        f"{head}after {epochs[-1]} epochs {sparsity:.1%} zeros and test accuracy {accuracy:.3f}, "
+        f"{abs(loss):.3f} {'below' if loss >= 0 else 'above'} the parents' (medians)"
+    )

@@ -31,6 +31,8 @@ OPTIMIZERS = ("adam", "sgd", "rms_prop")
 SCHEDULES = ("constant", "one-cycle")
 FITS = ("resize", "crop")
 NAME = r"\w[\w.-]{0,99}"
+METHODS = ("variational-dropout", "magnitude")
+SCOPES = ("global", "layer")
 ARCHITECTURES = ("cnn-s", "cnn-l", "resnet-18")
 SEED_LIMIT = 2**32
 
@@ -164,11 +166,32 @@ class Schedule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TwinSpec:
+    """How sparse twins are made of a zoo: `method` is "variational-dropout" or "magnitude".
+
+    Magnitude pruning comes to `sparsity` (zero weights of all weights) half-way and keeps the smallest weights at zero
+    over all of a member's weights (`scope` "global") or of each layer ("layer"); variational dropout knows neither.
+    """
+
+    method: str = "variational-dropout"
+    epochs: int = 25
+    sparsity: float = 0.8
+    scope: str = "global"
+
+    def __post_init__(self) -> None:
+        _require_choices("method", (self.method,), METHODS)
+        _require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
+        _require(0 <= self.sparsity <= 1, "sparsity", self.sparsity, "0 <= sparsity <= 1")
+        _require_choices("scope", (self.scope,), SCOPES)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ZooSpec:
     """A population: the spec alone, with the images it names, determines every weight of it.
 
     `models` keeps that many of the grid's members, spread over the grid (see `plan_zoo`); None keeps all.
-    `momentum` is used by sgd alone. `cohort_size` is the most members that are trained and saved together.
+    `momentum` is used by sgd alone. `cohort_size` is the most members that are trained and saved together. `twins` is
+    how sparse twins are made unless asked otherwise: no part of the zoo itself.
     """
 
     name: str
@@ -183,6 +206,7 @@ class ZooSpec:
     epochs: int = 50
     models: int | None = None
     cohort_size: int = 1024
+    twins: TwinSpec = TwinSpec()
 
     def __post_init__(self) -> None:
         _require(self.name != "" and "/" not in self.name, "name", self.name, "a name without a slash")
@@ -203,7 +227,8 @@ class ZooSpec:
 
         A field at its default does not count, so that a later field leaves the digests of earlier zoos as they are.
         """
-        text = json.dumps(_changed_fields(self), sort_keys=True, separators=(",", ":"))
+        changed = _changed_fields(dataclasses.replace(self, twins=TwinSpec()))
+        text = json.dumps(changed, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -2,7 +2,8 @@
 
     zoo.json, members.msgpack, README.md    what the zoo is and who is in it
     cohorts/000/snapshots/<epoch>/          one Orbax step per epoch: params and metrics, leaves (models, ...)
-    cohorts/000/resume/<epoch>/             the optimizer's state at the last two epochs
+    cohorts/000/resume/<epoch>/             what only going on needs, of the last two epochs
+    twins/<method>/                         the sparse twins: a zoo of the same layout
 
 A step appears under its name when it is whole, not before. Reading goes through TensorStore, which reads the part
 asked for and leaves JAX's devices alone.
@@ -25,7 +26,7 @@ import numpy as np
 
 from jaxzoo.errors import InputError
 from jaxzoo.plan import Member, Plan
-from jaxzoo.spec import ZooSpec, spec_from_dict
+from jaxzoo.spec import TwinSpec, ZooSpec, spec_from_dict
 
 FORMAT = 1
 KEPT_RESUMES = 2  # a damaged last snapshot is made again from the one before it
@@ -42,7 +43,8 @@ class DamagedError(Exception):
 class ZooRecord:
     """What zoo.json holds. `engine` and `lanes`, the width of its blocks, decide the last bits.
 
-    `timed` has the training samples/s by which the two were chosen, where they were.
+    `timed` has the training samples/s by which the two were chosen, where they were. A zoo of twins has its
+    parent's spec, and `twin` says how they were made.
     """
 
     spec: ZooSpec
@@ -51,6 +53,12 @@ class ZooRecord:
     timed: Mapping[str, float] = field(default_factory=dict)
     fingerprint: str
     versions: Mapping[str, str]
+    twin: TwinSpec | None = None
+
+    @property
+    def epochs(self) -> int:
+        """The last epoch of the zoo when it is whole."""
+        return self.spec.epochs if self.twin is None else self.twin.epochs
 
     def to_json(self) -> str:
         """The text of zoo.json."""
@@ -62,6 +70,7 @@ class ZooRecord:
             "engine": {"name": self.engine, "lanes": self.lanes, "timed": dict(self.timed)},
             "dataset_fingerprint": self.fingerprint,
             "versions": dict(self.versions),
+            "twin": None if self.twin is None else {"parent": self.spec.digest, **dataclasses.asdict(self.twin)},
             "licence": "not stated: for the maker of this zoo to fill in",
         }
         return json.dumps(table, indent=2) + "\n"
@@ -87,12 +96,24 @@ def read_record(folder: Path) -> ZooRecord:
             timed=table["engine"]["timed"],
             fingerprint=table["dataset_fingerprint"],
             versions=table["versions"],
+            twin=_read_twin(table.get("twin")),
         )
     except (KeyError, TypeError, InputError) as error:
         raise InputError(f"{path}: is damaged: {error}") from error
     if record.spec.digest != table.get("digest"):
         raise InputError(f"{path}: digest is {table.get('digest')!r}, expected {record.spec.digest!r} of its spec")
     return record
+
+
+def _read_twin(table: dict[str, Any] | None) -> TwinSpec | None:
+    if table is None:
+        return None
+    return TwinSpec(**{name: value for name, value in table.items() if name != "parent"})
+
+
+def twins_folder(folder: Path, method: str) -> Path:
+    """Where the twins of a zoo lie."""
+    return folder / "twins" / method
 
 
 def find_record(folder: Path) -> ZooRecord | None:
@@ -152,11 +173,11 @@ def read_snapshot(cohort: Path, epoch: int, part: str, rows: Sequence[int] | sli
 
 
 class Saved(NamedTuple):
-    """A cohort as it was after an epoch: `params` and the leaves of the optimizer's state in their order."""
+    """A cohort as it was after an epoch: `params`, and in their order the `leaves` that only going on needs."""
 
     epoch: int
     params: Tree
-    optimizer: list[np.ndarray]
+    leaves: list[np.ndarray]
 
 
 class CohortStore:
@@ -164,7 +185,7 @@ class CohortStore:
 
     >>> with CohortStore(folder) as store:
     ...     saved = store.restore()
-    ...     store.save(epoch, params, metrics, optimizer)
+    ...     store.save(epoch, params, metrics, leaves)
     """
 
     def __init__(self, folder: Path) -> None:
@@ -198,11 +219,9 @@ class CohortStore:
         finally:
             self._lock.release()
 
-    def save(
-        self, epoch: int, params: Tree, metrics: Mapping[str, np.ndarray], optimizer: Sequence[np.ndarray]
-    ) -> None:
+    def save(self, epoch: int, params: Tree, metrics: Mapping[str, np.ndarray], leaves: Sequence[np.ndarray]) -> None:
         """Starts to save an epoch, once the save before it is done. The snapshot comes second: it is what counts."""
-        resume = {"optimizer": {f"{place:03d}": leaf for place, leaf in enumerate(optimizer)}}
+        resume = {"leaves": {f"{place:03d}": leaf for place, leaf in enumerate(leaves)}}
         snapshot = {"params": params, "metrics": dict(metrics)}
         self._resumes.save(epoch, args=self._save_args(resume | {"checksum": _checksum(resume)}))
         self._snapshots.save(epoch, args=self._save_args(snapshot | {"checksum": _checksum(snapshot)}))
@@ -231,7 +250,7 @@ class CohortStore:
     def _read(self, epoch: int) -> Saved:
         snapshot = _read_whole_step(self._folder / "snapshots" / str(epoch))
         resume = _read_whole_step(self._folder / "resume" / str(epoch))
-        leaves = resume["optimizer"]
+        leaves = resume["leaves"]
         return Saved(epoch, snapshot["params"], [leaves[place] for place in sorted(leaves)])
 
 

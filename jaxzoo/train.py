@@ -8,7 +8,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,6 +21,7 @@ from jaxzoo.networks import CNN, Params, architecture_layers
 from jaxzoo.optimizers import build_optimizer
 from jaxzoo.plan import Cohort, Member
 from jaxzoo.program import DeviceImages, Hyperparameters, Program, State, Tally, empty_tally, sharding_specs
+from jaxzoo.sparsify import Method
 from jaxzoo.spec import DatasetSpec
 
 SEGMENT_SECONDS = 0.5  # how often progress shows and an interrupt acts
@@ -79,13 +80,14 @@ def _initializer(architecture: str, dataset: DatasetSpec, initialization: str) -
     return jax.jit(lambda member: network.init(fold(member, Role.INITIALIZATION), image)["params"])
 
 
-def initial_state(cohort: Cohort, params: Params) -> State:
-    """The state before the first step, leaves (models, ...) on the host."""
+def initial_state(cohort: Cohort, params: Params, method: Method | None = None) -> State:
+    """The state before the first step, from dense parameters; leaves (models, ...) on the host."""
+    params, masks = (params, {}) if method is None else method.begin(params)
     lanes_last = jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, -1), params)
     rates = np.zeros(len(cohort.members), np.float32)
     optimizer = build_optimizer(cohort.key.optimizer, cohort.key.momentum, rates, rates).init(lanes_last)
     optimizer = jax.device_get(optimizer)
-    return State(params, jax.tree.map(lambda leaf: np.moveaxis(leaf, -1, 0) if leaf.ndim else leaf, optimizer))
+    return State(params, jax.tree.map(lambda leaf: np.moveaxis(leaf, -1, 0) if leaf.ndim else leaf, optimizer), masks)
 
 
 def put_cohort(program: Program, cohort: Cohort, state: State) -> Population:
@@ -107,14 +109,26 @@ def put_cohort(program: Program, cohort: Cohort, state: State) -> Population:
 
 def get_state(population: Population) -> State:
     """The state of a population, leaves (models, ...) on the host."""
+    return _join(population, [slab.state for slab in population.slabs])
 
+
+def get_params(population: Population) -> Params:
+    """The parameters as they are evaluated, sparse ones with their zeros; leaves (models, ...) on the host."""
+    return _join(population, [_evaluated(population.program, slab) for slab in population.slabs])
+
+
+def _evaluated(program: Program, slab: Slab) -> Params:
+    return slab.state.params if program.sparse is None else program.sparse(slab.state.params)
+
+
+def _join(population: Population, slabs: Sequence[Any]) -> Any:
     def join(*leaves: np.ndarray) -> np.ndarray:
         if leaves[0].ndim == 0:
             return leaves[0]
         lanes_last = np.concatenate(leaves, axis=-1)[..., : population.size]
         return np.ascontiguousarray(np.moveaxis(lanes_last, -1, 0))
 
-    return jax.tree.map(join, *jax.device_get([slab.state for slab in population.slabs]))
+    return jax.tree.map(join, *jax.device_get(slabs))
 
 
 def train_epoch(
@@ -134,6 +148,7 @@ def train_epoch(
     segment = 16
     for place, (state, hyperparameters) in enumerate(slabs):
         order = program.shuffle(hyperparameters.seed, epoch)
+        state = state if program.mask is None else program.mask(state, epoch)
         members = min(program.width, count - place * program.width)
         tally = empty_tally(hyperparameters.learning_rate)
         first = 0
@@ -176,7 +191,7 @@ def evaluate(
         for slab in slabs:
             if should_stop():
                 raise Stopped
-            tallies.append(jax.device_get(program.evaluate(slab.state.params, images, *bounds)))
+            tallies.append(jax.device_get(program.evaluate(_evaluated(program, slab), images, *bounds)))
         metrics |= _metrics(split, tallies, count, sizes[split])
     return metrics
 

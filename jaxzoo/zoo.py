@@ -11,8 +11,16 @@ import pandas as pd
 from jaxzoo.errors import InputError
 from jaxzoo.networks import CNN, build_network, parameter_shapes
 from jaxzoo.plan import Member
-from jaxzoo.spec import ZooSpec
-from jaxzoo.store import ZooRecord, cohort_folder, read_members, read_record, read_snapshot, snapshot_epochs
+from jaxzoo.spec import METHODS, ZooSpec
+from jaxzoo.store import (
+    ZooRecord,
+    cohort_folder,
+    read_members,
+    read_record,
+    read_snapshot,
+    snapshot_epochs,
+    twins_folder,
+)
 
 METRICS = (
     *("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
@@ -63,9 +71,13 @@ class Zoo:
 
     @property
     def metrics(self) -> pd.DataFrame:
-        """A row per (model, epoch): losses in nats, accuracies in 0..1, and whether the model is still finite."""
+        """A row per (model, epoch): losses in nats, accuracies in 0..1, and whether the model is still finite.
+
+        Of twins also `sparsity`, zero weights of all weights (biases do not count), and `sparsity_<layer>`.
+        """
         tables = [self.metrics_at(epoch) for epoch in self.epochs]
-        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["model", "epoch", *METRICS])
+        nothing = pd.DataFrame(columns=["model", "epoch", *self._metric_names])
+        return pd.concat(tables, ignore_index=True) if tables else nothing
 
     def metrics_at(self, epoch: int) -> pd.DataFrame:
         """The rows of `metrics` at one epoch. Raises InputError for an epoch that is not there."""
@@ -74,7 +86,7 @@ class Zoo:
         for cohort, members in self._cohorts.items():
             stored = read_snapshot(cohort_folder(self.path, cohort), epoch, "metrics")
             columns = {"model": [member.model for member in members], "epoch": epoch}
-            tables.append(pd.DataFrame(columns | {name: stored[name] for name in METRICS}))
+            tables.append(pd.DataFrame(columns | {name: stored[name] for name in self._metric_names}))
         return pd.concat(tables).sort_values("model", ignore_index=True)
 
     def params(self, epoch: int, models: Sequence[int] | None = None) -> dict[str, dict[str, np.ndarray]]:
@@ -130,6 +142,18 @@ class Zoo:
     def network_of(self, model: int) -> CNN:
         """The Flax module of one model."""
         return build_network(self.spec, activation=self._chosen([model])[0].activation)
+
+    @property
+    def twins(self) -> dict[str, "Zoo"]:
+        """The sparse twins by method: zoos whose model i is the twin of model i, epoch 0 the parent's last epoch."""
+        places = {method: twins_folder(self.path, method) for method in METHODS}
+        return {method: open_zoo(place) for method, place in places.items() if (place / "zoo.json").exists()}
+
+    @property
+    def _metric_names(self) -> tuple[str, ...]:
+        if self.record.twin is None:
+            return METRICS
+        return (*METRICS, "sparsity", *(f"sparsity_{layer}" for layer in self._shapes))
 
     @functools.cached_property
     def _cohorts(self) -> dict[int, list[Member]]:

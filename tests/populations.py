@@ -57,15 +57,16 @@ def cohort_of(spec: ZooSpec, models=None):
     return cohort._replace(members=tuple(cohort.members[model] for model in models))
 
 
-def population_of(cohort, mesh, *, engine="lanes", lanes=4):
-    """The untrained cohort on the devices of a mesh."""
-    program = build_program(cohort.key, engine, lanes, mesh)
-    return put_cohort(program, cohort, initial_state(cohort, initial_params(cohort)))
+def population_of(cohort, mesh, *, engine="lanes", lanes=4, twin=None):
+    """The untrained cohort, or its twins, on the devices of a mesh."""
+    program = build_program(cohort.key, engine, lanes, mesh, twin)
+    return put_cohort(program, cohort, initial_state(cohort, initial_params(cohort), program.method))
 
 
 def write_digits_config(path, **changes):
     """A TOML file of one small zoo on the embedded digits, 2 x 2 models in two cohorts, for the command line."""
-    values = {"batch_size": "10", "epochs": "3", "seeds": "{ first = 1, last = 2 }", "rate": "[1e-3]", **changes}
+    values = {"batch_size": "10", "epochs": "3", "seeds": "{ first = 1, last = 2 }", "rate": "[1e-3]"}
+    values |= {"twins": "{ epochs = 2 }", **changes}
     path.write_text(
         f"""
 [dataset]
@@ -81,6 +82,7 @@ channels = 1
 architecture = "cnn-s"
 batch_size = {values["batch_size"]}
 epochs = {values["epochs"]}
+twins = {values["twins"]}
 seeds = {values["seeds"]}
 
 [zoos.tiny.grid]

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def convolve(images_BHWC, kernel_KKCO, bias_O):
+def convolve(images_BHWC, kernel_KKCO):
     """Cross-correlation without padding."""
     K, _, _, outputs = kernel_KKCO.shape
     B, H, W, _ = images_BHWC.shape
@@ -11,12 +11,12 @@ def convolve(images_BHWC, kernel_KKCO, bias_O):
     for row in range(H - K + 1):
         for column in range(W - K + 1):
             window = images_BHWC[:, row : row + K, column : column + K]
-            result[:, row, column] = np.einsum("bijc,ijco->bo", window, kernel_KKCO) + bias_O
+            result[:, row, column] = np.einsum("bijc,ijco->bo", window, kernel_KKCO)
     return result
 
 
 def convolution_gradients(images_BHWC, kernel_KKCO, cotangent_BHWO):
-    """Gradients of sum(convolve * cotangent) by images, kernel and bias, position by position."""
+    """Gradients of sum(convolve * cotangent) by images and kernel, position by position."""
     K = kernel_KKCO.shape[0]
     images, kernel = np.zeros_like(images_BHWC), np.zeros_like(kernel_KKCO)
     for row in range(cotangent_BHWO.shape[1]):
@@ -25,7 +25,7 @@ def convolution_gradients(images_BHWC, kernel_KKCO, cotangent_BHWO):
             place = np.s_[:, row : row + K, column : column + K]
             images[place] += np.einsum("bo,ijco->bijc", here, kernel_KKCO)
             kernel += np.einsum("bijc,bo->ijco", images_BHWC[place], here)
-    return images, kernel, cotangent_BHWO.sum((0, 1, 2))
+    return images, kernel
 
 
 def max_pool_and_gradient(values_HW, cotangent_HW):

@@ -65,7 +65,8 @@ def test_the_table_is_printed_and_kept(tmp_path):
     done = run("--architectures", "cnn-s", "--models", 2, "--rounds", 2, "--seconds", 1, "--json", tmp_path / "t.json")
     assert done.returncode == 0, done.stderr
     rows = {row["contender"]: row for row in json.loads((tmp_path / "t.json").read_text())}
-    assert {"vmap, seed zoo", "lanes, seed zoo", "lanes, mixed zoo"} <= set(rows)
+    wanted = {"vmap, seed zoo", "lanes, seed zoo", "lanes, mixed zoo", "twins, variational-dropout", "twins, magnitude"}
+    assert wanted <= set(rows)
     assert all(row["lowest"] <= row["samples_per_s"] <= row["highest"] for row in rows.values())
     assert "lanes, mixed zoo" in done.stdout
     if importlib.util.find_spec("torch"):

@@ -13,7 +13,8 @@ import pytest
 from populations import write_digits_config
 
 import jaxzoo
-from jaxzoo.compose import EpochSaved, Interrupted, Notice, Trained, generate
+from jaxzoo.cohorts import EpochSaved, Interrupted, Notice, Trained
+from jaxzoo.compose import generate
 from jaxzoo.datasets import load_images
 from jaxzoo.errors import InputError
 from jaxzoo.spec import Schedule
@@ -41,6 +42,9 @@ def assert_same_zoo(zoo, other):
         np.testing.assert_array_equal(zoo.weights(epoch), other.weights(epoch))
     assert zoo.metrics.equals(other.metrics)
     assert zoo.members.equals(other.members)
+    assert list(zoo.twins) == list(other.twins)
+    for method, twins in zoo.twins.items():
+        assert_same_zoo(twins, other.twins[method])
 
 
 def test_a_zoo_holds_every_epoch_of_every_member(spec, finished):
@@ -97,9 +101,11 @@ def test_models_learn(finished):
 def test_events_tell_of_all_samples_and_epochs(spec, finished):
     _, events = finished
     trained = [event for event in events if isinstance(event, Trained)]
-    assert sum(event.samples for event in trained) == 4 * 3 * spec.dataset.train
-    saved = [(event.cohort, event.epoch) for event in events if isinstance(event, EpochSaved)]
-    assert saved == [(cohort, epoch) for cohort in (0, 1) for epoch in range(4)]
+    assert sum(event.samples for event in trained) == 4 * (3 + 2) * spec.dataset.train
+    assert sum(event.samples for event in trained if event.twins) == 4 * 2 * spec.dataset.train
+    saved = [(event.cohort, event.twins, event.epoch) for event in events if isinstance(event, EpochSaved)]
+    epochs = {False: range(4), True: range(3)}
+    assert saved == [(cohort, twins, epoch) for cohort in (0, 1) for twins in epochs for epoch in epochs[twins]]
 
 
 def test_going_on_with_a_finished_zoo_is_quick_and_harmless(spec, finished):
@@ -118,11 +124,11 @@ def test_a_stopped_run_goes_on_and_ends_in_the_same_bits(spec, finished, tmp_pat
         if isinstance(event, EpochSaved):
             epochs.append(event.epoch)
 
-    for stop_after in (1, 3, 6):  # epochs saved so far: in the middle of either cohort
+    for stop_after in (1, 3, 6, 9):  # epochs saved so far: in the middle of either cohort and of the first's twins
         with pytest.raises(Interrupted, match="stopped in epoch"):
             generate(spec, tmp_path / "z", on_event=note, should_stop=lambda n=stop_after: len(epochs) >= n)
     assert_same_zoo(generate(spec, tmp_path / "z", on_event=note), finished[0])
-    assert epochs == [0, 1, 2, 3, 0, 1, 2, 3]
+    assert epochs == [0, 1, 2, 3, 0, 1, 2, 0, 1, 2, 3, 0, 1, 2]
 
 
 def test_a_damaged_last_snapshot_is_made_again(spec, finished, tmp_path):
@@ -149,7 +155,7 @@ def test_killed_at_any_moment_it_goes_on_and_ends_in_the_same_bits(finished, tmp
     out = tmp_path / "zoos"
     command = [sys.executable, "-m", "jaxzoo.generate", "--config", config, "--out", out]
     kills = 0
-    for seconds in (6, 9, 11, 12, 14, 300):
+    for seconds in (6, 9, 11, 12, 14, 18, 300):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         try:
             _, errors = process.communicate(timeout=seconds)

@@ -66,7 +66,7 @@ def test_logits_and_gradients_of_both_engines_are_those_of_flax(architecture, ac
         images_BHWCM = jnp.moveaxis(images_MBHWC, 0, -1)
 
         def loss(params, logits=logits, images_BHWCM=images_BHWCM):
-            loss_M = jnp.sum(jnp.sin(logits(params, images_BHWCM, dropout)), axis=(0, 1))
+            loss_M = jnp.sum(jnp.sin(logits(params, images_BHWCM, dropout, None)), axis=(0, 1))
             return jnp.sum(loss_M), loss_M
 
         gradients, loss_M = jax.jit(jax.grad(loss, has_aux=True))(lanes_last)

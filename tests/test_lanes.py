@@ -38,38 +38,37 @@ def assert_close(actual, expected):
 @pytest.mark.parametrize("shape", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 def test_convolution_and_its_gradients_equal_numpy(shape):
     B, H, W, C, K, O = shape
-    images, kernel, bias = draw(B, H, W, C, M), draw(K, K, C, O, M), draw(O, M)
+    images, kernel = draw(B, H, W, C, M), draw(K, K, C, O, M)
     cotangent = draw(B, H - K + 1, W - K + 1, O, M)
 
-    values, pullback = jax.vjp(jax.jit(convolve), images, kernel, bias)
+    values, pullback = jax.vjp(jax.jit(convolve), images, kernel)
     gradients = pullback(jnp.asarray(cotangent))
 
     for model in range(M):
-        one = [array[..., model].astype(np.float64) for array in (images, kernel, bias, cotangent)]
-        assert_close(values[..., model], reference.convolve(*one[:3]))
-        expected = reference.convolution_gradients(one[0], one[1], one[3])
+        one = [array[..., model].astype(np.float64) for array in (images, kernel, cotangent)]
+        assert_close(values[..., model], reference.convolve(*one[:2]))
+        expected = reference.convolution_gradients(*one)
         for gradient, wanted in zip(gradients, expected, strict=True):
             assert_close(gradient[..., model], wanted)
 
 
 def test_convolution_shares_images_with_one_model_axis():
-    images, kernel, bias = draw(2, 8, 8, 2, 1), draw(3, 3, 2, 4, M), draw(4, M)
+    images, kernel = draw(2, 8, 8, 2, 1), draw(3, 3, 2, 4, M)
     repeated = np.repeat(images, M, axis=-1)
-    np.testing.assert_array_equal(convolve(images, kernel, bias), convolve(repeated, kernel, bias))
+    np.testing.assert_array_equal(convolve(images, kernel), convolve(repeated, kernel))
 
 
 def test_the_forms_for_other_devices_equal_those_for_the_cpu():
     """Both forms of each kernel, on the CPU: what a TPU runs is held to the same values."""
     images, kernel, cotangent = draw(3, 12, 12, 8, M), draw(5, 5, 8, 6, M), draw(3, 8, 8, 6, M)
-    start = draw(6, M)
     assert_close(
-        convolution._correlate_by_rows(images, kernel, start),
-        np.asarray(convolution._correlate_by_channels(images, kernel, start)),
+        convolution._correlate_by_rows(images, kernel),
+        np.asarray(convolution._correlate_by_channels(images, kernel)),
     )
     gray, one = images[:, :, :, :1], kernel[:, :, :1]
     assert_close(
-        convolution._correlate_by_rows(gray, one, start),
-        np.asarray(convolution._correlate_by_channels(gray, one, start)),
+        convolution._correlate_by_rows(gray, one),
+        np.asarray(convolution._correlate_by_channels(gray, one)),
     )
     assert_close(
         convolution._kernel_gradient_by_taps(5, images, cotangent),
@@ -93,7 +92,7 @@ def test_convolution_and_pooling_in_one_equal_the_two(shape, at_once, monkeypatc
     """The form for a TPU, models folded to (2, 3), on the CPU. Whole numbers: sums are exact, windows have ties."""
     B, H, W, C, K, O = shape
     images, kernel, bias = (draw(*sizes, 6).round(0) for sizes in ((B, H, W, C), (K, K, C, O), (O,)))
-    wanted, pullback = jax.vjp(lambda *args: max_pool(convolve(*args)), images, kernel, bias)
+    wanted, pullback = jax.vjp(lambda x, k, b: max_pool(convolve(x, k)) + b, images, kernel, bias)
     cotangent = np.flip(draw(*wanted.shape)).round(0)
     monkeypatch.setattr(tiled, "MOST_BYTES", at_once * kernel.nbytes)
 

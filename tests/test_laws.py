@@ -11,15 +11,16 @@ PACKAGE = Path(jaxzoo.__file__).parent
 
 # in the order of the data: a room imports rooms above it, its own, and none below
 ROOMS = [
-    "version", "errors", "arguments", "spec", "plan", "keys", "datasets", "networks", "lanes", "engines",
-    "optimizers", "devices",
-    "program", "train", "tune", "store", "zoo", "listing", "card", "compose", "progress", "generate", "bench",
+    "version", "errors", "arguments", "interrupts", "spec", "plan", "keys", "noise", "datasets", "networks", "lanes",
+    "engines", "optimizers", "devices", "sparsify", "program", "train", "tune", "store", "zoo", "listing", "card",
+    "cohorts", "compose", "progress", "generate", "twins", "bench",
 ]  # fmt: skip
 FORBIDDEN = {
     "train": {"store", "zoo", "compose"},
     "tune": {"store", "zoo", "compose"},
     "program": {"store", "zoo", "compose"},
     "store": {"train", "program", "lanes", "engines", "optimizers", "datasets"},
+    "cohorts": {"compose", "datasets"},
     "zoo": {"train", "program", "lanes", "engines", "optimizers", "datasets"},
 }
 

@@ -9,7 +9,8 @@ from populations import cohort_of, small_spec
 import jaxzoo
 from jaxzoo.errors import InputError
 from jaxzoo.keys import member_keys
-from jaxzoo.networks import build_network, drop_out, dropout_noise, parameter_count
+from jaxzoo.networks import build_network, drop_out, parameter_count
+from jaxzoo.noise import uniform_noise
 from jaxzoo.spec import INITIALIZATIONS
 from jaxzoo.train import initial_params
 
@@ -86,23 +87,23 @@ def test_the_same_seed_draws_the_same_whatever_else_differs():
     assert (plain[0] != plain[1]).all()
 
 
-def test_dropout_noise_is_uniform_and_a_members_own():
+def test_uniform_noise_is_uniform_and_a_members_own():
     keys = member_keys(np.arange(4))
     shape = (10, 12, 12, 8)
-    together = np.asarray(dropout_noise(keys, 0, shape))
+    together = np.asarray(uniform_noise(keys, 0, shape))
     assert together.shape == (*shape, 4)
     for member in range(4):
-        np.testing.assert_array_equal(together[..., member], dropout_noise(keys[member], 0, shape))
-    mapped = jax.vmap(lambda key: dropout_noise(key, 0, shape), out_axes=-1)(keys)
+        np.testing.assert_array_equal(together[..., member], uniform_noise(keys[member], 0, shape))
+    mapped = jax.vmap(lambda key: uniform_noise(key, 0, shape), out_axes=-1)(keys)
     np.testing.assert_array_equal(together, mapped)
-    np.testing.assert_array_equal(together[:7], dropout_noise(keys, 0, (7, *shape[1:])))
-    np.testing.assert_array_equal(together[7:], dropout_noise(keys, 0, (3, *shape[1:]), first=7))
+    np.testing.assert_array_equal(together[:7], uniform_noise(keys, 0, (7, *shape[1:])))
+    np.testing.assert_array_equal(together[7:], uniform_noise(keys, 0, (3, *shape[1:]), first=7))
 
     counts = np.bincount(together.ravel() >> 12, minlength=16)  # sixteenths of the range
     assert counts.sum() == together.size
     expected = together.size / 16
     assert (np.abs(counts - expected) < 5 * np.sqrt(expected)).all()
-    other_draw = np.asarray(dropout_noise(keys, 1, shape))
+    other_draw = np.asarray(uniform_noise(keys, 1, shape))
     flat = np.stack([*together.reshape(-1, 4).T, *other_draw.reshape(-1, 4).T]).astype(float)
     correlation = np.corrcoef(flat) - np.eye(8)
     assert np.abs(correlation).max() < 5 / np.sqrt(flat.shape[1])
@@ -110,7 +111,7 @@ def test_dropout_noise_is_uniform_and_a_members_own():
 
 @pytest.mark.parametrize("rate", [0.0, 0.3, 0.5])
 def test_dropout_keeps_the_mean_and_drops_its_rate(rate):
-    noise = dropout_noise(jax.random.key(1), 0, (300_000,))
+    noise = uniform_noise(jax.random.key(1), 0, (300_000,))
     values = np.asarray(drop_out(jnp.ones(300_000), noise, jnp.float32(rate)))
     assert set(np.unique(values)) <= {np.float32(0), np.float32(1) / np.float32(1 - np.float32(rate))}
     assert abs((values == 0).mean() - rate) < 0.005  # five standard errors

@@ -27,7 +27,7 @@ def test_the_config_in_it_is_one(tmp_path):
 
 
 def test_the_python_in_it_runs(tmp_path):
-    generate(jaxzoo.load_spec("digits"), tmp_path / "zoos" / "digits", models=8, epochs=2)
+    generate(jaxzoo.load_spec("digits"), tmp_path / "zoos" / "digits", models=8, epochs=2, twins="magnitude")
     blocks = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
     assert len(blocks) == 4
     script = tmp_path / "readme.py"

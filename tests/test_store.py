@@ -64,7 +64,7 @@ def test_restore_gives_the_last_epoch_with_its_optimizer(cohort):
     params, _, optimizer = state_of(3)
     assert (saved.epoch, notes) == (3, [])
     np.testing.assert_array_equal(saved.params["conv1"]["kernel"], params["conv1"]["kernel"])
-    for leaf, wanted in zip(saved.optimizer, optimizer, strict=True):
+    for leaf, wanted in zip(saved.leaves, optimizer, strict=True):
         np.testing.assert_array_equal(leaf, wanted)
 
 

@@ -45,15 +45,15 @@ def test_a_width_that_cannot_fit_is_refused():
 def test_auto_is_remembered_beside_the_zoo_and_changes_nothing_else(spec, tmp_path, monkeypatch):
     monkeypatch.setattr(tune, "CPU_CANDIDATES", (("lanes", 2),))
     events = []
-    zoo = generate(spec, tmp_path / "auto", engine="auto", models=2, on_event=events.append)
+    zoo = generate(spec, tmp_path / "auto", engine="auto", models=2, on_event=events.append, twins="none")
     assert [event for event in events if isinstance(event, Notice) and "lanes 2:" in event.text]
     engine = json.loads((tmp_path / "auto" / "zoo.json").read_text())["engine"]
     assert (engine["name"], engine["lanes"], set(engine["timed"])) == ("lanes", 2, {"lanes 2"})
 
     monkeypatch.setattr(tune, "CPU_CANDIDATES", (("vmap", 4),))
-    again = generate(spec, tmp_path / "auto", engine="auto", models=2)
+    again = generate(spec, tmp_path / "auto", engine="auto", models=2, twins="none")
     assert json.loads((tmp_path / "auto" / "zoo.json").read_text())["engine"] == engine
-    given = generate(spec, tmp_path / "given", engine="lanes", lanes=2, models=2)
+    given = generate(spec, tmp_path / "given", engine="lanes", lanes=2, models=2, twins="none")
     for other in (again, given):
         assert (other.weights(epoch=1) == zoo.weights(epoch=1)).all()
 
@@ -78,7 +78,7 @@ def test_a_network_that_no_engine_can_run_is_refused(tmp_path):
 
 
 def test_another_width_than_the_zoo_was_begun_with_is_refused(spec, tmp_path):
-    generate(spec, tmp_path / "zoo", lanes=2, models=2)
+    generate(spec, tmp_path / "zoo", lanes=2, models=2, twins="none")
     with pytest.raises(InputError, match="was begun with 2 lanes, got 4, expected the same"):
         generate(spec, tmp_path / "zoo", lanes=4, models=2)
 
@@ -101,9 +101,6 @@ def test_a_program_is_compiled_once_whatever_the_number_of_cohorts_members_and_e
     finally:
         jax.monitoring.unregister_event_duration_listener(note)
     assert (len(zoo.members), zoo.members["cohort"].nunique()) == (12, 4)
-    # once for adam and once for sgd
-    assert {name: compiled[f"jit({name})"] for name in ("train", "evaluate", "shuffle")} == {
-        "train": 2,
-        "evaluate": 2,
-        "shuffle": 2,
-    }
+    # once for adam and once for sgd, and what their twins do not share with them once more
+    names = ("train", "shuffle", "evaluate", "sparse")
+    assert {name: compiled[f"jit({name})"] for name in names} == {"train": 4, "shuffle": 4, "evaluate": 2, "sparse": 2}

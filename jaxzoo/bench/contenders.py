@@ -13,7 +13,7 @@ from jaxzoo.datasets.images import Images, Split, make_images
 from jaxzoo.devices import model_mesh, use_all_cores
 from jaxzoo.plan import Cohort, plan_zoo
 from jaxzoo.program import build_program, empty_tally
-from jaxzoo.spec import DatasetSpec, load_spec
+from jaxzoo.spec import DatasetSpec, TwinSpec, load_spec
 from jaxzoo.train import Slab, initial_params, initial_state, put_cohort, put_images
 from jaxzoo.tune import usual_lanes
 
@@ -53,14 +53,17 @@ def matmul_peak() -> Contender:
     return Contender(run, 0.0)
 
 
-def population(architecture: str, engine: str, models: int, mixed: bool) -> Contender:
-    """A zoo of that many models, trained by an engine of jaxzoo on all cores; of a mixed one every cohort in turn."""
+def population(architecture: str, engine: str, models: int, mixed: bool, twin: TwinSpec | None = None) -> Contender:
+    """A zoo of that many models, or its twins, trained by an engine of jaxzoo on all cores.
+
+    Of a mixed one every cohort in turn.
+    """
     use_all_cores()
     spec = load_spec((MIXED_ZOOS if mixed else SEED_ZOOS)[architecture])
     cohorts = plan_zoo(spec).cohorts
     kinds = list({cohort.key: cohort for cohort in cohorts}.values())
     start = time.monotonic()
-    runs = [_cohort_run(_repeat(cohort, models), engine) for cohort in kinds]
+    runs = [_cohort_run(_repeat(cohort, models), engine, twin) for cohort in kinds]
     for run in runs:
         run(0.0)
     setup = time.monotonic() - start
@@ -77,12 +80,12 @@ def _repeat(cohort: Cohort, models: int) -> Cohort:
     return cohort._replace(members=tuple(cohort.members[row % len(cohort.members)] for row in range(models)))
 
 
-def _cohort_run(cohort: Cohort, engine: str) -> Callable[[float], float]:
+def _cohort_run(cohort: Cohort, engine: str, twin: TwinSpec | None) -> Callable[[float], float]:
     """Training steps of one slab after the other, as in an epoch, without shuffling and evaluation."""
     mesh = model_mesh()
-    program = build_program(cohort.key, engine, usual_lanes(mesh), mesh)
+    program = build_program(cohort.key, engine, usual_lanes(mesh), mesh, twin)
     images = put_images(_random_images(cohort.key.dataset), mesh)
-    slabs = put_cohort(program, cohort, initial_state(cohort, initial_params(cohort))).slabs
+    slabs = put_cohort(program, cohort, initial_state(cohort, initial_params(cohort), program.method)).slabs
     orders = [program.shuffle(slab.hyperparameters.seed, 1) for slab in slabs]
 
     def run(seconds: float) -> float:

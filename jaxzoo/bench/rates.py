@@ -12,7 +12,7 @@ import pandas as pd
 
 from jaxzoo.bench import contenders
 from jaxzoo.bench.arithmetic import training_flops
-from jaxzoo.spec import load_spec
+from jaxzoo.spec import METHODS, TwinSpec, load_spec
 
 REFERENCE = "PyTorch, a model per core"
 
@@ -28,6 +28,7 @@ def measure(
     """A row per contender: samples/s (median, lowest, highest), ratio to the reference, share of the matmul peak.
 
     Every round runs each contender once for so many seconds; ratios are medians over rounds of those within a round.
+    The share counts the arithmetic of a dense sample, of twins too.
     """
     builders = _builders(architecture, models)
     context = multiprocessing.get_context("spawn")
@@ -80,6 +81,9 @@ def _builders(architecture: str, models: int) -> dict[str, Callable[[], contende
     builders["vmap, seed zoo"] = functools.partial(population, "vmap", models, False)
     builders["lanes, seed zoo"] = functools.partial(population, "lanes", models, False)
     builders["lanes, mixed zoo"] = functools.partial(population, "lanes", models, True)
+    for method in METHODS:
+        twin = TwinSpec(method=method)
+        builders[f"twins, {method}"] = functools.partial(population, "lanes", models, False, twin)
     return builders
 
 

@@ -1,4 +1,4 @@
-"""Convolution of a population: stride 1, no padding, the model axis last.
+"""Convolution of a population: stride 1, no padding, no bias, the model axis last.
 
 Each is a sum over the kernel's taps of elementwise multiply-adds whose innermost loop runs over models. On a CPU the
 loops are cut so that some 12 to 30 terms stand in one fused expression, measured with AVX-512: of fewer terms the
@@ -18,49 +18,47 @@ CHAINS = 3
 
 
 @jax.custom_vjp
-def convolve(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array, bias_OM: jax.Array) -> jax.Array:
-    """Cross-correlation plus bias, (B, H - K + 1, W - K + 1, O, M). Images with one model are shared by all."""
-    return _correlate(images_BHWCM, kernel_KKCOM, bias_OM)
+def convolve(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
+    """Cross-correlation, (B, H - K + 1, W - K + 1, O, M). Images with one model are shared by all."""
+    return _correlate(images_BHWCM, kernel_KKCOM)
 
 
 def _convolve_forward(
-    images_BHWCM: jax.Array, kernel_KKCOM: jax.Array, bias_OM: jax.Array
+    images_BHWCM: jax.Array, kernel_KKCOM: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return convolve(images_BHWCM, kernel_KKCOM, bias_OM), (images_BHWCM, kernel_KKCOM)
+    return convolve(images_BHWCM, kernel_KKCOM), (images_BHWCM, kernel_KKCOM)
 
 
-def _convolve_backward(
-    saved: tuple[jax.Array, jax.Array], cotangent_BHWOM: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _convolve_backward(saved: tuple[jax.Array, jax.Array], cotangent_BHWOM: jax.Array) -> tuple[jax.Array, jax.Array]:
     images_BHWCM, kernel_KKCOM = saved
     kernel = _kernel_gradient(images_BHWCM, cotangent_BHWOM, kernel_KKCOM.shape[0])
-    return _image_gradient(kernel_KKCOM, cotangent_BHWOM), kernel, jnp.sum(cotangent_BHWOM, axis=(0, 1, 2))
+    return _image_gradient(kernel_KKCOM, cotangent_BHWOM), kernel
 
 
 convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
-def _correlate(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array, start_OM: jax.Array) -> jax.Array:
-    """`start_OM` plus the sum over taps and input channels, in the form that suits the device it is lowered for."""
+def _correlate(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
+    """The sum over taps and input channels, in the form that suits the device it is lowered for."""
     forms = {"cpu": _correlate_by_channels, "default": _correlate_by_rows}
-    return lax.platform_dependent(images_BHWCM, kernel_KKCOM, start_OM, **forms)
+    return lax.platform_dependent(images_BHWCM, kernel_KKCOM, **forms)
 
 
-def _correlate_by_rows(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array, start_OM: jax.Array) -> jax.Array:
+def _correlate_by_rows(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
     """A loop over the kernel's rows, all terms of a row unrolled; one channel in a single expression."""
     K, _, C, *outputs = kernel_KKCOM.shape
     B, H, W, *_ = images_BHWCM.shape
     if C == 1:
-        return add_in_chains([start_OM, *_terms(images_BHWCM, kernel_KKCOM)])
+        return add_in_chains(_terms(images_BHWCM, kernel_KKCOM))
 
     def add_row(row: jax.Array, total_BHWOM: jax.Array) -> jax.Array:
         images = lax.dynamic_slice_in_dim(images_BHWCM, row, H - K + 1, axis=1)
         return add_in_chains([total_BHWOM, *_terms(images, lax.dynamic_slice_in_dim(kernel_KKCOM, row, 1))])
 
-    return lax.fori_loop(0, K, add_row, jnp.broadcast_to(start_OM, (B, H - K + 1, W - K + 1, *outputs)))
+    return lax.fori_loop(0, K, add_row, jnp.zeros((B, H - K + 1, W - K + 1, *outputs), kernel_KKCOM.dtype))
 
 
-def _correlate_by_channels(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array, start_OM: jax.Array) -> jax.Array:
+def _correlate_by_channels(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
     """A loop over groups of input channels, or over images where one group is all; in it the terms are unrolled.
 
     Without a loop XLA fuses a convolution into the pooling that follows and computes it anew for each of its inputs.
@@ -69,14 +67,15 @@ def _correlate_by_channels(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array, sta
     B, H, W, *_ = images_BHWCM.shape
     group = next(size for size in range(1, C + 1) if C % size == 0 and (size * K * K >= FEWEST_TERMS or size == C))
     if group == C:
-        return lax.map(lambda image: add_in_chains([*_terms(image[None], kernel_KKCOM), start_OM])[0], images_BHWCM)
+        return lax.map(lambda image: add_in_chains(_terms(image[None], kernel_KKCOM))[0], images_BHWCM)
 
     def add_group(number: jax.Array, total_BHWOM: jax.Array) -> jax.Array:
         images = lax.dynamic_slice_in_dim(images_BHWCM, number * group, group, axis=3)
         kernel = lax.dynamic_slice_in_dim(kernel_KKCOM, number * group, group, axis=2)
         return add_in_chains([total_BHWOM, *_terms(images, kernel)])
 
-    return lax.fori_loop(0, C // group, add_group, jnp.broadcast_to(start_OM, (B, H - K + 1, W - K + 1, *outputs)))
+    zeros = jnp.zeros((B, H - K + 1, W - K + 1, *outputs), kernel_KKCOM.dtype)
+    return lax.fori_loop(0, C // group, add_group, zeros)
 
 
 def _terms(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array) -> list[jax.Array]:
@@ -99,10 +98,10 @@ def add_in_chains(terms: Sequence[jax.Array]) -> jax.Array:
 
 def _image_gradient(kernel_KKCOM: jax.Array, cotangent_BHWOM: jax.Array) -> jax.Array:
     """The padded cotangent correlated with the turned kernel, its channels exchanged."""
-    K, _, C, _, *models = kernel_KKCOM.shape
+    K, _, _, _, *models = kernel_KKCOM.shape
     border = ((0, 0), (K - 1, K - 1), (K - 1, K - 1), *((0, 0),) * (1 + len(models)))
     padded = jnp.pad(cotangent_BHWOM, border)
-    return _correlate(padded, kernel_KKCOM[::-1, ::-1].swapaxes(2, 3), jnp.zeros((C, *models), kernel_KKCOM.dtype))
+    return _correlate(padded, kernel_KKCOM[::-1, ::-1].swapaxes(2, 3))
 
 
 def _kernel_gradient(images_BHWCM: jax.Array, cotangent_BHWOM: jax.Array, K: int) -> jax.Array:
@@ -138,14 +137,17 @@ def _kernel_gradient_by_blocks(K: int, images_BHWCM: jax.Array, cotangent_BHWOM:
     blocks = height // rows
     cut = functools.partial(lax.dynamic_slice, allow_negative_indices=False)  # no wrapping of an index, step by step
 
-    def add_block(step: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
-        image, first = step // blocks, step % blocks * rows
+    def add_block(image: jax.Array, number: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
         terms = [
-            cut(images_BHWCM, (image, first + row, column, *rest), (1, K, K, C, *models))[0, :, :, :, None]
-            * cut(cotangent_BHWOM, (image, first + row, column, *rest), (1, 1, 1, O, *models))[0, :, :, None]
+            cut(images_BHWCM, (image, number * rows + row, column, *rest), (1, K, K, C, *models))[0, :, :, :, None]
+            * cut(cotangent_BHWOM, (image, number * rows + row, column, *rest), (1, 1, 1, O, *models))[0, :, :, None]
             for row in range(rows)
             for column in range(width)
         ]
         return add_in_chains([kernel_KKCOM, *terms])
 
-    return lax.fori_loop(0, B * blocks, add_block, jnp.zeros((K, K, C, O, *models), cotangent_BHWOM.dtype))
+    def add_image(image: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
+        return lax.fori_loop(0, blocks, functools.partial(add_block, image), kernel_KKCOM)
+
+    zeros = jnp.zeros((K, K, C, O, *models), cotangent_BHWOM.dtype)
+    return lax.fori_loop(0, B, add_image, zeros)

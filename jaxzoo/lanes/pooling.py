@@ -10,30 +10,43 @@ def max_pool(values_BHWCM: jax.Array) -> jax.Array:
 
     The gradient goes to the first maximum of a window in reading order, as PyTorch's and XLA's do.
     """
-    height, width = values_BHWCM.shape[1] // 2 * 2, values_BHWCM.shape[2] // 2 * 2
-    return _pool(values_BHWCM[:, :height, :width])
+    return _pool(whole_windows(values_BHWCM))
+
+
+def whole_windows(values_BHWCM: jax.Array) -> jax.Array:
+    """Without a last odd row or column."""
+    return values_BHWCM[:, : values_BHWCM.shape[1] // 2 * 2, : values_BHWCM.shape[2] // 2 * 2]
 
 
 @jax.custom_vjp
 def _pool(values_BHWCM: jax.Array) -> jax.Array:
-    first, second, third, fourth = _corners(values_BHWCM)
-    return _larger(_larger(first, second), _larger(third, fourth))
+    return pool_with_winner(values_BHWCM)[0]
 
 
-def _pool_forward(values_BHWCM: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Keeps the winners, a byte for each window, so that the values themselves may leave the cache."""
+def pool_with_winner(values_BHWCM: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The maxima of windows of an even number of rows and columns, and which place of its window each had: a byte.
+
+    With the winners kept, the values themselves may leave the cache.
+    """
     first, second, third, fourth = _corners(values_BHWCM)
     top, bottom = _larger(first, second), _larger(third, fourth)
     winner = jnp.where(top >= bottom, jnp.where(first >= second, 0, 1), jnp.where(third >= fourth, 2, 3))
     return _larger(top, bottom), winner.astype(jnp.int8)
 
 
-def _pool_backward(winner: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
-    return (lax.platform_dependent(winner, cotangent, cpu=_unpool_by_place, default=unpool_by_stacking),)
+def pool_by_winner(values_BHWCM: jax.Array, winner: jax.Array) -> jax.Array:
+    """The values at the winners of their windows."""
+    first, second, third, fourth = _corners(values_BHWCM)
+    return jnp.where(winner < 2, jnp.where(winner == 0, first, second), jnp.where(winner == 2, third, fourth))
+
+
+def unpool(winner: jax.Array, cotangent: jax.Array) -> jax.Array:
+    """Each window's cotangent at its winner, zero elsewhere; in the form that suits the device it is lowered for."""
+    return lax.platform_dependent(winner, cotangent, cpu=_unpool_by_place, default=unpool_by_stacking)
 
 
 def _unpool_by_place(winner: jax.Array, cotangent: jax.Array) -> jax.Array:
-    """Each window's cotangent at its winner, zero elsewhere: every place of the result asks whether it won."""
+    """Every place of the result asks whether it won."""
     B, height, width, *outputs = cotangent.shape
     place = jnp.arange(4, dtype=winner.dtype).reshape(2, 1, 2, *(1,) * len(outputs))
     gradient = jnp.where(winner[:, :, None, :, None] == place, cotangent[:, :, None, :, None], 0.0)
@@ -48,7 +61,7 @@ def unpool_by_stacking(winner: jax.Array, cotangent: jax.Array) -> jax.Array:
     return jnp.stack(rows, axis=2).reshape(B, 2 * height, 2 * width, *outputs)
 
 
-_pool.defvjp(_pool_forward, _pool_backward)
+_pool.defvjp(pool_with_winner, lambda winner, cotangent: (unpool(winner, cotangent),))
 
 
 def _corners(values_BHWCM: jax.Array) -> list[jax.Array]:

@@ -6,6 +6,7 @@ from jaxzoo.lanes import tiled
 from jaxzoo.lanes.convolution import convolve
 from jaxzoo.lanes.dense import multiply
 from jaxzoo.lanes.pooling import max_pool
+from jaxzoo.lanes.sampling import sample
 from jaxzoo.networks import (
     ACTIVATION_FUNCTIONS,
     Activate,
@@ -17,9 +18,12 @@ from jaxzoo.networks import (
     Layer,
     MaxPool,
     Params,
+    SamplingDraw,
     drop_out,
-    dropout_noise,
+    variance_name,
+    weight_layers,
 )
+from jaxzoo.noise import normal_noise, uniform_noise
 
 
 def forward(
@@ -28,6 +32,7 @@ def forward(
     params_M: Params,
     images_BHWCM: jax.Array,
     dropout_M: DropoutDraw | None = None,
+    sampling_M: SamplingDraw | None = None,
 ) -> jax.Array:
     """Logits (B, classes, M) of M models; images with a model axis of 1 are shared by all.
 
@@ -35,16 +40,18 @@ def forward(
     be folded to two, (8, M / 8), in every argument and the result.
     """
     values = images_BHWCM
+    weighted = weight_layers(layers)
     for before, layer, after in zip((None, *layers), layers, (*layers[1:], None), strict=False):
+        pools = isinstance(after, MaxPool)
         match layer:
-            case Conv(name, _, _) if isinstance(after, MaxPool):
+            case Conv(_, _, _) | Dense(_, _) if sampling_M is not None:
+                values = _sampled(layer, weighted.index(layer), params_M, values, sampling_M, pools)
+            case Conv(name, _, _) if pools:
                 values = convolve_pool(values, params_M[name]["kernel"], params_M[name]["bias"])
+            case Conv(_, _, _) | Dense(_, _):
+                values = _apply(layer, params_M[layer.name], values)
             case MaxPool() if isinstance(before, Conv):
                 pass  # done with the convolution
-            case Conv(name, _, _):
-                values = convolve(values, params_M[name]["kernel"], params_M[name]["bias"])
-            case Dense(name, _):
-                values = multiply(values, params_M[name]["kernel"]) + params_M[name]["bias"]
             case MaxPool():
                 values = max_pool(values)
             case Activate():
@@ -54,13 +61,35 @@ def forward(
             case Dropout(draw):
                 if dropout_M is not None:
                     shape = values.shape[: values.ndim - dropout_M.key.ndim]
-                    noise = dropout_noise(dropout_M.key, draw, shape, dropout_M.first)
+                    noise = uniform_noise(dropout_M.key, draw, shape, dropout_M.first)
                     values = drop_out(values, noise, dropout_M.rate)
     return values
+
+
+def _apply(layer: Conv | Dense, params_M: dict[str, jax.Array], values: jax.Array) -> jax.Array:
+    return _product(layer, params_M["kernel"], values) + params_M["bias"]
+
+
+def _product(layer: Conv | Dense, kernel_M: jax.Array, values: jax.Array) -> jax.Array:
+    return convolve(values, kernel_M) if isinstance(layer, Conv) else multiply(values, kernel_M)
+
+
+def _sampled(
+    layer: Conv | Dense, draw: int, params_M: Params, values: jax.Array, sampling_M: SamplingDraw, pools: bool
+) -> jax.Array:
+    """A layer's outputs drawn from their mean and variance, and pooled where pooling follows."""
+    spread_M = params_M[variance_name(layer.name)]
+    mean = _product(layer, params_M[layer.name]["kernel"], values)
+    variance = _product(layer, spread_M["kernel"], values * values)
+    shape = mean.shape[: mean.ndim - sampling_M.key.ndim]
+    noise = normal_noise(sampling_M.key, draw, shape, sampling_M.first)
+    drawn = sample(mean, variance + spread_M["bias"] if "bias" in spread_M else variance, noise)
+    return (max_pool(drawn) if pools else drawn) + params_M[layer.name]["bias"]
 
 
 def convolve_pool(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array, bias_OM: jax.Array) -> jax.Array:
     """Convolution and max pooling, as one operation where the model axis is folded to the registers of a TPU."""
     if bias_OM.ndim == 3:  # (O, 8, M / 8)
         return tiled.convolve_pool(images_BHWCM, kernel_KKCOM, bias_OM)
-    return max_pool(convolve(images_BHWCM, kernel_KKCOM, bias_OM))
+    # the bias after the maximum: a quarter of the sums, forward and for its gradient
+    return max_pool(convolve(images_BHWCM, kernel_KKCOM)) + bias_OM
