@@ -21,7 +21,7 @@ def test_help_and_list():
     listed = run("--list")
     assert listed.returncode == 0
     assert listed.stderr == ""
-    assert "27 zoos, 50,360 models, 2,585,360 dense states" in listed.stdout
+    assert "27 zoos, 50,360 models, 2,585,360 dense and 1,259,000 sparse states, 3,844,360 in all" in listed.stdout
 
 
 def test_a_zoo_is_made_and_summed_up_and_a_second_run_is_quick(tmp_path):

@@ -39,11 +39,12 @@ def test_the_totals_are_the_published_ones():
 
 def test_the_list_shows_the_totals_and_every_zoo():
     text = list_zoos([*published_specs().values()])
-    assert "27 zoos, 50,360 models, 2,585,360 dense states" in text
+    assert "27 zoos, 50,360 models, 2,585,360 dense and 1,259,000 sparse states, 3,844,360 in all" in text
     assert set(PUBLISHED) <= set(text.split())
     row = zoo_table([jaxzoo.load_spec("mnist-seed")]).iloc[0]
     assert row["states"] == 51_000
-    assert row["bytes"] == 51_000 * 2464 * 4
+    assert row["bytes"] == (51_000 + 25_000) * 2464 * 4
+    assert (row["states"], row["twins"]) == (51_000, 25_000)
     assert [human_bytes(count) for count in (999, 502_656_000, 2.6e12)] == ["999 B", "503 MB", "2.6 TB"]
 
 

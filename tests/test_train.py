@@ -19,6 +19,7 @@ from jaxzoo.devices import model_mesh
 from jaxzoo.engines import population_logits
 from jaxzoo.networks import build_network
 from jaxzoo.program import empty_tally
+from jaxzoo.spec import TwinSpec
 from jaxzoo.train import Stopped, evaluate, get_state, put_images, train_epoch
 
 
@@ -147,14 +148,15 @@ def test_progress_counts_the_samples_and_a_stop_acts_between_segments():
         train_epoch(population, images, 2, should_stop=lambda: True)
 
 
-def test_training_with_folded_models_is_the_same_training():
+@pytest.mark.parametrize("twin", [None, TwinSpec()], ids=["dense", "twins"])
+def test_training_with_folded_models_is_the_same_training(twin):
     """What a TPU runs, on the CPU: a step of a whole network and an incomplete batch, with dropout.
 
     CNN-s alone, in 10 s: XLA:CPU takes two minutes for the unrolled sums of CNN-l.
     """
     spec = small_spec(train=3, batch_size=2, dropout=(0.3,), learning_rate=(1e-3,))
     cohort = cohort_of(spec)
-    population = population_of(cohort, model_mesh(), lanes=2)
+    population = population_of(cohort, model_mesh(), lanes=2, twin=twin)
     key, (slab,) = cohort.key, population.slabs
     state, hyper = jax.tree.map(jnp.asarray, jax.device_get((slab.state, slab.hyperparameters)))
     images = jax.device_get(put_images(small_images(spec.dataset), model_mesh()))
@@ -162,7 +164,7 @@ def test_training_with_folded_models_is_the_same_training():
 
     def train(models):
         order = jnp.arange(16).reshape(4, 4) % 3
-        run = jax.jit(functools.partial(program._train, key, logits, 2, models))
+        run = jax.jit(functools.partial(program._train, key, population.program.method, logits, 2, models))
         return run(state, empty_tally(hyper.learning_rate), hyper, images, order, 1, 0, 2)
 
     for got, wanted in zip(jax.tree.leaves(train((2, 2))), jax.tree.leaves(train((4,))), strict=True):
