@@ -1,9 +1,24 @@
 """What the command lines share: errors of one line, numbers checked where they are read, sizes as people read them."""
 
 import argparse
+import signal
+import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 from jaxzoo.errors import InputError
+
+
+def run_command(program: str, command: Callable[[], int]) -> int:
+    """The exit status of a command line: 2 after one line on stderr for bad input, 130 for Ctrl-C."""
+    try:
+        return command()
+    except InputError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:  # while images are prepared, or measured; training has its own way to stop
+        print("\nstopped; nothing half-made is kept", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 class Parser(argparse.ArgumentParser):

@@ -24,7 +24,7 @@ from jaxzoo.store import (
     cohort_folder,
     find_record,
     read_record,
-    read_snapshot,
+    read_whole_params,
     snapshot_epochs,
     twins_folder,
 )
@@ -147,7 +147,7 @@ def _run_twins(folder: Path, record: ZooRecord, cohort: Cohort, mesh: Mesh, run:
     assert twin is not None
 
     def last_epoch() -> Params:
-        return read_snapshot(cohort_folder(folder, cohort.number), record.spec.epochs, "params")
+        return read_whole_params(cohort_folder(folder, cohort.number), record.spec.epochs)
 
     program = build_program(cohort.key, record.engine, record.lanes, mesh, twin)
     run_cohort(twins_folder(folder, twin.method), program, cohort, twin.epochs, last_epoch, run)

@@ -1,12 +1,11 @@
 """The command line of the composer. (The function `jaxzoo.generate` is its library call, in compose.py.)"""
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxzoo.arguments import Parser, cohort_range, positive
+from jaxzoo.arguments import Parser, cohort_range, positive, run_command
 from jaxzoo.cohorts import Interrupted
 from jaxzoo.compose import AUTO, NO_TWINS, check_call, choose_twins, generate, restrict
 from jaxzoo.datasets import load_images
@@ -30,18 +29,14 @@ Running a command again goes on where it stopped."""
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command line and returns the exit status."""
-    try:
-        options = _parse(arguments)
-        if options.list:
-            print(list_zoos([*_specs(options.config).values()]))
-            return 0
-        return _generate_all(options)
-    except InputError as error:
-        print(f"jaxzoo.generate: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:  # while images are prepared; training has its own way to stop
-        print("\nstopped; nothing half-made is kept", file=sys.stderr)
-        return 128 + signal.SIGINT
+    return run_command("jaxzoo.generate", lambda: _run(_parse(arguments)))
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.list:
+        print(list_zoos([*_specs(options.config).values()]))
+        return 0
+    return _generate_all(options)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

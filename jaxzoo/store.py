@@ -172,6 +172,15 @@ def read_snapshot(cohort: Path, epoch: int, part: str, rows: Sequence[int] | sli
         raise InputError(f"{step}: cannot be read: {error}") from error
 
 
+def read_whole_params(cohort: Path, epoch: int) -> Tree:
+    """All parameters of a snapshot, held to its checksum. Raises InputError where it is damaged."""
+    step = cohort / "snapshots" / str(epoch)
+    try:
+        return _read_whole_step(step)["params"]
+    except DamagedError as error:
+        raise InputError(f"{step}: is damaged: {error}") from error
+
+
 class Saved(NamedTuple):
     """A cohort as it was after an epoch: `params`, and in their order the `leaves` that only going on needs."""
 

@@ -1,17 +1,15 @@
 """The command line that makes sparse twins of a zoo that is there. (`jaxzoo.make_twins` is its library call.)"""
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxzoo.arguments import Parser, cohort_range, fraction, positive
+from jaxzoo.arguments import Parser, cohort_range, fraction, positive, run_command
 from jaxzoo.cohorts import Interrupted
 from jaxzoo.compose import check_parent, make_twins
 from jaxzoo.datasets import load_images
 from jaxzoo.devices import use_all_cores, use_compilation_cache
-from jaxzoo.errors import InputError
 from jaxzoo.interrupts import caught_signals
 from jaxzoo.progress import ProgressBar, twins_summary
 from jaxzoo.spec import METHODS, SCOPES, TwinSpec
@@ -27,14 +25,7 @@ EXAMPLES = """examples:
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command line and returns the exit status."""
-    try:
-        return _make(_parse(arguments))
-    except InputError as error:
-        print(f"jaxzoo.twins: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:  # while images are prepared
-        print("\nstopped; nothing half-made is kept", file=sys.stderr)
-        return 128 + signal.SIGINT
+    return run_command("jaxzoo.twins", lambda: _make(_parse(arguments)))
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

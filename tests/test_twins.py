@@ -168,7 +168,18 @@ def test_bad_twins_in_the_library_are_one_line(spec, zoo, tmp_path):
 def test_a_damaged_last_epoch_of_a_parent_is_one_line(spec, tmp_path):
     generate(spec, tmp_path / "z", twins="none", models=2, epochs=1)
     (tmp_path / "z" / "cohorts" / "000" / "snapshots" / "1" / "default" / "manifest.ocdbt").write_bytes(b"")
-    with pytest.raises(InputError, match=r"snapshots/1: cannot be read"):
+    with pytest.raises(InputError, match=r"snapshots/1: is damaged: "):
+        make_twins(tmp_path / "z", TwinSpec(method="magnitude", epochs=1))
+
+
+def test_a_flipped_bit_in_a_parent_is_noticed(spec, tmp_path):
+    generate(spec, tmp_path / "z", twins="none", models=2, epochs=1)
+    step = tmp_path / "z" / "cohorts" / "000" / "snapshots" / "1" / "default"
+    largest = max((path for path in step.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 1
+    largest.write_bytes(data)
+    with pytest.raises(InputError, match=r"snapshots/1: is damaged: "):
         make_twins(tmp_path / "z", TwinSpec(method="magnitude", epochs=1))
 
 

@@ -9,12 +9,11 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from jaxzoo.arguments import Parser, positive
+from jaxzoo.arguments import Parser, positive, run_command
 from jaxzoo.bench.contenders import SEED_ZOOS
 from jaxzoo.bench.rates import REFERENCE, measure
 from jaxzoo.bench.tpu import estimate_all
 from jaxzoo.engines import ENGINES
-from jaxzoo.errors import InputError
 from jaxzoo.plan import plan_zoo
 from jaxzoo.spec import load_spec
 from jaxzoo.tune import OTHER_CANDIDATES
@@ -27,12 +26,11 @@ EXAMPLES = """examples:
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command line and returns the exit status."""
-    try:
-        options = _parse(arguments)
-        table = _estimates(options) if options.tpu else _rates(options)
-    except InputError as error:
-        print(f"jaxzoo.bench: {error}", file=sys.stderr)
-        return 2
+    return run_command("jaxzoo.bench", lambda: _run(_parse(arguments)))
+
+
+def _run(options: argparse.Namespace) -> int:
+    table = _estimates(options) if options.tpu else _rates(options)
     print(table.to_string(index=False, float_format=lambda value: f"{value:,.4g}" if value < 100 else f"{value:,.0f}"))
     if options.json:
         options.json.write_text(table.to_json(orient="records", indent=2) + "\n")

@@ -1,14 +1,13 @@
 """The command line of the datasets: what is there, prepare, check."""
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from jaxzoo.arguments import Parser, human_bytes
+from jaxzoo.arguments import Parser, human_bytes, run_command
 from jaxzoo.datasets.cache import cache_folder, read_cache
 from jaxzoo.datasets.images import SPLITS, fingerprint_of
 from jaxzoo.datasets.load import data_folder, find_origin, is_embedded, load_images, read_images
@@ -24,23 +23,19 @@ EXAMPLES = """examples:
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command line and returns the exit status."""
-    try:
-        options = _parse(arguments)
-        root = data_folder(options.data_dir)
-        known = _datasets(options.config)
-        if options.list:
-            print(f"datasets in {root}\n\n{_table(known, root)}")
-        for dataset in _named(known, options.prepare) if options.prepare else ():
-            print(_prepare(dataset, root))
-        for dataset in _named(known, options.check) if options.check else ():
-            print(_check(dataset, root))
-        return 0
-    except InputError as error:
-        print(f"jaxzoo.datasets: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; nothing half-made is kept", file=sys.stderr)
-        return 128 + signal.SIGINT
+    return run_command("jaxzoo.datasets", lambda: _run(_parse(arguments)))
+
+
+def _run(options: argparse.Namespace) -> int:
+    root = data_folder(options.data_dir)
+    known = _datasets(options.config)
+    if options.list:
+        print(f"datasets in {root}\n\n{_table(known, root)}")
+    for dataset in _named(known, options.prepare) if options.prepare else ():
+        print(_prepare(dataset, root))
+    for dataset in _named(known, options.check) if options.check else ():
+        print(_check(dataset, root))
+    return 0
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
