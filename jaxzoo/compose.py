@@ -246,7 +246,7 @@ def _check_twins(folder: Path, twin: TwinSpec) -> None:
     """Raises InputError where twins of that method are there under another setting."""
     place = twins_folder(folder, twin.method)
     begun = find_record(place)
-    if begun is not None and begun.twin != twin:
+    if begun is not None and (begun.twin is None or begun.twin.used != twin.used):
         raise InputError(f"{place}: was begun as {begun.twin}, got {twin}, expected the same")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from jaxzoo.arguments import Parser, cohort_range, positive, run_command
 from jaxzoo.cohorts import Interrupted
 from jaxzoo.compose import AUTO, NO_TWINS, check_call, choose_twins, generate, restrict
+from jaxzoo.config import published_specs, read_config
 from jaxzoo.datasets import load_images
 from jaxzoo.devices import use_all_cores, use_compilation_cache
 from jaxzoo.engines import ENGINES
@@ -15,7 +16,7 @@ from jaxzoo.errors import InputError, nearest
 from jaxzoo.interrupts import caught_signals
 from jaxzoo.listing import list_zoos
 from jaxzoo.progress import ProgressBar, summary
-from jaxzoo.spec import METHODS, ZooSpec, dataset_specs, published_specs, read_config, same_name
+from jaxzoo.spec import METHODS, ZooSpec, dataset_specs, same_name
 
 EXAMPLES = """examples:
   python -m jaxzoo.generate --zoo digits                              the embedded zoo and its twins, in three minutes

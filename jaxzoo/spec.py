@@ -1,17 +1,12 @@
-"""What a zoo is: frozen, validated where it is born, read from TOML.
-
-One TOML file describes one dataset and any number of zoos on it; the files of the published zoos stand in `configs/`.
-"""
+"""What a zoo is: frozen, validated where it is born."""
 
 import dataclasses
 import hashlib
 import json
 import math
 import re
-import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -37,14 +32,15 @@ ARCHITECTURES = ("cnn-s", "cnn-l", "resnet-18")
 SEED_LIMIT = 2**32
 
 
-def _require(holds: bool, field: str, got: object, wanted: str) -> None:
+def require(holds: bool, field: str, got: object, wanted: str) -> None:
+    """Raises InputError unless it holds."""
     if not holds:
         raise InputError(f"{field} is {got!r}, expected {wanted}")
 
 
 def _require_choices(field: str, values: tuple[str, ...], known: tuple[str, ...]) -> None:
     for value in values:
-        _require(value in known, field, value, f"one of: {nearest(value, known)}")
+        require(value in known, field, value, f"one of: {nearest(value, known)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,26 +73,26 @@ class DatasetSpec:
     test_split: str = "test"
 
     def __post_init__(self) -> None:
-        _require(self.classes >= 2, "classes", self.classes, "2 or more")
-        _require(self.train >= 1, "train", self.train, "1 or more examples")
-        _require(self.validation >= 0, "validation", self.validation, "0 or more examples")
-        _require(self.test >= 1, "test", self.test, "1 or more examples")
-        _require(self.size >= 1, "size", self.size, "1 or more pixels")
-        _require(self.channels in (1, 3), "channels", self.channels, "1 or 3")
-        _require((self.mean is None) == (self.std is None), "mean", self.mean, "both mean and std, or neither")
+        require(self.classes >= 2, "classes", self.classes, "2 or more")
+        require(self.train >= 1, "train", self.train, "1 or more examples")
+        require(self.validation >= 0, "validation", self.validation, "0 or more examples")
+        require(self.test >= 1, "test", self.test, "1 or more examples")
+        require(self.size >= 1, "size", self.size, "1 or more pixels")
+        require(self.channels in (1, 3), "channels", self.channels, "1 or 3")
+        require((self.mean is None) == (self.std is None), "mean", self.mean, "both mean and std, or neither")
         for field, values in (("mean", self.mean), ("std", self.std)):
             if values is not None:
-                _require(len(values) == self.channels, field, values, f"{self.channels} numbers, one per channel")
-                _require(all(map(math.isfinite, values)), field, values, "finite numbers")
-        _require(self.std is None or min(self.std) > 0, "std", self.std, "numbers above 0")
+                require(len(values) == self.channels, field, values, f"{self.channels} numbers, one per channel")
+                require(all(map(math.isfinite, values)), field, values, "finite numbers")
+        require(self.std is None or min(self.std) > 0, "std", self.std, "numbers above 0")
         _require_choices("fit", (self.fit,), FITS)
-        _require(self.tfds is None or self.folder is None, "folder", self.folder, "either tfds or folder")
+        require(self.tfds is None or self.folder is None, "folder", self.folder, "either tfds or folder")
         for field in ("name", "train_split", "test_split"):
             value = getattr(self, field)
-            _require(re.fullmatch(NAME, value) is not None, field, value, "a name of letters, digits, _, - and dots")
+            require(re.fullmatch(NAME, value) is not None, field, value, "a name of letters, digits, _, - and dots")
         for field in ("tfds", "folder"):
             value = getattr(self, field)
-            _require(value is None or (value != "" and value.isprintable()), field, value, "a name")
+            require(value is None or (value != "" and value.isprintable()), field, value, "a name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,17 +109,17 @@ class Grid:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             values = getattr(self, field.name)
-            _require(len(values) > 0, field.name, list(values), "at least one value")
-            _require(len(set(values)) == len(values), field.name, list(values), "no value twice")
+            require(len(values) > 0, field.name, list(values), "at least one value")
+            require(len(set(values)) == len(values), field.name, list(values), "no value twice")
         _require_choices("activation", self.activation, ACTIVATIONS)
         _require_choices("initialization", self.initialization, INITIALIZATIONS)
         _require_choices("optimizer", self.optimizer, OPTIMIZERS)
         for rate in self.dropout:
-            _require(0 <= rate < 1, "dropout", rate, "0 <= dropout < 1")
+            require(0 <= rate < 1, "dropout", rate, "0 <= dropout < 1")
         for rate in self.learning_rate:
-            _require(0 < rate <= 100, "learning_rate", rate, "0 < learning_rate <= 100")
+            require(0 < rate <= 100, "learning_rate", rate, "0 < learning_rate <= 100")
         for decay in self.weight_decay:
-            _require(0 <= decay <= 100, "weight_decay", decay, "0 <= weight_decay <= 100")
+            require(0 <= decay <= 100, "weight_decay", decay, "0 <= weight_decay <= 100")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +130,8 @@ class SeedRange:
     last: int
 
     def __post_init__(self) -> None:
-        _require(0 <= self.first < SEED_LIMIT, "first", self.first, f"0 <= first < {SEED_LIMIT}")
-        _require(
+        require(0 <= self.first < SEED_LIMIT, "first", self.first, f"0 <= first < {SEED_LIMIT}")
+        require(
             self.first <= self.last < SEED_LIMIT,
             "last",
             self.last,
@@ -151,8 +147,8 @@ class SeedDraw:
     below: int
 
     def __post_init__(self) -> None:
-        _require(self.count >= 1, "count", self.count, "1 or more seeds")
-        _require(self.count <= self.below <= SEED_LIMIT, "below", self.below, f"{self.count} to {SEED_LIMIT}")
+        require(self.count >= 1, "count", self.count, "1 or more seeds")
+        require(self.count <= self.below <= SEED_LIMIT, "below", self.below, f"{self.count} to {SEED_LIMIT}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,9 +176,14 @@ class TwinSpec:
 
     def __post_init__(self) -> None:
         _require_choices("method", (self.method,), METHODS)
-        _require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
-        _require(0 <= self.sparsity <= 1, "sparsity", self.sparsity, "0 <= sparsity <= 1")
+        require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
+        require(0 <= self.sparsity <= 1, "sparsity", self.sparsity, "0 <= sparsity <= 1")
         _require_choices("scope", (self.scope,), SCOPES)
+
+    @property
+    def used(self) -> "TwinSpec":
+        """The same with what the method does not use at its default: two of one `used` make the same twins."""
+        return self if self.method == "magnitude" else TwinSpec(method=self.method, epochs=self.epochs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,17 +210,17 @@ class ZooSpec:
     twins: TwinSpec = TwinSpec()
 
     def __post_init__(self) -> None:
-        _require(self.name != "" and "/" not in self.name, "name", self.name, "a name without a slash")
+        require(self.name != "" and "/" not in self.name, "name", self.name, "a name without a slash")
         _require_choices("architecture", (self.architecture,), ARCHITECTURES)
         both = (self.seeds is not None) + (self.drawn_seeds is not None)
-        _require(both == 1, "seeds", "given twice" if both else "missing", "either seeds or drawn_seeds")
-        _require(0 <= self.momentum < 1, "momentum", self.momentum, "0 <= momentum < 1")
-        _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more images")
+        require(both == 1, "seeds", "given twice" if both else "missing", "either seeds or drawn_seeds")
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "0 <= momentum < 1")
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more images")
         limit = self.dataset.train
-        _require(self.batch_size <= limit, "batch_size", self.batch_size, f"at most the {limit} training images")
-        _require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
-        _require(self.cohort_size >= 1, "cohort_size", self.cohort_size, "1 or more models")
-        _require(self.models is None or self.models >= 1, "models", self.models, "1 or more")
+        require(self.batch_size <= limit, "batch_size", self.batch_size, f"at most the {limit} training images")
+        require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
+        require(self.cohort_size >= 1, "cohort_size", self.cohort_size, "1 or more models")
+        require(self.models is None or self.models >= 1, "models", self.models, "1 or more")
 
     @property
     def digest(self) -> str:
@@ -248,32 +249,6 @@ def spec_from_dict(table: dict[str, Any]) -> ZooSpec:
     return _convert(table, ZooSpec)
 
 
-def config_folder() -> Path:
-    """The folder of the published zoos' TOML files: inside an installed package, else at the top of the checkout."""
-    package = Path(__file__).parent
-    return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
-
-
-def read_config(path: str | Path) -> tuple[ZooSpec, ...]:
-    """All zoos of one TOML file, in the file's order. Raises InputError with the file and the place in it."""
-    try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}), expected a TOML file of zoos") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is not TOML: {error}") from error
-    try:
-        return tuple(_zoos(table))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-def published_specs() -> dict[str, ZooSpec]:
-    """The zoos in `configs/` by name: the embedded `digits` and the 27 published ones."""
-    paths = sorted(config_folder().glob("*.toml"))
-    return {spec.name: spec for path in paths for spec in read_config(path)}
-
-
 def dataset_specs(specs: Iterable[ZooSpec]) -> tuple[DatasetSpec, ...]:
     """The datasets of those zoos, each once, in their order."""
     return tuple(dict.fromkeys(spec.dataset for spec in specs))
@@ -282,51 +257,6 @@ def dataset_specs(specs: Iterable[ZooSpec]) -> tuple[DatasetSpec, ...]:
 def same_name(dataset: str, given: str) -> bool:
     """Whether a dataset's name is the given one, with hyphens for underscores or the other way round."""
     return dataset.replace("-", "_") == given.replace("-", "_")
-
-
-def zoo_names() -> tuple[str, ...]:
-    """The names that `load_spec` knows."""
-    return tuple(published_specs())
-
-
-def load_spec(name: str) -> ZooSpec:
-    """The published zoo of that name.
-
-    >>> load_spec("svhn-seed").epochs
-    50
-    """
-    specs = published_specs()
-    if name not in specs:
-        raise InputError(f"there is no zoo {name!r}; nearest: {nearest(name, specs)}")
-    return specs[name]
-
-
-def _zoos(table: dict[str, Any]) -> Iterator[ZooSpec]:
-    for key in table:
-        _require(key in ("dataset", "zoos"), "table", key, "dataset or zoos")
-    for key in ("dataset", "zoos"):
-        _require(isinstance(table.get(key), dict) and bool(table[key]), key, table.get(key), f"a table [{key}]")
-    for name, zoo in table["zoos"].items():
-        _require(isinstance(zoo, dict), f"zoos.{name}", zoo, "a table")
-        try:
-            dataset = _dataset_for(table["dataset"], zoo.get("architecture"))
-            yield _convert({"name": name, "dataset": dataset, **zoo}, ZooSpec)
-        except InputError as error:
-            raise InputError(f"zoo {name!r}: {error}") from error
-
-
-def _dataset_for(dataset: dict[str, Any], architecture: object) -> dict[str, Any]:
-    """The [dataset] table with what [dataset.for.<architecture>] adds to it."""
-    special = dataset.get("for", {})
-    _require(isinstance(special, dict), "dataset.for", special, "a table per architecture")
-    common = {key: value for key, value in dataset.items() if key != "for"}
-    if not special:
-        return common
-    known = f"one of dataset.for: {', '.join(special)}"
-    _require(isinstance(architecture, str) and architecture in special, "architecture", architecture, known)
-    own = special[str(architecture)]
-    _require(isinstance(own, dict), f"dataset.for.{architecture}", own, "a table")
-    return {**common, **own}
 
 
 def _convert(table: dict[str, Any], kind: type[Any]) -> Any:

@@ -10,6 +10,7 @@ from jaxzoo.cohorts import Interrupted
 from jaxzoo.compose import check_parent, make_twins
 from jaxzoo.datasets import load_images
 from jaxzoo.devices import use_all_cores, use_compilation_cache
+from jaxzoo.errors import InputError
 from jaxzoo.interrupts import caught_signals
 from jaxzoo.progress import ProgressBar, twins_summary
 from jaxzoo.spec import METHODS, SCOPES, TwinSpec
@@ -37,10 +38,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     default = TwinSpec()
     parser.add_argument("zoo", type=Path, metavar="ZOO", help="the folder of a finished zoo")
     parser.add_argument("--method", choices=METHODS, default=default.method, help=f"({default.method})")
-    parser.add_argument(
-        "--sparsity", type=fraction, default=default.sparsity, metavar="S", help=f"of magnitude ({default.sparsity})"
-    )
-    parser.add_argument("--scope", choices=SCOPES, default=default.scope, help=f"of magnitude ({default.scope})")
+    parser.add_argument("--sparsity", type=fraction, metavar="S", help=f"of magnitude ({default.sparsity})")
+    parser.add_argument("--scope", choices=SCOPES, help=f"of magnitude ({default.scope})")
     parser.add_argument(
         "--epochs", type=positive, metavar="N", help=f"so many epochs (as the zoo's spec says, or {default.epochs})"
     )
@@ -51,14 +50,16 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _twin_spec(options: argparse.Namespace, epochs: int) -> TwinSpec:
+    given = {name: getattr(options, name) for name in ("sparsity", "scope") if getattr(options, name) is not None}
+    if given and options.method != "magnitude":
+        raise InputError(f"--{next(iter(given))} is of --method magnitude, got --method {options.method}")
+    return TwinSpec(method=options.method, epochs=options.epochs or epochs, **given)
+
+
 def _make(options: argparse.Namespace) -> int:
     parent = open_zoo(options.zoo)
-    twin = TwinSpec(
-        method=options.method,
-        epochs=options.epochs or parent.spec.twins.epochs,
-        sparsity=options.sparsity,
-        scope=options.scope,
-    )
+    twin = _twin_spec(options, parent.spec.twins.epochs)
     check_parent(options.zoo, twin, options.cohorts)
     load_images(parent.spec.dataset, options.data_dir, progress=True)
     use_all_cores()

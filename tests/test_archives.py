@@ -13,10 +13,11 @@ from archive_files import ARCHIVES, cifar_rows, place_downloads, read_anew, tar_
 from PIL import Image
 
 import jaxzoo
+from jaxzoo.config import published_specs
 from jaxzoo.datasets import load_images
 from jaxzoo.datasets.sources import SOURCES
 from jaxzoo.errors import InputError
-from jaxzoo.spec import DatasetSpec, dataset_specs, published_specs
+from jaxzoo.spec import DatasetSpec, dataset_specs
 
 PUBLISHED = [dataset for dataset in dataset_specs(published_specs().values()) if dataset.name != "digits"]
 

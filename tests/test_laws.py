@@ -11,9 +11,9 @@ PACKAGE = Path(jaxzoo.__file__).parent
 
 # in the order of the data: a room imports rooms above it, its own, and none below
 ROOMS = [
-    "version", "errors", "arguments", "interrupts", "spec", "plan", "keys", "noise", "datasets", "networks", "lanes",
-    "engines", "optimizers", "devices", "sparsify", "program", "train", "tune", "store", "zoo", "listing", "card",
-    "cohorts", "compose", "progress", "generate", "twins", "bench",
+    "version", "errors", "arguments", "interrupts", "spec", "config", "plan", "keys", "noise", "datasets", "networks",
+    "lanes", "engines", "optimizers", "devices", "sparsify", "program", "train", "tune", "store", "zoo", "listing",
+    "card", "cohorts", "compose", "progress", "generate", "twins", "bench",
 ]  # fmt: skip
 FORBIDDEN = {
     "train": {"store", "zoo", "compose"},

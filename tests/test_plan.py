@@ -8,9 +8,10 @@ from populations import small_spec
 
 import jaxzoo
 from jaxzoo.arguments import human_bytes
+from jaxzoo.config import published_specs
 from jaxzoo.listing import list_zoos, zoo_table
 from jaxzoo.plan import plan_zoo
-from jaxzoo.spec import SeedDraw, published_specs
+from jaxzoo.spec import SeedDraw
 
 # models and epochs of every published zoo (arXiv 2209.14764)
 SIZES = {"seed": 1000, "hyp-10-f": 2560, "hyp-10-r": 2560}

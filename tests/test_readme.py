@@ -7,8 +7,8 @@ from pathlib import Path
 
 import jaxzoo
 from jaxzoo.compose import generate
+from jaxzoo.config import published_specs
 from jaxzoo.listing import list_zoos
-from jaxzoo.spec import published_specs
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

@@ -7,8 +7,9 @@ import pytest
 from populations import small_spec, write_digits_config
 
 import jaxzoo
+from jaxzoo.config import read_config
 from jaxzoo.errors import InputError
-from jaxzoo.spec import Grid, SeedDraw, SeedRange, read_config, spec_from_dict
+from jaxzoo.spec import Grid, SeedDraw, SeedRange, spec_from_dict
 
 
 def test_a_spec_comes_back_through_json():

@@ -121,6 +121,7 @@ BAD = {
     "no method": (("z", "--method", "lottery"), "argument --method: invalid choice: 'lottery'"),
     "no fraction": (("z", "--sparsity", "80"), "argument --sparsity: got '80', expected a number from 0 to 1"),
     "not a number": (("z", "--sparsity", "much"), "argument --sparsity: got 'much', expected a number from 0 to 1"),
+    "of another method": (("z", "--sparsity", "0.5"), "--sparsity is of --method magnitude, got --method variational"),
     "no scope": (("z", "--scope", "world"), "argument --scope: invalid choice: 'world'"),
     "cohorts": (("z", "--cohorts", "5:6"), "cohorts are 5:6, expected a part of 0:2"),
     "unfinished": (("z",), "z: cohort 1 holds no epoch, expected it finished (3)"),
@@ -163,6 +164,11 @@ def test_bad_twins_in_the_library_are_one_line(spec, zoo, tmp_path):
     with pytest.raises(InputError, match=r"twins/magnitude: was begun as .*epochs=4.*, got .*epochs=5"):
         generate(spec, zoo.path, twins=TwinSpec(method="magnitude", epochs=5))
     assert not (tmp_path / "z").exists()
+
+
+def test_a_setting_that_the_method_does_not_use_is_no_other_setting(spec, zoo):
+    again = make_twins(zoo.path, TwinSpec(epochs=4, sparsity=0.5, scope="layer"))
+    assert again.epochs == zoo.twins["variational-dropout"].epochs
 
 
 def test_a_damaged_last_epoch_of_a_parent_is_one_line(spec, tmp_path):

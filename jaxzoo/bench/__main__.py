@@ -13,9 +13,9 @@ from jaxzoo.arguments import Parser, positive, run_command
 from jaxzoo.bench.contenders import SEED_ZOOS
 from jaxzoo.bench.rates import REFERENCE, measure
 from jaxzoo.bench.tpu import estimate_all
+from jaxzoo.config import load_spec
 from jaxzoo.engines import ENGINES
 from jaxzoo.plan import plan_zoo
-from jaxzoo.spec import load_spec
 from jaxzoo.tune import OTHER_CANDIDATES
 
 EXAMPLES = """examples:

@@ -9,11 +9,12 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jaxzoo.config import load_spec
 from jaxzoo.datasets.images import Images, Split, make_images
 from jaxzoo.devices import model_mesh, use_all_cores
 from jaxzoo.plan import Cohort, plan_zoo
 from jaxzoo.program import build_program, empty_tally
-from jaxzoo.spec import DatasetSpec, TwinSpec, load_spec
+from jaxzoo.spec import DatasetSpec, TwinSpec
 from jaxzoo.train import Slab, initial_params, initial_state, put_cohort, put_images
 from jaxzoo.tune import usual_lanes
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from jaxzoo.arguments import Parser, human_bytes, run_command
+from jaxzoo.config import published_specs, read_config
 from jaxzoo.datasets.cache import cache_folder, read_cache
 from jaxzoo.datasets.images import SPLITS, fingerprint_of
 from jaxzoo.datasets.load import data_folder, find_origin, is_embedded, load_images, read_images
 from jaxzoo.errors import InputError, nearest
-from jaxzoo.spec import DatasetSpec, dataset_specs, published_specs, read_config, same_name
+from jaxzoo.spec import DatasetSpec, dataset_specs, same_name
 
 EXAMPLES = """examples:
   python -m jaxzoo.datasets --list                        what is prepared, where, how large
