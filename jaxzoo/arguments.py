@@ -4,6 +4,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from jaxzoo.errors import InputError
@@ -75,3 +76,20 @@ def human_bytes(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
+
+
+def epoch_list(text: str) -> list[int]:
+    """The epochs of a text like 10,20."""
+    if not all(part.isdecimal() for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected numbers as in 10,20")
+    return [int(part) for part in text.split(",")]
+
+
+def write_file(path: Path, text: str) -> None:
+    """The file appears under its name when it is whole. Raises InputError where it cannot be written."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}), expected a file in a folder") from error

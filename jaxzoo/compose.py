@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jaxzoo.card import zoo_card
 from jaxzoo.cohorts import Event, Notice, Run, run_cohort
 from jaxzoo.datasets import Images, load_images
-from jaxzoo.devices import model_mesh, platform_of
+from jaxzoo.devices import model_mesh, platform_of, usual_lanes
 from jaxzoo.engines import ENGINES
 from jaxzoo.errors import InputError
 from jaxzoo.networks import Params, architecture_layers
@@ -29,7 +29,7 @@ from jaxzoo.store import (
     twins_folder,
 )
 from jaxzoo.train import initial_params, put_images
-from jaxzoo.tune import Choice, compile_training, measure_engines, usual_lanes
+from jaxzoo.tune import Choice, compile_training, measure_engines
 from jaxzoo.version import __version__
 from jaxzoo.zoo import Zoo, open_zoo
 

@@ -5,7 +5,6 @@ A program never depends on how many members there are, so a member's numbers do 
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +15,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxzoo.devices import AXIS, platform_of
+from jaxzoo.devices import AXIS, over_models, platform_of, sharding_specs
 from jaxzoo.engines import Logits, population_logits
 from jaxzoo.keys import Role, fold, member_keys
 from jaxzoo.networks import Array, DropoutDraw, Params, SamplingDraw, architecture_layers, parameter_shapes
@@ -107,15 +106,15 @@ def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh, twin: Twi
     """The programs of a cohort key, or of its twins: compiled on first use, once for all cohorts of that key."""
     method = None if twin is None else build_method(twin, architecture_layers(key.architecture))
     logits = population_logits(engine, key.architecture, key.dataset.classes, key.activation)
-    over_models = functools.partial(_over_models, mesh)
+    compiled = functools.partial(over_models, mesh)
     at_once, models = _images_at_once(key, engine, mesh), _model_axes(engine, lanes, mesh)
     return Program(
         key=key,
         mesh=mesh,
         lanes=lanes,
         method=method,
-        shuffle=over_models("shuffle", functools.partial(_shuffle, key, method), "M-", lambda *_: P(None, AXIS)),
-        train=over_models(
+        shuffle=compiled("shuffle", functools.partial(_shuffle, key, method), "M-", lambda *_: P(None, AXIS)),
+        train=compiled(
             "train",
             functools.partial(_train, key, method, logits, at_once, models),
             "MMM-M---",
@@ -123,14 +122,13 @@ def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh, twin: Twi
             donate=(0, 1),
         ),
         evaluate=(
-            over_models("evaluate", functools.partial(_evaluate, logits), "M---", lambda *_: P(AXIS))
+            compiled("evaluate", functools.partial(_evaluate, logits), "M---", lambda *_: P(AXIS))
             if twin is None
             else build_program(key, engine, lanes, mesh).evaluate  # the same: a twin begins where its parent ended
         ),
         mask=method
-        and over_models("mask", functools.partial(_mask, method), "M-", lambda state, _: sharding_specs(state)),
-        sparse=method
-        and over_models("sparse", method.sparse, "M", lambda params: sharding_specs(method.sparse(params))),
+        and compiled("mask", functools.partial(_mask, method), "M-", lambda state, _: sharding_specs(state)),
+        sparse=method and compiled("sparse", method.sparse, "M", lambda params: sharding_specs(method.sparse(params))),
     )
 
 
@@ -158,33 +156,6 @@ def unfold_models(tree: Any, models: tuple[int, ...]) -> Any:
     """Arrays (..., *models) as (..., M); scalars as they are."""
     axes = len(models)
     return jax.tree.map(lambda leaf: leaf.reshape(*leaf.shape[:-axes], -1) if leaf.ndim else leaf, tree)
-
-
-def _over_models(
-    mesh: Mesh,
-    name: str,
-    function: Callable[..., Any],
-    axes: str,
-    out_specs: Callable[..., Any],
-    donate: tuple[int, ...] = (),
-) -> jax.stages.Wrapped:
-    """The function compiled for every device's own models: `axes` has M for an argument with a model axis, else -."""
-
-    def sharded(*args: Any) -> Any:
-        specs = tuple(sharding_specs(arg) if axis == "M" else P() for axis, arg in zip(axes, args, strict=True))
-        # unchecked: members never meet, and the check would ask every loop in the kernels to name the mesh axis
-        mapped = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=out_specs(*args), check_vma=False)
-        return mapped(*args)
-
-    sharded.__name__ = name  # what profiles and compilation logs call it
-    # XLA prefers 256-bit vectors even where the CPU has 512-bit ones: half the rate
-    options = {"xla_cpu_prefer_vector_width": 512} if platform_of(mesh) == "cpu" else {}
-    return jax.jit(sharded, donate_argnums=donate, compiler_options=options)
-
-
-def sharding_specs(tree: Any) -> Any:
-    """The last axis of every array is split over the devices; scalars are on all of them."""
-    return jax.tree.map(lambda leaf: P(*[None] * (leaf.ndim - 1), AXIS) if leaf.ndim else P(), tree)
 
 
 def abstract_arguments(program: Program) -> tuple[Any, ...]:

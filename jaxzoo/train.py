@@ -16,11 +16,12 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxzoo.datasets import Images
+from jaxzoo.devices import put_lanes
 from jaxzoo.keys import Role, fold, member_keys
 from jaxzoo.networks import CNN, Params, architecture_layers
 from jaxzoo.optimizers import build_optimizer
 from jaxzoo.plan import Cohort, Member
-from jaxzoo.program import DeviceImages, Hyperparameters, Program, State, Tally, empty_tally, sharding_specs
+from jaxzoo.program import DeviceImages, Hyperparameters, Program, State, Tally, empty_tally
 from jaxzoo.sparsify import Method
 from jaxzoo.spec import DatasetSpec
 
@@ -102,8 +103,7 @@ def put_cohort(program: Program, cohort: Cohort, state: State) -> Population:
     slabs = []
     for first in range(0, count, program.width):
         rows = np.minimum(np.arange(first, first + program.width), count - 1)
-        put_lanes = functools.partial(_put_lanes, program.mesh, rows)
-        slabs.append(jax.tree.map(put_lanes, Slab(state, hyperparameters)))
+        slabs.append(jax.tree.map(functools.partial(put_lanes, program.mesh, rows), Slab(state, hyperparameters)))
     return Population(program, slabs, count)
 
 
@@ -209,9 +209,3 @@ def _next_segment(segment: int, steps: int, seconds: float) -> int:
 
 def _column(members: Sequence[Member], name: str) -> np.ndarray:
     return np.array([getattr(member, name) for member in members])
-
-
-def _put_lanes(mesh: Mesh, rows: np.ndarray, leaf: np.ndarray) -> jax.Array:
-    """Those rows of a leaf (models, ...) as lanes (..., M), split over the mesh; a scalar as it is."""
-    lanes = np.ascontiguousarray(np.moveaxis(np.asarray(leaf)[rows], 0, -1)) if np.ndim(leaf) else np.asarray(leaf)
-    return jax.device_put(lanes, NamedSharding(mesh, sharding_specs(lanes)))

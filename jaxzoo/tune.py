@@ -35,11 +35,6 @@ class Choice(NamedTuple):
     timed: Mapping[str, float]
 
 
-def usual_lanes(mesh: Mesh) -> int:
-    """The lane width where none is asked for and none measured."""
-    return 16 if platform_of(mesh) == "cpu" else 128
-
-
 def measure_engines(
     cohort: Cohort, images: DeviceImages, mesh: Mesh, on_note: Callable[[str], None] = lambda text: None
 ) -> Choice:

@@ -1,17 +1,21 @@
 """A zoo on disk, for reading."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
 
 from jaxzoo.errors import InputError
+from jaxzoo.expressions import rows_where
+from jaxzoo.layout import Layout, build_layout, flatten, unflatten
 from jaxzoo.networks import CNN, build_network, parameter_shapes
 from jaxzoo.plan import Member
 from jaxzoo.spec import METHODS, ZooSpec
+from jaxzoo.states import Parts, States, split_models
 from jaxzoo.store import (
     ZooRecord,
     cohort_folder,
@@ -26,15 +30,6 @@ METRICS = (
     *("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
     *("test_loss", "test_accuracy", "finite"),
 )
-
-
-class LayoutEntry(NamedTuple):
-    """Which columns of `Zoo.weights` are which parameter, and its shape in one model."""
-
-    layer: str
-    kind: str
-    columns: slice
-    shape: tuple[int, ...]
 
 
 class Zoo:
@@ -75,59 +70,86 @@ class Zoo:
 
         Of twins also `sparsity`, zero weights of all weights (biases do not count), and `sparsity_<layer>`.
         """
-        tables = [self.metrics_at(epoch) for epoch in self.epochs]
-        nothing = pd.DataFrame(columns=["model", "epoch", *self._metric_names])
-        return pd.concat(tables, ignore_index=True) if tables else nothing
+        return self._metrics_of(self.epochs)
 
     def metrics_at(self, epoch: int) -> pd.DataFrame:
         """The rows of `metrics` at one epoch. Raises InputError for an epoch that is not there."""
-        self._check_epoch(epoch)
-        tables = []
-        for cohort, members in self._cohorts.items():
-            stored = read_snapshot(cohort_folder(self.path, cohort), epoch, "metrics")
-            columns = {"model": [member.model for member in members], "epoch": epoch}
-            tables.append(pd.DataFrame(columns | {name: stored[name] for name in self._metric_names}))
-        return pd.concat(tables).sort_values("model", ignore_index=True)
+        self._check_epochs([epoch])
+        return self._metrics_of([epoch])
 
-    def params(self, epoch: int, models: Sequence[int] | None = None) -> dict[str, dict[str, np.ndarray]]:
-        """Parameters at an epoch by layer and kind, leaves (models, ...), of all models or those given, in that order.
+    def params(
+        self, epoch: int | Sequence[int], models: Sequence[int] | None = None
+    ) -> dict[str, dict[str, np.ndarray]]:
+        """Parameters by layer and kind of all models, or of those given, in that order; leaves (models, ...).
 
-        Raises InputError for an epoch or a model that is not there.
+        At several epochs leaves are (epochs, models, ...). Reads those epochs alone. Raises InputError for an
+        epoch or a model that is not there.
+        """
+        return self.unflatten(self.weights(epoch, models))
+
+    def weights(self, epoch: int | Sequence[int], models: Sequence[int] | None = None) -> np.ndarray:
+        """Flattened parameters, (models, D) float32, or (epochs, models, D) at several epochs.
+
+        `layout` says which column is what. Raises InputError for an epoch or a model that is not there.
         """
         chosen = self._chosen(models)
-        self._check_epoch(epoch)
-        shapes = self._shapes
-        leaves = {
-            layer: {kind: np.empty((len(chosen), *shape), np.float32) for kind, shape in kinds.items()}
-            for layer, kinds in shapes.items()
-        }
-        for cohort in {member.cohort for member in chosen}:
-            places = [place for place, member in enumerate(chosen) if member.cohort == cohort]
-            rows = [chosen[place].row for place in places]
-            part = read_snapshot(cohort_folder(self.path, cohort), epoch, "params", rows)
-            for layer, kinds in shapes.items():
-                for kind in kinds:
-                    leaves[layer][kind][places] = part[layer][kind]
-        return leaves
-
-    def weights(self, epoch: int, models: Sequence[int] | None = None) -> np.ndarray:
-        """Flattened parameters at an epoch, (models, D) float32; `layout` says which column is what."""
-        params = self.params(epoch, models)
-        count = len(self._chosen(models))
-        parts = [params[entry.layer][entry.kind].reshape(count, -1) for entry in self.layout]
-        return np.concatenate(parts, axis=1)
+        epochs = [epoch] if isinstance(epoch, int | np.integer) else list(epoch)
+        self._check_epochs(epochs)
+        with ThreadPoolExecutor() as pool:  # reading waits for files, not for Python
+            weights = list(pool.map(lambda each: self._read_weights(each, chosen), epochs))
+        return weights[0] if isinstance(epoch, int | np.integer) else np.stack(weights)
 
     @functools.cached_property
-    def layout(self) -> tuple[LayoutEntry, ...]:
+    def layout(self) -> Layout:
         """The columns of `weights`: layer by layer, kernel before bias, each in row-major order."""
-        entries = []
-        first = 0
-        for layer, kinds in self._shapes.items():
-            for kind, shape in kinds.items():
-                last = first + int(np.prod(shape))
-                entries.append(LayoutEntry(layer, kind, slice(first, last), shape))
-                first = last
-        return tuple(entries)
+        return build_layout(self._shapes)
+
+    def flatten(self, params: Mapping[str, Mapping[str, Any]]) -> Any:
+        """Parameters with leaves (..., *shape) as rows (..., D), as `weights` are; NumPy or JAX. Raises InputError."""
+        return flatten(self.layout, params)
+
+    def unflatten(self, weights: Any) -> dict[str, dict[str, Any]]:
+        """Rows (..., D) as parameters with leaves (..., *shape), as `params` are; NumPy or JAX. Raises InputError."""
+        return unflatten(self.layout, weights)
+
+    def select(
+        self,
+        *,
+        epochs: int | Sequence[int] | None = None,
+        models: Sequence[int] | None = None,
+        where: str | None = None,
+        finite: bool = False,
+        max_abs_weight: float | None = None,
+    ) -> States:
+        """The states at some epochs (all that are there) of some models (all) that meet every condition given.
+
+        `where` is a condition on the columns of `members` and `metrics`, such as "activation == 'tanh' and
+        test_accuracy > 0.5"; `finite` keeps models that are still finite; `max_abs_weight` those all of whose
+        parameters are finite and at most so large, which reads the weights. Raises InputError, also where nothing
+        is left.
+        """
+        held = list(self.epochs) if epochs is None else [epochs] if isinstance(epochs, int) else list(epochs)
+        self._check_epochs(held)
+        table = self._metrics_of(held).merge(self.members.drop(columns=["cohort", "row"]), on="model")
+        if models is not None:
+            numbers = [member.model for member in self._chosen(models)]
+            table = table[table["model"].isin(numbers)]
+        if finite:
+            table = table[table["finite"]]
+        if where is not None:
+            table = table[rows_where(table, where)]
+        if max_abs_weight is not None:
+            table = table[self._largest_weights(table) <= max_abs_weight]
+        if table.empty:
+            raise InputError(f"{self.path}: no state is left, of {len(held)} epochs and {len(self._members)} models")
+        return States(table, self.layout, self.weights, len(self._members))
+
+    def split(self, train: float = 0.7, validation: float = 0.15, test: float = 0.15, *, seed: int = 42) -> Parts:
+        """All model numbers, shuffled and shared out: `train`, `validation` and `test`, no model in two of them.
+
+        Raises InputError for fractions that are no split, and where models are too few for a part to have any.
+        """
+        return split_models(len(self._members), train, validation, test, seed=seed)
 
     @property
     def network(self) -> CNN:
@@ -147,7 +169,8 @@ class Zoo:
     def twins(self) -> dict[str, "Zoo"]:
         """The sparse twins by method: zoos whose model i is the twin of model i, epoch 0 the parent's last epoch."""
         places = {method: twins_folder(self.path, method) for method in METHODS}
-        return {method: open_zoo(place) for method, place in places.items() if (place / "zoo.json").exists()}
+        found = {method: open_zoo(place) for method, place in places.items() if (place / "zoo.json").exists()}
+        return Twins(self.path, found)
 
     @property
     def _metric_names(self) -> tuple[str, ...]:
@@ -166,11 +189,45 @@ class Zoo:
     def _shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
         return parameter_shapes(self.spec.architecture, self.spec.dataset)
 
-    def _check_epoch(self, epoch: int) -> None:
+    def _metrics_of(self, epochs: Sequence[int]) -> pd.DataFrame:
+        if not epochs:
+            return pd.DataFrame(columns=["model", "epoch", *self._metric_names])
+        with ThreadPoolExecutor() as pool:
+            tables = list(pool.map(self._read_metrics, epochs))
+        return pd.concat(tables, ignore_index=True)
+
+    def _read_metrics(self, epoch: int) -> pd.DataFrame:
+        tables = []
+        for cohort, members in self._cohorts.items():
+            stored = read_snapshot(cohort_folder(self.path, cohort), epoch, "metrics")
+            columns = {"model": [member.model for member in members], "epoch": epoch}
+            tables.append(pd.DataFrame(columns | {name: stored[name] for name in self._metric_names}))
+        return pd.concat(tables).sort_values("model", ignore_index=True)
+
+    def _read_weights(self, epoch: int, chosen: Sequence[Member]) -> np.ndarray:
+        weights = np.empty((len(chosen), self.layout[-1].columns.stop), np.float32)
+        for cohort in {member.cohort for member in chosen}:
+            places = [place for place, member in enumerate(chosen) if member.cohort == cohort]
+            rows = [chosen[place].row for place in places]
+            weights[places] = self.flatten(read_snapshot(cohort_folder(self.path, cohort), epoch, "params", rows))
+        return weights
+
+    def _largest_weights(self, table: pd.DataFrame) -> np.ndarray:
+        """The largest absolute parameter of every state of the table, infinite where one is not finite."""
+        largest = np.empty(len(table))
+        models, epochs = table["model"].to_numpy(), table["epoch"].to_numpy()
+        for epoch in np.unique(epochs).tolist():
+            places = np.flatnonzero(epochs == epoch)
+            weights = np.abs(self.weights(epoch, models[places].tolist()))
+            largest[places] = np.where(np.isfinite(weights).all(axis=1), weights.max(axis=1), np.inf)
+        return largest
+
+    def _check_epochs(self, epochs: Sequence[int]) -> None:
         held = self.epochs
-        if epoch not in held:
-            wanted = f"one of {held[0]}..{held[-1]}" if held else "one that all cohorts hold; there is none yet"
-            raise InputError(f"{self.path}: epoch is {epoch!r}, expected {wanted}")
+        for epoch in epochs:
+            if epoch not in held:
+                wanted = f"one of {held[0]}..{held[-1]}" if held else "one that all cohorts hold; there is none yet"
+                raise InputError(f"{self.path}: epoch is {epoch!r}, expected {wanted}")
 
     def _chosen(self, models: Sequence[int] | None) -> Sequence[Member]:
         if models is None:
@@ -179,6 +236,19 @@ class Zoo:
             if not 0 <= model < len(self._members):
                 raise InputError(f"{self.path}: model is {model!r}, expected 0..{len(self._members) - 1}")
         return [self._members[model] for model in models]
+
+
+class Twins(dict[str, Zoo]):
+    """Twins by method; asking for those that are not there says what is."""
+
+    def __init__(self, parent: Path, found: Mapping[str, Zoo]) -> None:
+        super().__init__(found)
+        self._parent = parent
+
+    def __missing__(self, method: str) -> NoReturn:
+        raise InputError(
+            f"{self._parent}: has no twins by {method!r}, expected one of: {', '.join(self) or 'none yet'}"
+        )
 
 
 def open_zoo(path: str | Path) -> Zoo:

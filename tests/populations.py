@@ -7,10 +7,13 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from jaxzoo.datasets.images import Images, Split, make_images
+from jaxzoo.networks import parameter_shapes
 from jaxzoo.plan import plan_zoo
 from jaxzoo.program import build_program
 from jaxzoo.spec import DatasetSpec, Grid, SeedRange, ZooSpec
+from jaxzoo.store import CohortStore, ZooRecord, begin_zoo, cohort_folder
 from jaxzoo.train import initial_params, initial_state, put_cohort
+from jaxzoo.zoo import METRICS, open_zoo
 
 SHAPES = {"cnn-s": (28, 1), "cnn-l": (32, 3)}
 
@@ -99,3 +102,27 @@ learning_rate = {values["rate"]}
 def replace_dataset(spec: ZooSpec, **changes) -> ZooSpec:
     """The spec with changes to its dataset."""
     return dataclasses.replace(spec, dataset=dataclasses.replace(spec.dataset, **changes))
+
+
+def store_zoo(folder, spec: ZooSpec, *, scale=0.1, finite=lambda model, epoch: True):
+    """A zoo on disk through the real store, its weights and metrics drawn instead of trained."""
+    plan = plan_zoo(spec)
+    record = ZooRecord(spec=spec, engine="lanes", lanes=16, fingerprint="f" * 64, versions={})
+    begin_zoo(folder, record, plan, "card")
+    shapes = parameter_shapes(spec.architecture, spec.dataset)
+    for cohort in plan.cohorts:
+        with CohortStore(cohort_folder(folder, cohort.number)) as store:
+            for epoch in range(spec.epochs + 1):
+                draws = np.random.default_rng([cohort.number, epoch])
+                count = len(cohort.members)
+                params = {
+                    layer: {
+                        kind: np.float32(scale) * draws.standard_normal((count, *shape), np.float32)
+                        for kind, shape in kinds.items()
+                    }
+                    for layer, kinds in shapes.items()
+                }
+                metrics = {name: draws.random(count, np.float32) for name in METRICS}
+                metrics["finite"] = np.array([finite(member.model, epoch) for member in cohort.members])
+                store.save(epoch, params, metrics, [np.int32(epoch)])
+    return open_zoo(folder)

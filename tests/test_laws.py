@@ -12,9 +12,12 @@ PACKAGE = Path(jaxzoo.__file__).parent
 # in the order of the data: a room imports rooms above it, its own, and none below
 ROOMS = [
     "version", "errors", "arguments", "interrupts", "spec", "config", "plan", "keys", "noise", "datasets", "networks",
-    "lanes", "engines", "optimizers", "devices", "sparsify", "program", "train", "tune", "store", "zoo", "listing",
+    "lanes", "engines", "optimizers", "devices", "sparsify", "program", "train", "tune", "layout",
+    "expressions", "states", "store", "zoo", "features",
+    "alignment", "predict", "diversity", "probe", "listing",
     "card", "cohorts", "compose", "progress", "generate", "twins", "bench",
 ]  # fmt: skip
+READERS = ("layout", "expressions", "states", "features", "alignment", "predict", "diversity", "probe")
 FORBIDDEN = {
     "train": {"store", "zoo", "compose"},
     "tune": {"store", "zoo", "compose"},
@@ -22,6 +25,7 @@ FORBIDDEN = {
     "store": {"train", "program", "lanes", "engines", "optimizers", "datasets"},
     "cohorts": {"compose", "datasets"},
     "zoo": {"train", "program", "lanes", "engines", "optimizers", "datasets"},
+    **{room: {"train", "program", "optimizers", "datasets", "cohorts", "compose"} for room in READERS},
 }
 
 

@@ -11,12 +11,11 @@ import numpy as np
 
 from jaxzoo.config import load_spec
 from jaxzoo.datasets.images import Images, Split, make_images
-from jaxzoo.devices import model_mesh, use_all_cores
+from jaxzoo.devices import model_mesh, use_all_cores, usual_lanes
 from jaxzoo.plan import Cohort, plan_zoo
 from jaxzoo.program import build_program, empty_tally
 from jaxzoo.spec import DatasetSpec, TwinSpec
 from jaxzoo.train import Slab, initial_params, initial_state, put_cohort, put_images
-from jaxzoo.tune import usual_lanes
 
 STEPS = 10  # in one call of a program
 

@@ -1,0 +1,206 @@
+"""What a linear probe reads off the weights of a zoo's models: the baseline to beat. Also a command line.
+
+The benchmark of Unterthiner et al. 2020 (arXiv 2002.11448) as the model zoos paper uses it: flattened weights and layer
+statistics; ridge regression (R^2) and softmax regression (accuracy); parts by model, never by state.
+"""
+
+import argparse
+import functools
+import os
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from jaxzoo.arguments import Parser, epoch_list, positive, run_command, write_file
+from jaxzoo.errors import InputError
+from jaxzoo.features import layer_statistics
+from jaxzoo.states import States
+from jaxzoo.zoo import Zoo, open_zoo
+
+NUMBERS = ("test_accuracy", "generalization_gap", "epoch", "dropout", "learning_rate", "weight_decay")
+CLASSES = ("activation", "initialization", "optimizer")
+PENALTIES = (1e0, 1e1, 1e2, 1e3, 1e4, 1e5)  # of ridge, on standardised features and the sum of squares
+INVERSE_PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # of softmax regression, on the sum of cross-entropies
+MOST_ITERATIONS = 100  # of softmax regression: converged, or as good as
+MOST_EPOCHS = 6
+FEWEST_MODELS = 20
+SPLIT_SEEDS = 5
+
+EXAMPLES = """examples:
+  python -m jaxzoo.probe zoos/digits
+  python -m jaxzoo.probe zoos/digits --epochs 10,20 --where "optimizer == 'adam'" --csv probe.csv
+  python -m jaxzoo.probe zoos/digits/twins/variational-dropout
+
+R^2 (of 1) for numbers, accuracy for classes, on models that the probe never saw; mean and standard deviation over
+splits of the models into 70 % training, 15 % validation (which picks the penalty) and 15 % test."""
+
+
+class Result(NamedTuple):
+    """A target read off features: `score` is R^2 or accuracy on test models, mean and spread over split seeds.
+
+    `chance` is what naming the mean, or the commonest class, of the training models gives.
+    """
+
+    target: str
+    features: str
+    measure: str
+    score: float
+    spread: float
+    chance: float
+    states: int
+
+
+def probe_states(states: States, *, seeds: int = SPLIT_SEEDS, on_step: Callable[[str], None] = print) -> pd.DataFrame:
+    """A `Result` per target that varies and kind of features, over `seeds` splits of the models.
+
+    Raises InputError where models are too few, or weights not finite.
+    """
+    models = states.table["model"].nunique()
+    if models < FEWEST_MODELS:
+        raise InputError(f"there are {models} models, expected {FEWEST_MODELS} or more to probe: n is too small")
+    weights = states.weights()
+    if not np.isfinite(weights).all():
+        raise InputError("weights are not all finite, expected states selected with finite and max_abs_weight")
+    table = states.table.assign(generalization_gap=states.table["train_accuracy"] - states.table["test_accuracy"])
+    numbers = [name for name in NUMBERS if table[name].nunique() > 1]
+    classes = [name for name in CLASSES if table[name].nunique() > 1]
+    results = []
+    for kind, features in (("weights", weights), ("statistics", layer_statistics(states.layout, weights))):
+        on_step(f"{kind}, {features.shape[1]:,} numbers of {len(table):,} states")
+        parts = [_parts(states, seed) for seed in range(seeds)]
+        # a thread per split and each on one core: many small products do not gain from a second one, and suffer where
+        # it is busy (50 times slower, measured)
+        with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
+            scores = list(pool.map(functools.partial(_probe_once, features, table, numbers, classes), parts))
+        for target in (*numbers, *classes):
+            values, chances = np.array([score[target] for score in scores]).T
+            measure = "R^2" if target in numbers else "accuracy"
+            spread = float(values.std(ddof=1)) if seeds > 1 else float("nan")
+            results.append(Result(target, kind, measure, values.mean(), spread, chances.mean(), len(table)))
+    return pd.DataFrame(results, columns=Result._fields)
+
+
+def select_states(
+    zoo: Zoo, *, epochs: Sequence[int] | None = None, where: str | None = None, max_abs_weight: float = 100.0
+) -> States:
+    """The states a probe is made of: at those epochs, or at six spread evenly over the zoo's; finite and not huge."""
+    held = zoo.epochs
+    if epochs is None:
+        places = np.unique(np.linspace(0, len(held) - 1, min(MOST_EPOCHS, len(held))).round().astype(int))
+        epochs = [held[place] for place in places]
+    return zoo.select(epochs=epochs, where=where, finite=True, max_abs_weight=max_abs_weight)
+
+
+def format_results(results: pd.DataFrame) -> str:
+    """The table as people read it: a row per target, a column per kind of features."""
+    cells = results["score"].map("{:.3f}".format) + " ± " + results["spread"].map("{:.3f}".format)
+    table = results.assign(cell=cells, chance=results["chance"].map("{:.3f}".format))
+    rows = ["target", "measure", "chance"]
+    wide = table.pivot_table(index=rows, columns="features", values="cell", aggfunc="first", sort=False)
+    return wide.rename_axis(columns=None).reset_index().to_string(index=False)
+
+
+class _Part(NamedTuple):
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def _parts(states: States, seed: int) -> _Part:
+    parts = states.split(seed=seed)
+    model = states.table["model"]
+    rows = [np.flatnonzero(model.isin(part.table["model"].unique())) for part in parts]
+    for name, part in zip(_Part._fields, rows, strict=True):
+        if len(part) < 2:
+            raise InputError(f"{name} has {len(part)} states, expected 2 or more: n is too small")
+    return _Part(*rows)
+
+
+def _probe_once(
+    features: np.ndarray, table: pd.DataFrame, numbers: Sequence[str], classes: Sequence[str], part: _Part
+) -> Mapping[str, tuple[float, float]]:
+    """(score, chance) by target on one split."""
+    from sklearn.preprocessing import StandardScaler  # here: who only reads a zoo needs no scikit-learn
+
+    scaled = StandardScaler().fit(features[part.train]).transform(features.astype(np.float64))
+    scores = {}
+    if numbers:
+        for name, score in zip(numbers, _ridge(scaled, table[list(numbers)].to_numpy(float), part), strict=True):
+            scores[name] = (score, 0.0)
+    for name in classes:
+        labels = table[name].to_numpy()
+        commonest = pd.Series(labels[part.train]).mode()[0]
+        scores[name] = (_softmax(scaled, labels, part), float((labels[part.test] == commonest).mean()))
+    return scores
+
+
+def _ridge(features: np.ndarray, targets: np.ndarray, part: _Part) -> np.ndarray:
+    """R^2 on test states of every target, each with the penalty that is best on validation states."""
+    from sklearn.linear_model import Ridge
+    from sklearn.metrics import r2_score
+
+    def scores(model: Any, rows: np.ndarray) -> np.ndarray:
+        return r2_score(targets[rows], model.predict(features[rows]), multioutput="raw_values")
+
+    fitted = [Ridge(alpha=penalty).fit(features[part.train], targets[part.train]) for penalty in PENALTIES]
+    best = np.argmax([scores(model, part.validation) for model in fitted], axis=0)
+    return np.array([scores(model, part.test) for model in fitted])[best, np.arange(len(best))]
+
+
+def _softmax(features: np.ndarray, labels: np.ndarray, part: _Part) -> float:
+    """Accuracy on test states with the penalty that is best on validation states."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    def fit(inverse: float) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model = LogisticRegression(C=inverse, max_iter=MOST_ITERATIONS)
+            return model.fit(features[part.train], labels[part.train])
+
+    fitted = [fit(inverse) for inverse in INVERSE_PENALTIES]
+    best = max(fitted, key=lambda model: model.score(features[part.validation], labels[part.validation]))
+    return float(best.score(features[part.test], labels[part.test]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command line and returns the exit status."""
+    return run_command("jaxzoo.probe", lambda: _probe(_parse(arguments)))
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        prog="python -m jaxzoo.probe",
+        description="Reads performance and hyperparameters off the weights of a zoo's models by linear probes.",
+        examples=EXAMPLES,
+    )
+    parser.add_argument("zoo", type=Path, metavar="ZOO", help="the folder of a zoo, or of twins")
+    parser.add_argument("--epochs", type=epoch_list, metavar="A,B", help=f"(up to {MOST_EPOCHS}, spread evenly)")
+    parser.add_argument("--where", metavar="CONDITION", help="only such states, as in \"activation == 'tanh'\"")
+    parser.add_argument("--seeds", type=positive, default=SPLIT_SEEDS, metavar="N", help=f"splits ({SPLIT_SEEDS})")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="the table as CSV, too")
+    return parser.parse_args(arguments)
+
+
+def _probe(options: argparse.Namespace) -> int:
+    zoo = open_zoo(options.zoo)
+    states = select_states(zoo, epochs=options.epochs, where=options.where)
+    epochs = ", ".join(map(str, sorted(states.table["epoch"].unique())))
+    models = states.table["model"].nunique()
+    print(f"{zoo.path}: {len(states):,} states of {models:,} models, epochs {epochs}", flush=True)
+    results = probe_states(states, seeds=options.seeds, on_step=lambda text: print(f"  {text}", flush=True))
+    print(f"\n{format_results(results)}")
+    if options.csv is not None:
+        write_file(options.csv, results.to_csv(index=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
