@@ -97,8 +97,8 @@ def layer_weights(zoo: Zoo, epochs: Sequence[int], models: Sequence[int] | None 
     for epoch in epochs:
         weights = zoo.weights(epoch, models)
         statistics = layer_statistics(zoo.layout, weights[np.isfinite(weights).all(axis=1)])
-        medians = np.median(statistics, axis=0).reshape(len(zoo.layout), -1)
-        table = pd.DataFrame(medians, columns=list(STATISTICS))
+        medians = np.median(statistics, axis=0) if len(statistics) else np.full(statistics.shape[1], np.nan)
+        table = pd.DataFrame(medians.reshape(-1, len(STATISTICS)), columns=list(STATISTICS))
         table.insert(0, "epoch", epoch)
         table.insert(1, "layer", [entry.layer for entry in zoo.layout])
         table.insert(2, "kind", [entry.kind for entry in zoo.layout])

@@ -1,0 +1,1 @@
+"""A zoo as a page and as pictures: `python -m jaxzoo.report ZOO`."""

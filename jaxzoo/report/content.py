@@ -1,0 +1,197 @@
+"""What a report says, as tables: collected from the zoo on disk, and from images where they are at hand."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from jaxzoo.alignment import Alignment
+from jaxzoo.diversity import (
+    aligned_distances,
+    layer_weights,
+    performance_quartiles,
+    prediction_agreement,
+    sample_pairs,
+    twin_agreement,
+    weight_distances,
+)
+from jaxzoo.errors import InputError
+from jaxzoo.predict import predict_classes
+from jaxzoo.probe import probe_states, select_states
+from jaxzoo.zoo import Zoo
+
+HYPERPARAMETERS = tuple(["activation", "initialization", "dropout", "optimizer", "learning_rate", "weight_decay"])
+LARGEST_WEIGHT = 100.0  # models with larger ones would be all there is to see of a projection
+MOST_COMPARED = 512  # models of which all pairs are compared by their predictions
+MOST_PAIRS = 1000  # pairs whose weights are compared
+MOST_IMAGES = 2000
+PROBE_SEEDS = 3
+
+
+class Content(NamedTuple):
+    """A report in tables.
+
+    `models` has a row per model: its hyperparameters, its metrics at the last epoch and, of models whose weights are
+    not huge, the place `x`, `y` in a projection of them; `varying` names the hyperparameters that differ. `twins` has
+    by method a row per model, `sparsity`, `test_accuracy`, `parent_accuracy` and, with images, `agreement`;
+    `trajectories` the quartiles of sparsity and test accuracy per epoch. `notes` says what was left out, and why.
+    """
+
+    name: str
+    facts: Mapping[str, str]
+    quartiles: pd.DataFrame
+    models: pd.DataFrame
+    varying: tuple[str, ...]
+    explained: tuple[float, float]
+    twins: Mapping[str, pd.DataFrame]
+    trajectories: Mapping[str, pd.DataFrame]
+    layers: pd.DataFrame
+    diversity: pd.DataFrame
+    probe: pd.DataFrame | None
+    notes: list[str]
+
+
+def collect(
+    zoo: Zoo,
+    images: np.ndarray | None,
+    *,
+    with_probe: bool = True,
+    on_step: Callable[[str], None] = lambda text: None,
+) -> Content:
+    """The report of a zoo; `images` are normalised test images (N, H, W, C) for comparing predictions.
+
+    Raises InputError for a zoo that has no epoch yet.
+    """
+    if not zoo.epochs:
+        raise InputError(f"{zoo.path}: no epoch is there yet that all cohorts hold, expected one or more")
+    notes: list[str] = []
+    images = _first_images(images, notes)
+    on_step("metrics")
+    metrics = zoo.metrics
+    last = zoo.epochs[-1]
+    models = zoo.members.drop(columns=["cohort", "row"]).merge(metrics[metrics["epoch"] == last], on="model")
+    models["generalization_gap"] = models["train_accuracy"] - models["test_accuracy"]
+    on_step("weights in two dimensions")
+    weights = zoo.weights(last)
+    models[["x", "y"]], explained = _project(weights, notes)
+    on_step("twins")
+    classes = None if images is None else predict_classes(zoo, images, last)
+    twins = {method: _twin_table(twin, models, images, classes) for method, twin in zoo.twins.items()}
+    on_step("diversity")
+    diversity = _diversity(zoo, weights, classes, notes)
+    return Content(
+        name=zoo.spec.name if zoo.record.twin is None else f"{zoo.spec.name}: twins by {zoo.record.twin.method}",
+        facts=_facts(zoo),
+        quartiles=performance_quartiles(metrics),
+        models=models,
+        varying=tuple(name for name in HYPERPARAMETERS if models[name].nunique() > 1),
+        explained=explained,
+        twins=twins,
+        trajectories={method: _trajectory(twin) for method, twin in zoo.twins.items()},
+        layers=layer_weights(zoo, [zoo.epochs[0], last]),
+        diversity=diversity,
+        probe=_probe(zoo, notes, on_step) if with_probe else None,
+        notes=notes,
+    )
+
+
+def _facts(zoo: Zoo) -> dict[str, str]:
+    spec, dataset, record = zoo.spec, zoo.spec.dataset, zoo.record
+    versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
+    made = f"{record.engine} engine, {record.lanes} lanes"
+    twin = {} if record.twin is None else {"twins": ", ".join(f"{k} {v}" for k, v in vars(record.twin.used).items())}
+    return {
+        "models": f"{len(zoo.members):,}",
+        "epochs": f"{zoo.epochs[0]} to {zoo.epochs[-1]}"
+        + ("" if zoo.epochs[-1] == record.epochs else f" of {record.epochs}: unfinished"),
+        "architecture": f"{spec.architecture}, {zoo.layout[-1].columns.stop:,} parameters",
+        "images": f"{dataset.name}, {dataset.train:,} + {dataset.validation:,} + {dataset.test:,} "
+        f"(train, validation, test), {dataset.size} x {dataset.size} x {dataset.channels}",
+        **{name: ", ".join(map(str, values)) for name, values in dataclasses.asdict(spec.grid).items()},
+        "batch size": str(spec.batch_size),
+        **twin,
+        "made with": f"{made}; {versions}",
+        "digest": spec.digest,
+        "fingerprint of images": record.fingerprint,
+    }
+
+
+def _first_images(images: np.ndarray | None, notes: list[str]) -> np.ndarray | None:
+    if images is None:
+        notes.append("Predictions are not compared: the images are not at hand.")
+        return None
+    if len(images) > MOST_IMAGES:
+        notes.append(f"Predictions are compared on {MOST_IMAGES:,} of {len(images):,} test images.")
+    return images[:MOST_IMAGES]
+
+
+def _project(weights: np.ndarray, notes: list[str]) -> tuple[np.ndarray, tuple[float, float]]:
+    """The first two principal components, (models, 2), NaN where weights are huge; and the variance they hold."""
+    from sklearn.decomposition import PCA  # here: who only reads a zoo needs no scikit-learn
+
+    shown = np.isfinite(weights).all(axis=1) & (np.abs(np.nan_to_num(weights)).max(axis=1) <= LARGEST_WEIGHT)
+    places = np.full((len(weights), 2), np.nan)
+    if shown.sum() < 3:
+        notes.append(f"Weights are not shown in two dimensions: n = {shown.sum()} is too small.")
+        return places, (0.0, 0.0)
+    if not shown.all():
+        left_out = len(weights) - shown.sum()
+        notes.append(f"Not in the projection: {left_out} models with weights not finite or above {LARGEST_WEIGHT:g}.")
+    components = PCA(2, svd_solver="covariance_eigh" if shown.sum() > weights.shape[1] else "full").fit(weights[shown])
+    places[shown] = components.transform(weights[shown])
+    first, second = components.explained_variance_ratio_
+    return places, (float(first), float(second))
+
+
+def _twin_table(
+    twin: Zoo, models: pd.DataFrame, images: np.ndarray | None, parent_classes: np.ndarray | None
+) -> pd.DataFrame:
+    last = twin.epochs[-1]
+    table = twin.metrics_at(last)[["model", "sparsity", "test_accuracy", "finite"]]
+    table["parent_accuracy"] = models["test_accuracy"].to_numpy()
+    if images is not None and parent_classes is not None:
+        table["agreement"] = twin_agreement(parent_classes, predict_classes(twin, images, last))
+    return table
+
+
+def _trajectory(twin: Zoo) -> pd.DataFrame:
+    by_epoch = twin.metrics.groupby("epoch")
+    columns = {
+        f"{name}_q{100 * share:.0f}": by_epoch[name].quantile(share)
+        for name in ("sparsity", "test_accuracy")
+        for share in (0.25, 0.5, 0.75)
+    }
+    return pd.DataFrame(columns).reset_index()
+
+
+def _diversity(zoo: Zoo, weights: np.ndarray, classes: np.ndarray | None, notes: list[str]) -> pd.DataFrame:
+    """Quartiles over pairs of models at the last epoch; `pairs` says of how many."""
+    kept = np.flatnonzero(np.isfinite(weights).all(axis=1))
+    if len(kept) < 2:
+        notes.append(f"Models are not compared: n = {len(kept)} finite ones is too small.")
+        return pd.DataFrame(columns=["quantity", "pairs", "q25", "q50", "q75"])
+    rows: dict[str, np.ndarray] = {}
+    if classes is not None:
+        compared = kept[:: -(-len(kept) // MOST_COMPARED)]
+        agreement = prediction_agreement(classes[compared], zoo.spec.dataset.classes)
+        upper = np.triu_indices(len(compared), 1)
+        rows |= {"agreement of predictions": agreement.agreement[upper], "Cohen's kappa": agreement.kappa[upper]}
+    pairs = sample_pairs(len(kept), MOST_PAIRS)
+    finite = weights[kept]
+    plain = weight_distances(finite, pairs)
+    aligned = aligned_distances(Alignment.of(zoo.layout, zoo.spec.dataset.channels), finite, pairs)
+    rows |= {"l2 distance of weights": plain.l2, "l2 distance, units aligned": aligned.l2}
+    rows |= {"cosine distance of weights": plain.cosine, "cosine distance, units aligned": aligned.cosine}
+    quartiles = [(name, len(values), *np.nanquantile(values, (0.25, 0.5, 0.75))) for name, values in rows.items()]
+    return pd.DataFrame(quartiles, columns=["quantity", "pairs", "q25", "q50", "q75"])
+
+
+def _probe(zoo: Zoo, notes: list[str], on_step: Callable[[str], None]) -> pd.DataFrame | None:
+    try:
+        states = select_states(zoo)
+        return probe_states(states, seeds=PROBE_SEEDS, on_step=lambda text: on_step(f"probe of {text}"))
+    except InputError as error:
+        notes.append(f"No probe: {error}.")
+        return None

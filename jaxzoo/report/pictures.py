@@ -1,0 +1,85 @@
+"""The report's charts as PNG files, for papers."""
+
+import functools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from jaxzoo.errors import InputError
+from jaxzoo.report.content import Content
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Draw = Callable[["Axes"], None]
+
+DPI = 200
+SIZE = (6.4, 4.0)  # inches
+
+
+def save_pictures(content: Content, folder: Path) -> list[Path]:
+    """Writes a PNG per chart into the folder and returns their paths. Raises InputError where it cannot."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: who wants no pictures needs no matplotlib
+    from matplotlib.figure import Figure
+
+    paths = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, draw in _pictures(content):
+            figure = Figure(SIZE, layout="constrained")
+            FigureCanvasAgg(figure)
+            draw(figure.subplots())
+            paths.append(folder / f"{name}.png")
+            figure.savefig(paths[-1], dpi=DPI)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}), expected a folder for pictures") from error
+    return paths
+
+
+def _pictures(content: Content) -> Iterator[tuple[str, "Draw"]]:
+    yield "accuracy", functools.partial(_draw_accuracy, quartiles=content.quartiles)
+    for name in content.varying:
+        yield f"by-{name}", functools.partial(_draw_by, models=content.models, name=name)
+    if content.models["x"].notna().any():
+        yield "weights", functools.partial(_draw_projection, content=content)
+    for method, trajectory in content.trajectories.items():
+        yield f"twins-{method}", functools.partial(_draw_twins, trajectory=trajectory)
+
+
+def _draw_accuracy(axes: "Axes", quartiles: pd.DataFrame) -> None:
+    for quantity in ("train_accuracy", "test_accuracy", "generalization_gap"):
+        rows = quartiles[quartiles["quantity"] == quantity]
+        _band(axes, rows["epoch"], rows["q25"], rows["q50"], rows["q75"], quantity.replace("_", " "))
+    axes.set(xlabel="epoch", ylabel="accuracy: median and quartiles")
+    axes.legend()
+
+
+def _draw_by(axes: "Axes", models: pd.DataFrame, name: str) -> None:
+    groups = {str(value): group["test_accuracy"].dropna() for value, group in models.groupby(name)}
+    axes.boxplot([*groups.values()], tick_labels=[*groups], showfliers=False)
+    for place, values in enumerate(groups.values()):
+        spread = pd.Series(range(len(values))) % 21 / 70 - 0.15  # so that dots of one height do not hide each other
+        axes.scatter(place + 1 + spread, values, s=4, alpha=0.4)
+    axes.set(xlabel=name.replace("_", " "), ylabel="test accuracy, last epoch")
+
+
+def _draw_projection(axes: "Axes", content: Content) -> None:
+    dots = axes.scatter(content.models["x"], content.models["y"], c=content.models["test_accuracy"], s=10)
+    first, second = content.explained
+    axes.set(xlabel=f"component 1 ({first:.0%} of variance)", ylabel=f"component 2 ({second:.0%} of variance)")
+    axes.figure.colorbar(dots, label="test accuracy, last epoch")
+
+
+def _draw_twins(axes: "Axes", trajectory: pd.DataFrame) -> None:
+    for name, label in (("sparsity", "zero weights"), ("test_accuracy", "test accuracy")):
+        low, middle, high = (trajectory[f"{name}_q{quartile}"] for quartile in (25, 50, 75))
+        _band(axes, trajectory["epoch"], low, middle, high, label)
+    axes.set(xlabel="epoch of sparsification", ylabel="share: median and quartiles", ylim=(0, 1))
+    axes.legend()
+
+
+def _band(axes: "Axes", x: pd.Series, low: pd.Series, middle: pd.Series, high: pd.Series, label: str) -> None:
+    (line,) = axes.plot(x, middle, label=label)
+    axes.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
