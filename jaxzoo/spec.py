@@ -165,14 +165,15 @@ class Schedule:
 class TwinSpec:
     """How sparse twins are made of a zoo: `method` is "variational-dropout" or "magnitude".
 
-    Magnitude pruning comes to `sparsity` (zero weights of all weights) half-way and keeps the smallest weights at zero
-    over all of a member's weights (`scope` "global") or of each layer ("layer"); variational dropout knows neither.
+    Magnitude pruning comes to `sparsity` (zero weights of all weights) half-way and keeps the smallest weights at zero,
+    of each layer (`scope` "layer") or over all of a member's weights ("global", which takes most of a layer that was
+    initialised small); variational dropout knows neither.
     """
 
     method: str = "variational-dropout"
     epochs: int = 25
     sparsity: float = 0.8
-    scope: str = "global"
+    scope: str = "layer"
 
     def __post_init__(self) -> None:
         _require_choices("method", (self.method,), METHODS)

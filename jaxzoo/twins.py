@@ -17,8 +17,8 @@ from jaxzoo.spec import METHODS, SCOPES, TwinSpec
 from jaxzoo.zoo import open_zoo
 
 EXAMPLES = """examples:
-  python -m jaxzoo.twins zoos/digits --method magnitude                   to 80 % zeros over all weights of a model
-  python -m jaxzoo.twins zoos/digits --method magnitude --scope layer --sparsity 0.9
+  python -m jaxzoo.twins zoos/digits --method magnitude                   to 80 % zeros in every layer
+  python -m jaxzoo.twins zoos/digits --method magnitude --scope global --sparsity 0.9
   python -m jaxzoo.twins zoos/digits --method variational-dropout
 
 `generate` makes twins by itself (--twins). Running a command again goes on where it stopped."""

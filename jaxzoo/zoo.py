@@ -1,7 +1,7 @@
 """A zoo on disk, for reading."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
@@ -74,8 +74,7 @@ class Zoo:
 
     def metrics_at(self, epoch: int) -> pd.DataFrame:
         """The rows of `metrics` at one epoch. Raises InputError for an epoch that is not there."""
-        self._check_epochs([epoch])
-        return self._metrics_of([epoch])
+        return self._metrics_of(self._checked_epochs(epoch))
 
     def params(
         self, epoch: int | Sequence[int], models: Sequence[int] | None = None
@@ -93,11 +92,10 @@ class Zoo:
         `layout` says which column is what. Raises InputError for an epoch or a model that is not there.
         """
         chosen = self._chosen(models)
-        epochs = [epoch] if isinstance(epoch, int | np.integer) else list(epoch)
-        self._check_epochs(epochs)
+        epochs = self._checked_epochs(epoch)
         with ThreadPoolExecutor() as pool:  # reading waits for files, not for Python
             weights = list(pool.map(lambda each: self._read_weights(each, chosen), epochs))
-        return weights[0] if isinstance(epoch, int | np.integer) else np.stack(weights)
+        return np.stack(weights) if isinstance(epoch, Iterable) else weights[0]
 
     @functools.cached_property
     def layout(self) -> Layout:
@@ -128,8 +126,7 @@ class Zoo:
         parameters are finite and at most so large, which reads the weights. Raises InputError, also where nothing
         is left.
         """
-        held = list(self.epochs) if epochs is None else [epochs] if isinstance(epochs, int) else list(epochs)
-        self._check_epochs(held)
+        held = self._checked_epochs(self.epochs if epochs is None else epochs)
         table = self._metrics_of(held).merge(self.members.drop(columns=["cohort", "row"]), on="model")
         if models is not None:
             numbers = [member.model for member in self._chosen(models)]
@@ -222,12 +219,16 @@ class Zoo:
             largest[places] = np.where(np.isfinite(weights).all(axis=1), weights.max(axis=1), np.inf)
         return largest
 
-    def _check_epochs(self, epochs: Sequence[int]) -> None:
+    def _checked_epochs(self, epochs: int | Iterable[int]) -> list[int]:
+        """One epoch, or several, as a list. Raises InputError unless all are there."""
+        wanted = list(epochs) if isinstance(epochs, Iterable) else [epochs]
         held = self.epochs
-        for epoch in epochs:
-            if epoch not in held:
-                wanted = f"one of {held[0]}..{held[-1]}" if held else "one that all cohorts hold; there is none yet"
-                raise InputError(f"{self.path}: epoch is {epoch!r}, expected {wanted}")
+        strangers = [epoch for epoch in wanted if epoch not in held]
+        if strangers or not wanted:
+            got = repr(strangers[0]) if strangers else "none"
+            known = f"one of {held[0]}..{held[-1]}" if held else "one that all cohorts hold; there is none yet"
+            raise InputError(f"{self.path}: epoch is {got}, expected {known}")
+        return wanted
 
     def _chosen(self, models: Sequence[int] | None) -> Sequence[Member]:
         if models is None:

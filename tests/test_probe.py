@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from populations import small_spec, store_zoo
+from sklearn.metrics import r2_score
 
 from jaxzoo.errors import InputError
 from jaxzoo.layout import build_layout
-from jaxzoo.probe import probe_states, select_states
+from jaxzoo.probe import PENALTIES, _Part, _ridge, _softmax, probe_states, select_states
 from jaxzoo.states import States
 
 D = 40
@@ -68,6 +69,36 @@ def test_what_is_not_is_chance():
             assert -0.3 < found[target] < 0.1
         for target in ("activation", "optimizer"):
             assert found[target] == pytest.approx(0.5, abs=0.12)  # 60 test models, three splits: sd 0.04
+
+
+def test_ridge_is_the_closed_form_with_each_targets_best_penalty():
+    """R^2 on test rows by the normal equations (features centred), the penalty picked on validation rows."""
+    draws = np.random.default_rng(0)
+    features = draws.standard_normal((120, 60))
+    exact = features @ draws.standard_normal(60)
+    targets = np.column_stack([exact, exact + 40 * draws.standard_normal(120)])
+    part = _Part(*np.split(np.arange(120), [70, 95]))
+
+    def scores(target, penalty, rows):
+        centre, mean = features[part.train].mean(axis=0), target[part.train].mean()
+        x, y = features[part.train] - centre, target[part.train] - mean
+        slope = np.linalg.solve(x.T @ x + penalty * np.eye(60), x.T @ y)
+        return r2_score(target[rows], (features[rows] - centre) @ slope + mean)
+
+    best = [max(PENALTIES, key=lambda penalty: scores(target, penalty, part.validation)) for target in targets.T]
+    assert best[0] < best[1]
+    wanted = [scores(target, penalty, part.test) for target, penalty in zip(targets.T, best, strict=True)]
+    np.testing.assert_allclose(_ridge(features, targets, part), wanted, rtol=1e-6)
+
+
+def test_classes_are_scored_on_models_that_the_probe_never_saw():
+    """More noise than states beside what tells the classes: training labels can be learnt by heart, others in part."""
+    draws = np.random.default_rng(0)
+    features = draws.standard_normal((300, 400))
+    labels = np.where(features[:, 0] > 0, "a", "b")
+    features[:, 0] *= 4
+    part = _Part(*np.split(np.arange(300), [100, 150]))
+    assert 0.7 < _softmax(features, labels, part) < 0.96  # of those it has seen: all
 
 
 def test_no_model_is_in_two_parts_though_it_has_many_states(tmp_path):

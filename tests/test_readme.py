@@ -29,7 +29,7 @@ def test_the_config_in_it_is_one(tmp_path):
 def test_the_python_in_it_runs(tmp_path):
     generate(jaxzoo.load_spec("digits"), tmp_path / "zoos" / "digits", models=8, epochs=2, twins="magnitude")
     blocks = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 4
+    assert len(blocks) == 6
     script = tmp_path / "readme.py"
     script.write_text("import matplotlib\nmatplotlib.use('agg')\n" + "\n".join(blocks))
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True)

@@ -74,13 +74,13 @@ def test_metrics_count_the_zeros_that_the_weights_have(zoo, method):
     sizes = sum(columns.stop - columns.start for columns in kernels)
     np.testing.assert_allclose(last["sparsity"], zeros / sizes, rtol=1e-6)
     if method == "magnitude":
-        np.testing.assert_allclose(last["sparsity"], 0.8, atol=1 / sizes)
+        np.testing.assert_allclose(last["sparsity"], 0.8, atol=5 / sizes)  # rounded in each of five layers
 
 
 def test_a_twin_is_linked_to_its_parent(zoo):
     record = json.loads((zoo.path / "twins" / "magnitude" / "zoo.json").read_text())
     assert record["twin"] == {
-        "parent": zoo.spec.digest, "method": "magnitude", "epochs": 4, "sparsity": 0.8, "scope": "global",
+        "parent": zoo.spec.digest, "method": "magnitude", "epochs": 4, "sparsity": 0.8, "scope": "layer",
     }  # fmt: skip
     assert record["dataset_fingerprint"] == zoo.record.fingerprint
     assert "magnitude pruning to a sparsity of 0.8" in (zoo.path / "twins" / "magnitude" / "README.md").read_text()

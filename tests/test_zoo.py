@@ -140,6 +140,8 @@ def test_what_is_not_there_is_one_clear_line(zoo, tmp_path):
         r"epoch is 9, expected one of 0\.\.3": lambda: zoo.weights([1, 9]),
         r"model is 16, expected 0\.\.15": lambda: zoo.weights(1, [16]),
         r"model is -1, expected 0\.\.15": lambda: zoo.select(models=[-1]),
+        r"epoch is none, expected one of 0\.\.3": lambda: zoo.select(epochs=[]),
+        r"epoch is -1, expected one of 0\.\.3": lambda: zoo.select(epochs=-1),
         "no state is left, of 4 epochs and 16 models": lambda: zoo.select(where="test_accuracy > 2"),
         "no column 'accuracy'": lambda: zoo.select(where="accuracy > 0"),
         "has no twins by 'magnitude', expected one of: none yet": lambda: zoo.twins["magnitude"],
