@@ -11,7 +11,7 @@ from jaxzoo.networks import Params
 from jaxzoo.plan import Cohort
 from jaxzoo.program import DeviceImages, Program, State
 from jaxzoo.sparsify import sparsity_metrics
-from jaxzoo.store import CohortStore, Saved, cohort_folder
+from jaxzoo.store import CohortStore, Saved, ZooRecord, cohort_folder
 from jaxzoo.train import (
     Metrics,
     Population,
@@ -66,15 +66,16 @@ class Run(NamedTuple):
 
 
 def run_cohort(
-    folder: Path, program: Program, cohort: Cohort, epochs: int, begin: Callable[[], Params], run: Run
+    folder: Path, record: ZooRecord, program: Program, cohort: Cohort, begin: Callable[[], Params], run: Run
 ) -> None:
-    """Trains the cohort of the zoo in a folder to that epoch; `begin()` gives the parameters of epoch 0, (models, ...).
+    """Trains the cohort of the zoo in a folder to its last epoch.
 
-    Raises Interrupted.
+    `begin()` gives the parameters of epoch 0, (models, ...). Raises Interrupted.
     """
+    epochs = record.epochs
     twins = program.method is not None
     samples = len(cohort.members) * cohort.key.dataset.train
-    with CohortStore(cohort_folder(folder, cohort.number)) as store:
+    with CohortStore(cohort_folder(folder, cohort.number), record.kept) as store:
         saved, notes = store.restore()
         for note in notes:
             run.on_event(Notice(note))

@@ -17,6 +17,7 @@ from jaxzoo.errors import InputError
 from jaxzoo.networks import Params, architecture_layers
 from jaxzoo.plan import Cohort, Plan, plan_zoo, population_size
 from jaxzoo.program import DeviceImages, build_program
+from jaxzoo.space import ALL, Keep, check_space, kept_epochs, kept_of_twins
 from jaxzoo.spec import TwinSpec, ZooSpec
 from jaxzoo.store import (
     ZooRecord,
@@ -48,6 +49,7 @@ def generate(
     lanes: int | None = None,
     cohorts: range | None = None,
     twins: str | TwinSpec | None = None,
+    keep_epochs: Keep | None = None,
     on_event: Callable[[Event], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Zoo:
@@ -57,13 +59,14 @@ def generate(
     twins each cohort gets when it is trained: a method, a whole TwinSpec, "none"; None for the spec's. `engine` is
     "lanes", "vmap", or "auto": the fastest here, with the fastest number of `lanes`, the models side by side on a
     device. A zoo once begun keeps its engine and lanes, which decide the last bits; else the default is "lanes" on a
-    CPU and "auto" on other devices. Raises InputError on anything the caller can mend, before it has written
-    anything, and Interrupted.
+    CPU and "auto" on other devices. `keep_epochs` says which epochs stay on disk besides the last two, of twins as
+    well: "all", the default, "last" for no others, or a tuple; no weight depends on it. Raises InputError on anything
+    the caller can mend, before it has written anything, and Interrupted.
     """
     spec = restrict(spec, models=models, epochs=epochs)
     folder = Path(out)
     twin = choose_twins(spec, twins)
-    begun = check_call(spec, folder, engine=engine, lanes=lanes, cohorts=cohorts, twin=twin)
+    begun = check_call(spec, folder, engine=engine, lanes=lanes, cohorts=cohorts, twin=twin, keep_epochs=keep_epochs)
     plan = plan_zoo(spec)
     chosen = choose_cohorts(plan, cohorts)
     images = load_images(spec.dataset, data_dir, on_note=lambda text: on_event(Notice(text)))
@@ -75,12 +78,18 @@ def generate(
     record = begun
     if record is None:
         choice = _choose_engine(engine, lanes, chosen[0], device_images, mesh, on_event)
-        record = ZooRecord(spec=spec, **choice._asdict(), fingerprint=images.fingerprint, versions=_versions())
+        record = ZooRecord(
+            spec=spec,
+            **choice._asdict(),
+            fingerprint=images.fingerprint,
+            versions=_versions(),
+            kept=kept_epochs(keep_epochs or ALL, spec.epochs),
+        )
         begin_zoo(folder, record, plan, zoo_card(plan))
     twin_record = None if twin is None else _begin_twins(folder, record, plan, twin)
     for cohort in chosen:
         program = build_program(cohort.key, record.engine, record.lanes, mesh)
-        run_cohort(folder, program, cohort, spec.epochs, functools.partial(initial_params, cohort), run)
+        run_cohort(folder, record, program, cohort, functools.partial(initial_params, cohort), run)
         if twin_record is not None:
             _run_twins(folder, twin_record, cohort, mesh, run)
     return open_zoo(folder)
@@ -136,7 +145,8 @@ def _begin_twins(folder: Path, parent: ZooRecord, plan: Plan, twin: TwinSpec) ->
         if (begun.spec.digest, begun.fingerprint) != (parent.spec.digest, parent.fingerprint):
             raise InputError(f"{twins_folder(folder, twin.method)}: holds twins of another zoo than {folder}")
         return begun
-    record = dataclasses.replace(parent, twin=twin, versions=_versions())
+    kept = kept_of_twins(parent.kept, twin)
+    record = dataclasses.replace(parent, twin=twin, kept=kept, versions=_versions())
     begin_zoo(twins_folder(folder, twin.method), record, plan, zoo_card(plan, twin))
     return record
 
@@ -150,7 +160,7 @@ def _run_twins(folder: Path, record: ZooRecord, cohort: Cohort, mesh: Mesh, run:
         return read_whole_params(cohort_folder(folder, cohort.number), record.spec.epochs)
 
     program = build_program(cohort.key, record.engine, record.lanes, mesh, twin)
-    run_cohort(twins_folder(folder, twin.method), program, cohort, twin.epochs, last_epoch, run)
+    run_cohort(twins_folder(folder, twin.method), record, program, cohort, last_epoch, run)
 
 
 def choose_twins(spec: ZooSpec, twins: str | TwinSpec | None) -> TwinSpec | None:
@@ -185,19 +195,25 @@ def check_call(
     lanes: int | None,
     cohorts: range | None,
     twin: TwinSpec | None,
+    keep_epochs: Keep | None,
 ) -> ZooRecord | None:
     """What of a call can be checked in an instant, before images are loaded; returns the zoo begun in the folder.
 
     Raises InputError.
     """
-    choose_cohorts(plan_zoo(spec), cohorts)
+    chosen = choose_cohorts(plan_zoo(spec), cohorts)
+    kept = kept_epochs(keep_epochs or ALL, spec.epochs)
     check_trainable(spec)
     begun = find_record(folder)
     _check_engine(folder, begun, engine, lanes)
     if begun is not None:
         _check_same_spec(folder, begun.spec, spec)
+        if keep_epochs is not None and kept != begun.kept:
+            raise InputError(f"{folder}: was begun with kept epochs {begun.kept}, got {kept}, expected the same")
+        kept = begun.kept
     if twin is not None:
         _check_twins(folder, twin)
+    check_space(folder, spec, sum(len(cohort.members) for cohort in chosen), kept, twin)
     return begun
 
 

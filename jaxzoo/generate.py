@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxzoo.arguments import Parser, cohort_range, positive, run_command
+from jaxzoo.arguments import Parser, cohort_range, epoch_list, positive, run_command
 from jaxzoo.cohorts import Interrupted
 from jaxzoo.compose import AUTO, NO_TWINS, check_call, choose_twins, generate, restrict
 from jaxzoo.config import published_specs, read_config
@@ -16,6 +16,7 @@ from jaxzoo.errors import InputError, nearest
 from jaxzoo.interrupts import caught_signals
 from jaxzoo.listing import list_zoos
 from jaxzoo.progress import ProgressBar, summary
+from jaxzoo.space import ALL, LAST, Keep
 from jaxzoo.spec import METHODS, ZooSpec, dataset_specs, same_name
 
 EXAMPLES = """examples:
@@ -64,11 +65,21 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--engine", choices=(AUTO, *ENGINES), help="how to train; auto measures (lanes on a CPU, auto on others)"
     )
     parser.add_argument("--lanes", type=positive, metavar="N", help="models side by side on a device (16 on a CPU)")
+    parser.add_argument(
+        "--keep-epochs",
+        type=_keep,
+        metavar="KEEP",
+        help="besides the last two: all (default), last for none, or 0,10,20",
+    )
     parser.add_argument("--cohorts", type=cohort_range, metavar="A:B", help="only the cohorts A to B - 1")
     options = parser.parse_args(arguments)
     if not (options.zoo or options.config or options.list):
         parser.error("nothing to do, expected --zoo NAME, --config FILE or --list")
     return options
+
+
+def _keep(text: str) -> Keep:
+    return text if text in (ALL, LAST) else tuple(epoch_list(text))
 
 
 def _specs(config: Path | None) -> dict[str, ZooSpec]:
@@ -99,6 +110,7 @@ def _generate_all(options: argparse.Namespace) -> int:
             lanes=options.lanes,
             cohorts=options.cohorts,
             twin=choose_twins(spec, options.twins),
+            keep_epochs=options.keep_epochs,
         )
     for dataset in dataset_specs(specs):
         load_images(dataset, options.data_dir, progress=True)
@@ -124,6 +136,7 @@ def _generate(spec: ZooSpec, options: argparse.Namespace, caught: list[int]) -> 
             lanes=options.lanes,
             cohorts=options.cohorts,
             twins=options.twins,
+            keep_epochs=options.keep_epochs,
             on_event=progress.show,
             should_stop=lambda: bool(caught),
         )

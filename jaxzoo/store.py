@@ -29,7 +29,7 @@ from jaxzoo.plan import Member, Plan
 from jaxzoo.spec import TwinSpec, ZooSpec, spec_from_dict
 
 FORMAT = 1
-KEPT_RESUMES = 2  # a damaged last snapshot is made again from the one before it
+KEPT_STEPS = 2  # a damaged last snapshot is made again from the one before it
 OWN_NAMES = frozenset({"zoo.json", "members.msgpack", "README.md", "cohorts", "twins"})
 
 Tree = dict[str, Any]
@@ -43,8 +43,9 @@ class DamagedError(Exception):
 class ZooRecord:
     """What zoo.json holds. `engine` and `lanes`, the width of its blocks, decide the last bits.
 
-    `timed` has the training samples/s by which the two were chosen, where they were. A zoo of twins has its
-    parent's spec, and `twin` says how they were made.
+    `timed` has the training samples/s by which the two were chosen, where they were. `kept` has the epochs that stay
+    on disk besides the last two, None where all do. A zoo of twins has its parent's spec, and `twin` says how they
+    were made.
     """
 
     spec: ZooSpec
@@ -53,6 +54,7 @@ class ZooRecord:
     timed: Mapping[str, float] = field(default_factory=dict)
     fingerprint: str
     versions: Mapping[str, str]
+    kept: tuple[int, ...] | None = None
     twin: TwinSpec | None = None
 
     @property
@@ -69,6 +71,7 @@ class ZooRecord:
             "spec": dataclasses.asdict(self.spec),
             "engine": {"name": self.engine, "lanes": self.lanes, "timed": dict(self.timed)},
             "dataset_fingerprint": self.fingerprint,
+            "kept_epochs": None if self.kept is None else list(self.kept),
             "versions": dict(self.versions),
             "twin": None if self.twin is None else {"parent": self.spec.digest, **dataclasses.asdict(self.twin)},
             "licence": "not stated: for the maker of this zoo to fill in",
@@ -96,9 +99,10 @@ def read_record(folder: Path) -> ZooRecord:
             timed=table["engine"]["timed"],
             fingerprint=table["dataset_fingerprint"],
             versions=table["versions"],
+            kept=None if table.get("kept_epochs") is None else tuple(map(int, table["kept_epochs"])),
             twin=_read_twin(table.get("twin")),
         )
-    except (KeyError, TypeError, InputError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: is damaged: {error}") from error
     if record.spec.digest != table.get("digest"):
         raise InputError(f"{path}: digest is {table.get('digest')!r}, expected {record.spec.digest!r} of its spec")
@@ -197,8 +201,10 @@ class CohortStore:
     ...     store.save(epoch, params, metrics, leaves)
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kept: Sequence[int] | None = None) -> None:
+        """Of snapshots the epochs `kept` and the last two stay, with None all of them."""
         import orbax.checkpoint as ocp  # here: readers do without
+        from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, CustomSteps, LatestN
 
         self._folder = folder
         self._save_args = ocp.args.PyTreeSave
@@ -211,8 +217,10 @@ class CohortStore:
         except OSError as error:
             raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
         options = ocp.CheckpointManagerOptions(cleanup_tmp_directories=True)
-        resume_options = dataclasses.replace(options, max_to_keep=KEPT_RESUMES)
-        self._snapshots = ocp.CheckpointManager((folder / "snapshots").absolute(), options=options)
+        resume_options = dataclasses.replace(options, max_to_keep=KEPT_STEPS)
+        policy = None if kept is None else AnyPreservationPolicy([LatestN(KEPT_STEPS), CustomSteps(kept)])
+        snapshot_options = dataclasses.replace(options, preservation_policy=policy)
+        self._snapshots = ocp.CheckpointManager((folder / "snapshots").absolute(), options=snapshot_options)
         self._resumes = ocp.CheckpointManager((folder / "resume").absolute(), options=resume_options)
 
     def __enter__(self) -> Self:

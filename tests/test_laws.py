@@ -15,7 +15,7 @@ ROOMS = [
     "lanes", "engines", "optimizers", "devices", "sparsify", "program", "train", "tune", "layout",
     "expressions", "states", "store", "zoo", "features",
     "alignment", "predict", "diversity", "probe", "listing",
-    "card", "cohorts", "compose", "progress", "generate", "twins", "report", "bench",
+    "card", "cohorts", "space", "compose", "progress", "generate", "twins", "report", "bench",
 ]  # fmt: skip
 READERS = ("layout", "expressions", "states", "features", "alignment", "predict", "diversity", "probe")
 FORBIDDEN = {
