@@ -12,31 +12,24 @@ asked for and leaves JAX's devices alone.
 import dataclasses
 import json
 import os
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import filelock
-import jax
 import msgpack
 import numpy as np
 
 from jaxzoo.errors import InputError
 from jaxzoo.plan import Member, Plan
 from jaxzoo.spec import TwinSpec, ZooSpec, spec_from_dict
+from jaxzoo.steps import DamagedError, Tree, checksum, read_step, read_whole_step, step_epochs
 
 FORMAT = 1
 KEPT_STEPS = 2  # a damaged last snapshot is made again from the one before it
 OWN_NAMES = frozenset({"zoo.json", "members.msgpack", "README.md", "cohorts", "twins"})
-
-Tree = dict[str, Any]
-
-
-class DamagedError(Exception):
-    """A step on disk that cannot be read whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,14 +157,14 @@ def cohort_folder(folder: Path, cohort: int) -> Path:
 
 def snapshot_epochs(cohort: Path) -> list[int]:
     """The epochs of which a cohort's folder holds a whole snapshot, in order."""
-    return _steps(cohort / "snapshots")
+    return step_epochs(cohort / "snapshots")
 
 
 def read_snapshot(cohort: Path, epoch: int, part: str, rows: Sequence[int] | slice = slice(None)) -> Tree:
     """`params` or `metrics` of a cohort at an epoch, leaves (rows, ...). Raises InputError where it cannot be read."""
     step = cohort / "snapshots" / str(epoch)
     try:
-        return _read_step(step, f"{part}.", rows)[part]
+        return read_step(step, f"{part}.", rows)[part]
     except (DamagedError, KeyError) as error:
         raise InputError(f"{step}: cannot be read: {error}") from error
 
@@ -180,7 +173,7 @@ def read_whole_params(cohort: Path, epoch: int) -> Tree:
     """All parameters of a snapshot, held to its checksum. Raises InputError where it is damaged."""
     step = cohort / "snapshots" / str(epoch)
     try:
-        return _read_whole_step(step)["params"]
+        return read_whole_step(step)["params"]
     except DamagedError as error:
         raise InputError(f"{step}: is damaged: {error}") from error
 
@@ -240,8 +233,8 @@ class CohortStore:
         """Starts to save an epoch, once the save before it is done. The snapshot comes second: it is what counts."""
         resume = {"leaves": {f"{place:03d}": leaf for place, leaf in enumerate(leaves)}}
         snapshot = {"params": params, "metrics": dict(metrics)}
-        self._resumes.save(epoch, args=self._save_args(resume | {"checksum": _checksum(resume)}))
-        self._snapshots.save(epoch, args=self._save_args(snapshot | {"checksum": _checksum(snapshot)}))
+        self._resumes.save(epoch, args=self._save_args(resume | {"checksum": checksum(resume)}))
+        self._snapshots.save(epoch, args=self._save_args(snapshot | {"checksum": checksum(snapshot)}))
 
     def restore(self) -> tuple[Saved | None, list[str]]:
         """The last epoch that is whole, and a line about each damaged one; later steps are removed.
@@ -250,7 +243,7 @@ class CohortStore:
         """
         notes: list[str] = []
         saved = None
-        both = set(_steps(self._folder / "snapshots")) & set(_steps(self._folder / "resume"))
+        both = set(step_epochs(self._folder / "snapshots")) & set(step_epochs(self._folder / "resume"))
         for epoch in sorted(both, reverse=True):
             try:
                 saved = self._read(epoch)
@@ -265,76 +258,10 @@ class CohortStore:
         return saved, notes
 
     def _read(self, epoch: int) -> Saved:
-        snapshot = _read_whole_step(self._folder / "snapshots" / str(epoch))
-        resume = _read_whole_step(self._folder / "resume" / str(epoch))
+        snapshot = read_whole_step(self._folder / "snapshots" / str(epoch))
+        resume = read_whole_step(self._folder / "resume" / str(epoch))
         leaves = resume["leaves"]
         return Saved(epoch, snapshot["params"], [leaves[place] for place in sorted(leaves)])
-
-
-def _steps(folder: Path) -> list[int]:
-    if not folder.is_dir():
-        return []
-    return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
-
-
-def _read_whole_step(step: Path) -> Tree:
-    tree = _read_step(step)
-    wanted = tree.pop("checksum", None)
-    if wanted is None or wanted != _checksum(tree):
-        raise DamagedError("its checksum does not fit")
-    return tree
-
-
-def _read_step(step: Path, prefix: str = "", rows: Sequence[int] | slice = slice(None)) -> Tree:
-    """The leaves of an Orbax step whose names start with the prefix, as a nested dict; all reads at once."""
-    import tensorstore as ts
-
-    base = f"file://{(step / 'default').absolute()}/"
-    try:
-        stored = ts.KvStore.open({"driver": "ocdbt", "base": base}).result()
-        names = {key.decode().rpartition("/")[0] for key in stored.list().result()}
-        opening = {
-            name: ts.open(
-                {
-                    "driver": "zarr",
-                    "kvstore": {"driver": "ocdbt", "base": base, "path": f"{name}/"},
-                },
-                open=True,
-                read=True,
-            )
-            for name in names
-            if name.startswith(prefix)
-        }
-        arrays = {name: future.result() for name, future in opening.items()}
-        reading = {name: (array[rows] if array.rank else array).read() for name, array in arrays.items()}
-        return _nest({name: future.result() for name, future in reading.items()})
-    except (ValueError, OSError) as error:
-        raise DamagedError(str(error).splitlines()[0][:200]) from error
-
-
-def _nest(leaves: Mapping[str, np.ndarray]) -> Tree:
-    tree: Tree = {}
-    for name, leaf in sorted(leaves.items()):
-        *branches, last = name.split(".")
-        place = tree
-        for branch in branches:
-            place = place.setdefault(branch, {})
-        place[last] = leaf
-    return tree
-
-
-def _checksum(tree: Tree) -> np.ndarray:
-    """CRC-32 over names, shapes and bytes: Orbax guards its index by checksums, but not the numbers."""
-    total = 0
-    for name, leaf in _leaves(tree):
-        total = zlib.crc32(f"{name} {leaf.dtype} {leaf.shape}".encode(), total)
-        total = zlib.crc32(np.ascontiguousarray(leaf).data, total)
-    return np.array(total, np.uint32)
-
-
-def _leaves(tree: Tree) -> Iterator[tuple[str, np.ndarray]]:
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        yield jax.tree_util.keystr(path), np.asarray(leaf)
 
 
 def _write_whole(path: Path, data: bytes) -> None:

@@ -12,10 +12,9 @@ PACKAGE = Path(jaxzoo.__file__).parent
 # in the order of the data: a room imports rooms above it, its own, and none below
 ROOMS = [
     "version", "errors", "arguments", "interrupts", "spec", "config", "plan", "keys", "noise", "datasets", "networks",
-    "lanes", "engines", "optimizers", "devices", "sparsify", "program", "train", "tune", "layout",
-    "expressions", "states", "store", "zoo", "features",
-    "alignment", "predict", "diversity", "probe", "listing",
-    "card", "cohorts", "space", "compose", "progress", "generate", "twins", "report", "bench",
+    "lanes", "engines", "optimizers", "devices", "sparsify", "program", "train", "tune", "layout", "expressions",
+    "states", "steps", "store", "zoo", "features", "alignment", "predict", "diversity", "probe", "listing", "card",
+    "cohorts", "space", "compose", "progress", "generate", "twins", "report", "bench",
 ]  # fmt: skip
 READERS = ("layout", "expressions", "states", "features", "alignment", "predict", "diversity", "probe")
 FORBIDDEN = {
