@@ -57,6 +57,17 @@ def fraction(text: str) -> float:
     return value
 
 
+def positive_number(text: str) -> float:
+    """The number above 0 that the text stands for."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number above 0")
+    return value
+
+
 def positive(text: str) -> int:
     """The whole number above 0 that the text stands for."""
     if not text.isdecimal() or int(text) < 1:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from jaxzoo.arguments import Parser, epoch_list, positive, run_command, write_file
+from jaxzoo.arguments import Parser, epoch_list, positive, positive_number, run_command, write_file
 from jaxzoo.errors import InputError
 from jaxzoo.features import layer_statistics
 from jaxzoo.states import States
@@ -30,6 +30,7 @@ PENALTIES = (1e0, 1e1, 1e2, 1e3, 1e4, 1e5)  # of ridge, on standardised features
 INVERSE_PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # of softmax regression, on the sum of cross-entropies
 MOST_ITERATIONS = 100  # of softmax regression: converged, or as good as
 MOST_EPOCHS = 6
+LARGEST_WEIGHT = 10.0  # models that went astray have more, and a few of them are all that a linear fit sees
 FEWEST_MODELS = 20
 SPLIT_SEEDS = 5
 
@@ -88,7 +89,7 @@ def probe_states(states: States, *, seeds: int = SPLIT_SEEDS, on_step: Callable[
 
 
 def select_states(
-    zoo: Zoo, *, epochs: Sequence[int] | None = None, where: str | None = None, max_abs_weight: float = 100.0
+    zoo: Zoo, *, epochs: Sequence[int] | None = None, where: str | None = None, max_abs_weight: float = LARGEST_WEIGHT
 ) -> States:
     """The states a probe is made of: at those epochs, or at six spread evenly over the zoo's; finite and not huge."""
     held = zoo.epochs
@@ -184,6 +185,13 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("zoo", type=Path, metavar="ZOO", help="the folder of a zoo, or of twins")
     parser.add_argument("--epochs", type=epoch_list, metavar="A,B", help=f"(up to {MOST_EPOCHS}, spread evenly)")
     parser.add_argument("--where", metavar="CONDITION", help="only such states, as in \"activation == 'tanh'\"")
+    parser.add_argument(
+        "--max-abs-weight",
+        type=positive_number,
+        default=LARGEST_WEIGHT,
+        metavar="W",
+        help=f"without states that have a larger parameter ({LARGEST_WEIGHT:g})",
+    )
     parser.add_argument("--seeds", type=positive, default=SPLIT_SEEDS, metavar="N", help=f"splits ({SPLIT_SEEDS})")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="the table as CSV, too")
     return parser.parse_args(arguments)
@@ -191,7 +199,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _probe(options: argparse.Namespace) -> int:
     zoo = open_zoo(options.zoo)
-    states = select_states(zoo, epochs=options.epochs, where=options.where)
+    states = select_states(zoo, epochs=options.epochs, where=options.where, max_abs_weight=options.max_abs_weight)
     epochs = ", ".join(map(str, sorted(states.table["epoch"].unique())))
     models = states.table["model"].nunique()
     print(f"{zoo.path}: {len(states):,} states of {models:,} models, epochs {epochs}", flush=True)

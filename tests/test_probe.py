@@ -155,6 +155,7 @@ def test_the_command_line_prints_a_table_and_writes_it(tmp_path):
         ((tmp_path / "z", "--epochs", "7"), "epoch is 7, expected one of 0..2"),
         ((tmp_path / "z", "--epochs", "one"), "argument --epochs: got 'one', expected numbers as in 10,20"),
         ((tmp_path / "z", "--where", "import os"), "cannot be read"),
+        ((tmp_path / "z", "--max-abs-weight", "-1"), "--max-abs-weight: got '-1', expected a number above 0"),
         ((tmp_path / "z", "--csv", tmp_path / "no" / "p.csv", "--seeds", 1), "cannot be written"),
     ):
         bad = run(*arguments)

@@ -27,6 +27,7 @@ from jaxzoo.report.content import Content
 HEIGHT = 340
 MEASURES = ("train_accuracy", "validation_accuracy", "test_accuracy", "test_loss", "generalization_gap")
 NO_COLOR = "#c0c0c0"
+MOST_LETTERS = 32  # of an axis: more would run into each other
 
 
 class Shared(NamedTuple):
@@ -135,6 +136,8 @@ def by_hyperparameter(content: Content, shared: Shared, name: str) -> figure:
     chart.x_range.start, chart.x_range.end = 0, len(levels)
     chart.xaxis.ticker = [place + 0.5 for place in range(len(levels))]
     chart.xaxis.major_label_overrides = {place + 0.5: level for place, level in enumerate(levels)}
+    if sum(map(len, levels)) > MOST_LETTERS:
+        chart.xaxis.major_label_orientation = 0.4
     _scatter(chart, shared, f"place_{name}", "test_accuracy", content)
     return chart
 

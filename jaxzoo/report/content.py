@@ -19,11 +19,10 @@ from jaxzoo.diversity import (
 )
 from jaxzoo.errors import InputError
 from jaxzoo.predict import predict_classes
-from jaxzoo.probe import probe_states, select_states
+from jaxzoo.probe import LARGEST_WEIGHT, probe_states, select_states
 from jaxzoo.zoo import Zoo
 
 HYPERPARAMETERS = tuple(["activation", "initialization", "dropout", "optimizer", "learning_rate", "weight_decay"])
-LARGEST_WEIGHT = 100.0  # models with larger ones would be all there is to see of a projection
 MOST_COMPARED = 512  # models of which all pairs are compared by their predictions
 MOST_PAIRS = 1000  # pairs whose weights are compared
 MOST_IMAGES = 2000
