@@ -75,11 +75,7 @@ def probe_states(states: States, *, seeds: int = SPLIT_SEEDS, on_step: Callable[
     results = []
     for kind, features in (("weights", weights), ("statistics", layer_statistics(states.layout, weights))):
         on_step(f"{kind}, {features.shape[1]:,} numbers of {len(table):,} states")
-        parts = [_parts(states, seed) for seed in range(seeds)]
-        # a thread per split and each on one core: many small products do not gain from a second one, and suffer where
-        # it is busy (50 times slower, measured)
-        with threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
-            scores = list(pool.map(functools.partial(_probe_once, features, table, numbers, classes), parts))
+        scores = _probe_splits(features, table, numbers, classes, [_parts(states, seed) for seed in range(seeds)])
         for target in (*numbers, *classes):
             values, chances = np.array([score[target] for score in scores]).T
             measure = "R^2" if target in numbers else "accuracy"
@@ -124,11 +120,27 @@ def _parts(states: States, seed: int) -> _Part:
     return _Part(*rows)
 
 
+def _probe_splits(
+    features: np.ndarray, table: pd.DataFrame, numbers: Sequence[str], classes: Sequence[str], parts: Sequence[_Part]
+) -> list[Mapping[str, tuple[float, float]]]:
+    """`_probe_once` of every split, a thread for each.
+
+    Each thread stays on one core: many small products do not gain from a second one, and suffer where it is busy (50
+    times slower, measured).
+    """
+    from sklearn.exceptions import ConvergenceWarning  # here: who only reads a zoo needs no scikit-learn
+
+    probe = functools.partial(_probe_once, features, table, numbers, classes)
+    with warnings.catch_warnings(), threadpool_limits(1), ThreadPoolExecutor(os.cpu_count()) as pool:
+        warnings.simplefilter("ignore", ConvergenceWarning)  # out here: filters are the whole process's, not a thread's
+        return list(pool.map(probe, parts))
+
+
 def _probe_once(
     features: np.ndarray, table: pd.DataFrame, numbers: Sequence[str], classes: Sequence[str], part: _Part
 ) -> Mapping[str, tuple[float, float]]:
     """(score, chance) by target on one split."""
-    from sklearn.preprocessing import StandardScaler  # here: who only reads a zoo needs no scikit-learn
+    from sklearn.preprocessing import StandardScaler
 
     scaled = StandardScaler().fit(features[part.train]).transform(features.astype(np.float64))
     scores = {}
@@ -157,16 +169,12 @@ def _ridge(features: np.ndarray, targets: np.ndarray, part: _Part) -> np.ndarray
 
 def _softmax(features: np.ndarray, labels: np.ndarray, part: _Part) -> float:
     """Accuracy on test states with the penalty that is best on validation states."""
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    def fit(inverse: float) -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model = LogisticRegression(C=inverse, max_iter=MOST_ITERATIONS)
-            return model.fit(features[part.train], labels[part.train])
-
-    fitted = [fit(inverse) for inverse in INVERSE_PENALTIES]
+    fitted = [
+        LogisticRegression(C=inverse, max_iter=MOST_ITERATIONS).fit(features[part.train], labels[part.train])
+        for inverse in INVERSE_PENALTIES
+    ]
     best = max(fitted, key=lambda model: model.score(features[part.validation], labels[part.validation]))
     return float(best.score(features[part.test], labels[part.test]))
 
