@@ -55,8 +55,9 @@ def check_space(folder: Path, spec: ZooSpec, models: int, kept: tuple[int, ...] 
     What lies in the folder already counts as free.
     """
     needed = models * model_bytes(spec, kept, twin)
-    there = _bytes_in(folder) + shutil.disk_usage(_existing(folder)).free
-    if needed <= there:
+    disk = shutil.disk_usage(_existing(folder))
+    there = _bytes_in(folder) + disk.free
+    if needed <= there or disk.total == 0:  # some file systems do not say, and some are none: writing will tell
         return
     fewer = there // model_bytes(spec, kept, twin)
     options = {

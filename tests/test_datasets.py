@@ -1,7 +1,6 @@
 """Images: embedded, prepared by others, a user's own; the cache; and prepared data that is not what it says."""
 
 import dataclasses
-import resource
 import shutil
 import struct
 import subprocess
@@ -214,12 +213,9 @@ def test_where_the_cache_cannot_be_written_images_are_read_all_the_same(mine):
 
 def run_limited(code, root, limit):
     """Runs the code where no file may grow beyond the limit, as on a disk that fills up."""
-
-    def lower():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    code = f"import jaxzoo, pathlib; from jaxzoo.spec import DatasetSpec; root = pathlib.Path({str(root)!r}); {code}"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, preexec_fn=lower)
+    lower = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
+    names = f"import jaxzoo, pathlib; from jaxzoo.spec import DatasetSpec; root = pathlib.Path({str(root)!r})"
+    return subprocess.run([sys.executable, "-c", f"{lower}; {names}; {code}"], capture_output=True, text=True)
 
 
 def test_a_full_disk_leaves_no_cache(mine):

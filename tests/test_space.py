@@ -64,7 +64,7 @@ def test_a_disk_too_small_is_said_with_what_would_fit(spec, tmp_path, monkeypatc
     one = 4 * 11_173_962
 
     def with_free(states):
-        monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, states * one))
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**15, 0, states * one))
 
     with_free(10_000)
     with pytest.raises(InputError) as error:
