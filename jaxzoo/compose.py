@@ -78,14 +78,8 @@ def generate(
     record = begun
     if record is None:
         choice = _choose_engine(engine, lanes, chosen[0], device_images, mesh, on_event)
-        record = ZooRecord(
-            spec=spec,
-            **choice._asdict(),
-            fingerprint=images.fingerprint,
-            versions=_versions(),
-            kept=kept_epochs(keep_epochs or ALL, spec.epochs),
-        )
-        begin_zoo(folder, record, plan, zoo_card(plan))
+        kept = kept_epochs(keep_epochs or ALL, spec.epochs)
+        record = _begin_dense(folder, plan, choice, images.fingerprint, kept)
     twin_record = None if twin is None else _begin_twins(folder, record, plan, twin)
     for cohort in chosen:
         program = build_program(cohort.key, record.engine, record.lanes, mesh)
@@ -135,6 +129,13 @@ def check_parent(folder: Path, twin: TwinSpec, cohorts: range | None) -> ZooReco
                 f"{folder}: cohort {cohort.number} holds {got}, expected it finished ({record.spec.epochs})"
             )
     _check_twins(folder, twin)
+    return record
+
+
+def _begin_dense(folder: Path, plan: Plan, choice: Choice, fingerprint: str, kept: tuple[int, ...] | None) -> ZooRecord:
+    """The record of a new zoo, written."""
+    record = ZooRecord(spec=plan.spec, **choice._asdict(), fingerprint=fingerprint, versions=_versions(), kept=kept)
+    begin_zoo(folder, record, plan, zoo_card(plan))
     return record
 
 

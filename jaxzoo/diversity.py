@@ -11,21 +11,22 @@ import pandas as pd
 from jaxzoo.alignment import Alignment
 from jaxzoo.errors import InputError
 from jaxzoo.features import STATISTICS, layer_statistics
+from jaxzoo.states import with_gap
 from jaxzoo.zoo import Zoo
 
-QUARTILES = (0.25, 0.5, 0.75)
+QUARTILES = {"q25": 0.25, "q50": 0.5, "q75": 0.75}
+QUANTITIES = ("train_accuracy", "validation_accuracy", "test_accuracy", "generalization_gap", "sparsity")
 
 
 def performance_quartiles(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Per epoch the quartiles over models of accuracy on each split and of the generalization gap, train - test.
+    """Per epoch the quartiles over models of accuracy on each split, of the generalization gap, and of twins' sparsity.
 
     The columns are quantity, epoch, q25, q50 and q75; models whose numbers are not finite do not count.
     """
-    quantities = ["train_accuracy", "validation_accuracy", "test_accuracy", "generalization_gap"]
-    table = metrics.assign(generalization_gap=metrics["train_accuracy"] - metrics["test_accuracy"])
-    long = table.melt("epoch", quantities, "quantity")
+    table = with_gap(metrics)
+    long = table.melt("epoch", [name for name in QUANTITIES if name in table], "quantity")
     by_epoch = long.groupby(["quantity", "epoch"], sort=False)["value"]
-    quartiles = {f"q{100 * share:.0f}": by_epoch.quantile(share) for share in QUARTILES}
+    quartiles = {name: by_epoch.quantile(share) for name, share in QUARTILES.items()}
     return pd.DataFrame(quartiles).reset_index()
 
 

@@ -29,8 +29,8 @@ def predict_logits(zoo: Zoo, images: np.ndarray, epoch: int, models: Sequence[in
     wanted = (dataset.size, dataset.size, dataset.channels)
     if images.ndim != 4 or images.shape[1:] != wanted or not len(images):
         raise InputError(f"images are of shape {images.shape}, expected (N, {', '.join(map(str, wanted))})")
-    members = zoo.members if models is None else zoo.members.iloc[list(models)]
     params = zoo.params(epoch, models)
+    members = zoo.members if models is None else zoo.members.iloc[list(models)]
     mesh = model_mesh()
     width = mesh.size * usual_lanes(mesh)
     batches = _batches(images)

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from jaxzoo.arguments import Parser, epoch_list, positive, positive_number, run_command, write_file
 from jaxzoo.errors import InputError
 from jaxzoo.features import layer_statistics
-from jaxzoo.states import States
+from jaxzoo.states import Parts, States
 from jaxzoo.zoo import Zoo, open_zoo
 
 NUMBERS = ("test_accuracy", "generalization_gap", "epoch", "dropout", "learning_rate", "weight_decay")
@@ -69,7 +69,7 @@ def probe_states(states: States, *, seeds: int = SPLIT_SEEDS, on_step: Callable[
     weights = states.weights()
     if not np.isfinite(weights).all():
         raise InputError("weights are not all finite, expected states selected with finite and max_abs_weight")
-    table = states.table.assign(generalization_gap=states.table["train_accuracy"] - states.table["test_accuracy"])
+    table = states.table
     numbers = [name for name in NUMBERS if table[name].nunique() > 1]
     classes = [name for name in CLASSES if table[name].nunique() > 1]
     results = []
@@ -104,24 +104,19 @@ def format_results(results: pd.DataFrame) -> str:
     return wide.rename_axis(columns=None).reset_index().to_string(index=False)
 
 
-class _Part(NamedTuple):
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
-
-
-def _parts(states: States, seed: int) -> _Part:
+def _parts(states: States, seed: int) -> Parts:
+    """The rows of the table in each part of a split by model."""
     parts = states.split(seed=seed)
     model = states.table["model"]
     rows = [np.flatnonzero(model.isin(part.table["model"].unique())) for part in parts]
-    for name, part in zip(_Part._fields, rows, strict=True):
+    for name, part in zip(Parts._fields, rows, strict=True):
         if len(part) < 2:
             raise InputError(f"{name} has {len(part)} states, expected 2 or more: n is too small")
-    return _Part(*rows)
+    return Parts(*rows)
 
 
 def _probe_splits(
-    features: np.ndarray, table: pd.DataFrame, numbers: Sequence[str], classes: Sequence[str], parts: Sequence[_Part]
+    features: np.ndarray, table: pd.DataFrame, numbers: Sequence[str], classes: Sequence[str], parts: Sequence[Parts]
 ) -> list[Mapping[str, tuple[float, float]]]:
     """`_probe_once` of every split, a thread for each.
 
@@ -137,7 +132,7 @@ def _probe_splits(
 
 
 def _probe_once(
-    features: np.ndarray, table: pd.DataFrame, numbers: Sequence[str], classes: Sequence[str], part: _Part
+    features: np.ndarray, table: pd.DataFrame, numbers: Sequence[str], classes: Sequence[str], part: Parts
 ) -> Mapping[str, tuple[float, float]]:
     """(score, chance) by target on one split."""
     from sklearn.preprocessing import StandardScaler
@@ -154,7 +149,7 @@ def _probe_once(
     return scores
 
 
-def _ridge(features: np.ndarray, targets: np.ndarray, part: _Part) -> np.ndarray:
+def _ridge(features: np.ndarray, targets: np.ndarray, part: Parts) -> np.ndarray:
     """R^2 on test states of every target, each with the penalty that is best on validation states."""
     from sklearn.linear_model import Ridge
     from sklearn.metrics import r2_score
@@ -167,7 +162,7 @@ def _ridge(features: np.ndarray, targets: np.ndarray, part: _Part) -> np.ndarray
     return np.array([scores(model, part.test) for model in fitted])[best, np.arange(len(best))]
 
 
-def _softmax(features: np.ndarray, labels: np.ndarray, part: _Part) -> float:
+def _softmax(features: np.ndarray, labels: np.ndarray, part: Parts) -> float:
     """Accuracy on test states with the penalty that is best on validation states."""
     from sklearn.linear_model import LogisticRegression
 

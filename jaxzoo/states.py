@@ -31,7 +31,8 @@ class Batch(NamedTuple):
 class States:
     """States of a zoo, each a model at an epoch, as `Zoo.select` picks them.
 
-    `table` has a row for each: model, epoch, hyperparameters, metrics. Weights are read when they are asked for.
+    `table` has a row for each: model, epoch, hyperparameters, metrics, generalization_gap. Weights are read when they
+    are asked for.
 
     >>> states = zoo.select(epochs=[10, 20], where="activation == 'tanh'")
     >>> states.weights().shape, len(states.table)
@@ -64,7 +65,7 @@ class States:
         """Parameters by layer and kind, leaves (states, ...), in the order of `table`."""
         return unflatten(self.layout, self.weights())
 
-    def split(self, train: float = 0.7, validation: float = 0.15, test: float = 0.15, *, seed: int = 42) -> "Parts":
+    def split(self, train: float = 0.7, validation: float = 0.15, test: float = 0.15, *, seed: int = 42) -> Parts:
         """Three selections that share no model: those of `Zoo.split`, whatever was filtered away before."""
         models = split_models(self._models, train, validation, test, seed=seed)
         return Parts(*(self._where(self.table["model"].isin(part).to_numpy()) for part in models))
@@ -123,6 +124,11 @@ class States:
 
     def _where(self, rows: np.ndarray) -> "States":
         return States(self.table[rows], self.layout, self._read, self._models)
+
+
+def with_gap(table: pd.DataFrame) -> pd.DataFrame:
+    """Metrics with the column generalization_gap: train accuracy - test accuracy."""
+    return table.assign(generalization_gap=table["train_accuracy"] - table["test_accuracy"])
 
 
 def split_models(models: int, train: float, validation: float, test: float, *, seed: int) -> Parts:

@@ -5,8 +5,7 @@
     cohorts/000/resume/<epoch>/             what only going on needs, of the last two epochs
     twins/<method>/                         the sparse twins: a zoo of the same layout
 
-A step appears under its name when it is whole, not before. Reading goes through TensorStore, which reads the part
-asked for and leaves JAX's devices alone.
+A step appears under its name when it is whole, not before.
 """
 
 import dataclasses

@@ -15,7 +15,7 @@ from jaxzoo.layout import Layout, build_layout, flatten, unflatten
 from jaxzoo.networks import CNN, build_network, parameter_shapes
 from jaxzoo.plan import Member
 from jaxzoo.spec import METHODS, ZooSpec
-from jaxzoo.states import Parts, States, split_models
+from jaxzoo.states import Parts, States, split_models, with_gap
 from jaxzoo.store import (
     ZooRecord,
     cohort_folder,
@@ -121,13 +121,13 @@ class Zoo:
     ) -> States:
         """The states at some epochs (all that are there) of some models (all) that meet every condition given.
 
-        `where` is a condition on the columns of `members` and `metrics`, such as "activation == 'tanh' and
-        test_accuracy > 0.5"; `finite` keeps models that are still finite; `max_abs_weight` those all of whose
-        parameters are finite and at most so large, which reads the weights. Raises InputError, also where nothing
-        is left.
+        `where` is a condition on the columns of `members` and `metrics`, and generalization_gap, such as
+        "activation == 'tanh' and test_accuracy > 0.5"; `finite` keeps models that are still finite; `max_abs_weight`
+        those all of whose parameters are finite and at most so large, which reads the weights. Raises InputError, also
+        where nothing is left.
         """
         held = self._checked_epochs(self.epochs if epochs is None else epochs)
-        table = self._metrics_of(held).merge(self.members.drop(columns=["cohort", "row"]), on="model")
+        table = with_gap(self._metrics_of(held)).merge(self.members.drop(columns=["cohort", "row"]), on="model")
         if models is not None:
             numbers = [member.model for member in self._chosen(models)]
             table = table[table["model"].isin(numbers)]

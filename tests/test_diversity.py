@@ -51,6 +51,8 @@ def test_predictions_are_those_of_each_models_flax_module(zoo):
     np.testing.assert_array_equal(predict_classes(zoo, images, 2, models), logits.argmax(axis=-1))
     with pytest.raises(InputError, match=r"images are of shape \(7, 28, 28\), expected \(N, 28, 28, 1\)"):
         predict_logits(zoo, images[..., 0], 2)
+    with pytest.raises(InputError, match=r"model is 30, expected 0\.\.29"):
+        predict_logits(zoo, images, 2, [30])
 
 
 def test_agreement_and_kappa_of_drawn_predictions_are_scikit_learns():

@@ -12,8 +12,8 @@ from sklearn.metrics import r2_score
 
 from jaxzoo.errors import InputError
 from jaxzoo.layout import build_layout
-from jaxzoo.probe import PENALTIES, _Part, _ridge, _softmax, probe_states, select_states
-from jaxzoo.states import States
+from jaxzoo.probe import PENALTIES, _ridge, _softmax, probe_states, select_states
+from jaxzoo.states import Parts, States, with_gap
 
 D = 40
 
@@ -44,6 +44,7 @@ def planted(models=400, *, shuffle=False, seed=0):
     if shuffle:
         for name in ("test_accuracy", "activation"):
             table[name] = draws.permutation(table[name])
+    table = with_gap(table)
     layout = build_layout({"dense1": {"kernel": (D - 4,), "bias": (4,)}})
     return States(table, layout, lambda epoch, numbers: weights[numbers], models)
 
@@ -77,7 +78,7 @@ def test_ridge_is_the_closed_form_with_each_targets_best_penalty():
     features = draws.standard_normal((120, 60))
     exact = features @ draws.standard_normal(60)
     targets = np.column_stack([exact, exact + 40 * draws.standard_normal(120)])
-    part = _Part(*np.split(np.arange(120), [70, 95]))
+    part = Parts(*np.split(np.arange(120), [70, 95]))
 
     def scores(target, penalty, rows):
         centre, mean = features[part.train].mean(axis=0), target[part.train].mean()
@@ -97,7 +98,7 @@ def test_classes_are_scored_on_models_that_the_probe_never_saw():
     features = draws.standard_normal((300, 400))
     labels = np.where(features[:, 0] > 0, "a", "b")
     features[:, 0] *= 4
-    part = _Part(*np.split(np.arange(300), [100, 150]))
+    part = Parts(*np.split(np.arange(300), [100, 150]))
     assert 0.7 < _softmax(features, labels, part) < 0.96  # of those it has seen: all
 
 

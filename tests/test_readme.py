@@ -27,7 +27,8 @@ def test_the_config_in_it_is_one(tmp_path):
 
 
 def test_the_python_in_it_runs(tmp_path):
-    generate(jaxzoo.load_spec("digits"), tmp_path / "zoos" / "digits", models=8, epochs=2, twins="magnitude")
+    few = jaxzoo.TwinSpec(method="magnitude", epochs=2)
+    generate(jaxzoo.load_spec("digits"), tmp_path / "zoos" / "digits", models=8, epochs=2, twins=few)
     blocks = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
     assert len(blocks) == 6
     script = tmp_path / "readme.py"

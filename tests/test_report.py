@@ -1,6 +1,7 @@
 """The report says what the zoo holds, on one page that needs nothing else; what cannot be said is a note."""
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ from jaxzoo.report import charts
 from jaxzoo.report.content import collect
 from jaxzoo.report.page import build_page
 from jaxzoo.report.pictures import save_pictures
+from jaxzoo.zoo import open_zoo
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +115,15 @@ def test_what_cannot_be_said_is_a_note(tmp_path):
     save_pictures(content, tmp_path / "pictures")
     one = collect(store_zoo(tmp_path / "one", small_spec(seeds=1, epochs=1)), None)
     assert "1 of 1 models" in build_page(one)
+
+
+def test_twins_just_begun_are_a_note(zoo, tmp_path):
+    shutil.copytree(zoo.path, tmp_path / "z")
+    shutil.rmtree(tmp_path / "z" / "twins" / "magnitude" / "cohorts")
+    content = collect(open_zoo(tmp_path / "z"), None, with_probe=False)
+    assert content.twins == content.trajectories == {}
+    assert "Twins by magnitude have no epoch yet that all cohorts hold." in content.notes
+    build_page(content)
 
 
 def test_the_pictures_are_there_and_not_empty(content, tmp_path):

@@ -92,6 +92,13 @@ def test_select_picks_states_that_meet_every_condition(zoo):
     np.testing.assert_array_equal(some.params()["conv1"]["bias"], weights[:, 200:208])
 
 
+def test_the_generalization_gap_is_a_column_of_states(zoo):
+    table = zoo.select(where="generalization_gap > 0.1").table
+    np.testing.assert_array_equal(table["generalization_gap"], table["train_accuracy"] - table["test_accuracy"])
+    gaps = zoo.metrics["train_accuracy"] - zoo.metrics["test_accuracy"]
+    assert len(table) == (gaps > 0.1).sum() > 0
+
+
 def test_select_leaves_out_what_diverged_or_is_huge(zoo):
     finite = zoo.select(finite=True)
     assert len(finite) == 15 * 4 + 2

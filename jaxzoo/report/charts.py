@@ -22,6 +22,7 @@ from bokeh.models import (
 from bokeh.palettes import Category10, Viridis256
 from bokeh.plotting import figure
 
+from jaxzoo.diversity import QUARTILES
 from jaxzoo.report.content import Content
 
 HEIGHT = 340
@@ -43,7 +44,6 @@ def share(content: Content) -> Shared:
     table = content.models.copy()
     for name in content.varying:
         levels = sorted(table[name].unique())
-        table[f"level_{name}"] = table[name].map(str)
         jitter = np.random.default_rng(0).uniform(-0.35, 0.35, len(table))
         table[f"place_{name}"] = table[name].map(levels.index) + 0.5 + jitter
     for name in color_choices(content):
@@ -73,7 +73,7 @@ def controls(content: Content, shared: Shared) -> dict[str, Any]:
         for name in content.varying
     ]
     limits = RangeSlider(start=0, end=1, value=(0, 1), step=0.01, title="test accuracy", sizing_mode="stretch_width")
-    count = Div(text=_count(len(content.models), len(content.models)), name="count")
+    count = Div(text=f"{len(content.models)} of {len(content.models)} models")
     apply = CustomJS(
         args={
             "source": shared.source,
@@ -101,7 +101,6 @@ const kept = Array.from(data["test_accuracy"], (accuracy, row) =>
   names.every((name, place) => filters[place].value.length == 0 || filters[place].value.includes(data[name][row])))
 filter.booleans = kept
 count.text = `${kept.filter((each) => each).length} of ${kept.length} models`
-source.change.emit()
 """
 
 RECOLOR = """
@@ -119,14 +118,8 @@ key.text = keys[this.value]
 
 def accuracy_bands(content: Content) -> figure:
     """Quartiles over models of train and test accuracy and of the gap, over epochs."""
-    chart = _figure("epoch", "accuracy", "quartiles over models")
-    palette = dict(zip(("train_accuracy", "test_accuracy", "generalization_gap"), Category10[3], strict=True))
-    for quantity, color in palette.items():
-        rows = content.quartiles[content.quartiles["quantity"] == quantity]
-        _band(chart, rows, "epoch", ("q25", "q50", "q75"), color, quantity.replace("_", " "))
-    chart.legend.location = "center_right"
-    chart.legend.background_fill_alpha = 0.6
-    return chart
+    quantities = ("train_accuracy", "test_accuracy", "generalization_gap")
+    return _bands(content.quartiles, quantities, "epoch", "accuracy", "center_right")
 
 
 def by_hyperparameter(content: Content, shared: Shared, name: str) -> figure:
@@ -165,14 +158,7 @@ def twin_against_parent(table: pd.DataFrame) -> figure:
 
 def sparsity_curves(trajectory: pd.DataFrame) -> figure:
     """Quartiles of sparsity and of test accuracy over the epochs of sparsification."""
-    chart = _figure("epoch of sparsification", "share", "quartiles over models")
-    for (name, label), color in zip(
-        (("sparsity", "zero weights"), ("test_accuracy", "test accuracy")), Category10[3][:2], strict=True
-    ):
-        _band(chart, trajectory, "epoch", tuple(f"{name}_q{q}" for q in (25, 50, 75)), color, label)
-    chart.legend.location = "bottom_right"
-    chart.legend.background_fill_alpha = 0.6
-    return chart
+    return _bands(trajectory, ("sparsity", "test_accuracy"), "epoch of sparsification", "share", "bottom_right")
 
 
 def members_table(content: Content, shared: Shared) -> DataTable:
@@ -226,13 +212,19 @@ def _scatter(chart: figure, shared: Shared, x: str, y: str, content: Content) ->
     chart.add_tools(HoverTool(renderers=[dots], tooltips=[(name.replace("_", " "), f"@{name}") for name in names]))
 
 
-def _band(chart: figure, rows: pd.DataFrame, x: str, quartiles: tuple[str, ...], color: str, label: str) -> None:
-    source = _source(rows)
-    low, middle, high = quartiles
-    chart.varea(x, low, high, source=source, fill_color=color, fill_alpha=0.2, legend_label=label)
-    line = chart.line(x, middle, source=source, color=color, line_width=2, legend_label=label)
-    tips = [(x, f"@{x}"), *((f"{label}, {name[-3:]}", f"@{name}{{0.000}}") for name in quartiles)]
-    chart.add_tools(HoverTool(renderers=[line], tooltips=tips, mode="vline"))
+def _bands(quartiles: pd.DataFrame, quantities: Sequence[str], x: str, y: str, legend: str) -> figure:
+    """A line for the median of each quantity, in a band from the lower to the upper quartile."""
+    chart = _figure(x, y, "quartiles over models")
+    for quantity, color in zip(quantities, Category10[10], strict=False):
+        source = _source(quartiles[quartiles["quantity"] == quantity])
+        label = quantity.replace("_", " ")
+        chart.varea("epoch", "q25", "q75", source=source, fill_color=color, fill_alpha=0.2, legend_label=label)
+        line = chart.line("epoch", "q50", source=source, color=color, line_width=2, legend_label=label)
+        tips = [("epoch", "@epoch"), *((f"{label}, {name}", f"@{name}{{0.000}}") for name in QUARTILES)]
+        chart.add_tools(HoverTool(renderers=[line], tooltips=tips, mode="vline"))
+    chart.legend.location = legend
+    chart.legend.background_fill_alpha = 0.6
+    return chart
 
 
 def _colors(values: pd.Series) -> list[str]:
@@ -264,7 +256,3 @@ def _levels(values: pd.Series) -> Sequence[Any] | None:
 def _scale(values: pd.Series) -> tuple[float, float]:
     finite = values[np.isfinite(values.astype(float))].astype(float)
     return (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)
-
-
-def _count(shown: int, models: int) -> str:
-    return f"{shown} of {models} models"

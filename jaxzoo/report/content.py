@@ -9,6 +9,7 @@ import pandas as pd
 
 from jaxzoo.alignment import Alignment
 from jaxzoo.diversity import (
+    QUARTILES,
     aligned_distances,
     layer_weights,
     performance_quartiles,
@@ -18,11 +19,11 @@ from jaxzoo.diversity import (
     weight_distances,
 )
 from jaxzoo.errors import InputError
+from jaxzoo.plan import GridPoint
 from jaxzoo.predict import predict_classes
 from jaxzoo.probe import LARGEST_WEIGHT, probe_states, select_states
 from jaxzoo.zoo import Zoo
 
-HYPERPARAMETERS = tuple(["activation", "initialization", "dropout", "optimizer", "learning_rate", "weight_decay"])
 MOST_COMPARED = 512  # models of which all pairs are compared by their predictions
 MOST_PAIRS = 1000  # pairs whose weights are compared
 MOST_IMAGES = 2000
@@ -35,7 +36,7 @@ class Content(NamedTuple):
     `models` has a row per model: its hyperparameters, its metrics at the last epoch and, of models whose weights are
     not huge, the place `x`, `y` in a projection of them; `varying` names the hyperparameters that differ. `twins` has
     by method a row per model, `sparsity`, `test_accuracy`, `parent_accuracy` and, with images, `agreement`;
-    `trajectories` the quartiles of sparsity and test accuracy per epoch. `notes` says what was left out, and why.
+    `quartiles`, and `trajectories` of twins, are `performance_quartiles`. `notes` says what was left out, and why.
     """
 
     name: str
@@ -70,14 +71,14 @@ def collect(
     on_step("metrics")
     metrics = zoo.metrics
     last = zoo.epochs[-1]
-    models = zoo.members.drop(columns=["cohort", "row"]).merge(metrics[metrics["epoch"] == last], on="model")
-    models["generalization_gap"] = models["train_accuracy"] - models["test_accuracy"]
+    models = zoo.select(epochs=last).table
     on_step("weights in two dimensions")
     weights = zoo.weights(last)
     models[["x", "y"]], explained = _project(weights, notes)
     on_step("twins")
     classes = None if images is None else predict_classes(zoo, images, last)
-    twins = {method: _twin_table(twin, models, images, classes) for method, twin in zoo.twins.items()}
+    made = _twins_begun(zoo, notes)
+    twins = {method: _twin_table(twin, models, images, classes) for method, twin in made.items()}
     on_step("diversity")
     diversity = _diversity(zoo, weights, classes, notes)
     return Content(
@@ -85,10 +86,10 @@ def collect(
         facts=_facts(zoo),
         quartiles=performance_quartiles(metrics),
         models=models,
-        varying=tuple(name for name in HYPERPARAMETERS if models[name].nunique() > 1),
+        varying=tuple(name for name in GridPoint._fields if models[name].nunique() > 1),
         explained=explained,
         twins=twins,
-        trajectories={method: _trajectory(twin) for method, twin in zoo.twins.items()},
+        trajectories={method: performance_quartiles(twin.metrics) for method, twin in made.items()},
         layers=layer_weights(zoo, [zoo.epochs[0], last]),
         diversity=diversity,
         probe=_probe(zoo, notes, on_step) if with_probe else None,
@@ -144,6 +145,14 @@ def _project(weights: np.ndarray, notes: list[str]) -> tuple[np.ndarray, tuple[f
     return places, (float(first), float(second))
 
 
+def _twins_begun(zoo: Zoo, notes: list[str]) -> dict[str, Zoo]:
+    twins = dict(zoo.twins)
+    for method in [method for method, twin in twins.items() if not twin.epochs]:
+        notes.append(f"Twins by {method} have no epoch yet that all cohorts hold.")
+        del twins[method]
+    return twins
+
+
 def _twin_table(
     twin: Zoo, models: pd.DataFrame, images: np.ndarray | None, parent_classes: np.ndarray | None
 ) -> pd.DataFrame:
@@ -155,22 +164,12 @@ def _twin_table(
     return table
 
 
-def _trajectory(twin: Zoo) -> pd.DataFrame:
-    by_epoch = twin.metrics.groupby("epoch")
-    columns = {
-        f"{name}_q{100 * share:.0f}": by_epoch[name].quantile(share)
-        for name in ("sparsity", "test_accuracy")
-        for share in (0.25, 0.5, 0.75)
-    }
-    return pd.DataFrame(columns).reset_index()
-
-
 def _diversity(zoo: Zoo, weights: np.ndarray, classes: np.ndarray | None, notes: list[str]) -> pd.DataFrame:
     """Quartiles over pairs of models at the last epoch; `pairs` says of how many."""
     kept = np.flatnonzero(np.isfinite(weights).all(axis=1))
     if len(kept) < 2:
         notes.append(f"Models are not compared: n = {len(kept)} finite ones is too small.")
-        return pd.DataFrame(columns=["quantity", "pairs", "q25", "q50", "q75"])
+        return pd.DataFrame(columns=["quantity", "pairs", *QUARTILES])
     rows: dict[str, np.ndarray] = {}
     if classes is not None:
         compared = kept[:: -(-len(kept) // MOST_COMPARED)]
@@ -183,8 +182,8 @@ def _diversity(zoo: Zoo, weights: np.ndarray, classes: np.ndarray | None, notes:
     aligned = aligned_distances(Alignment.of(zoo.layout, zoo.spec.dataset.channels), finite, pairs)
     rows |= {"l2 distance of weights": plain.l2, "l2 distance, units aligned": aligned.l2}
     rows |= {"cosine distance of weights": plain.cosine, "cosine distance, units aligned": aligned.cosine}
-    quartiles = [(name, len(values), *np.nanquantile(values, (0.25, 0.5, 0.75))) for name, values in rows.items()]
-    return pd.DataFrame(quartiles, columns=["quantity", "pairs", "q25", "q50", "q75"])
+    quartiles = [(name, len(values), *np.nanquantile(values, [*QUARTILES.values()])) for name, values in rows.items()]
+    return pd.DataFrame(quartiles, columns=["quantity", "pairs", *QUARTILES])
 
 
 def _probe(zoo: Zoo, notes: list[str], on_step: Callable[[str], None]) -> pd.DataFrame | None:

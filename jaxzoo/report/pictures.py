@@ -1,7 +1,7 @@
 """The report's charts as PNG files, for papers."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,8 @@ Draw = Callable[["Axes"], None]
 
 DPI = 200
 SIZE = (6.4, 4.0)  # inches
+OF_ZOO = ("train_accuracy", "test_accuracy", "generalization_gap")
+OF_TWINS = ("sparsity", "test_accuracy")
 
 
 def save_pictures(content: Content, folder: Path) -> list[Path]:
@@ -39,20 +41,29 @@ def save_pictures(content: Content, folder: Path) -> list[Path]:
 
 
 def _pictures(content: Content) -> Iterator[tuple[str, "Draw"]]:
-    yield "accuracy", functools.partial(_draw_accuracy, quartiles=content.quartiles)
+    yield (
+        "accuracy",
+        functools.partial(_draw_bands, quartiles=content.quartiles, quantities=OF_ZOO, x="epoch", y="accuracy"),
+    )
     for name in content.varying:
         yield f"by-{name}", functools.partial(_draw_by, models=content.models, name=name)
     if content.models["x"].notna().any():
         yield "weights", functools.partial(_draw_projection, content=content)
     for method, trajectory in content.trajectories.items():
-        yield f"twins-{method}", functools.partial(_draw_twins, trajectory=trajectory)
+        yield (
+            f"twins-{method}",
+            functools.partial(
+                _draw_bands, quartiles=trajectory, quantities=OF_TWINS, x="epoch of sparsification", y="share"
+            ),
+        )
 
 
-def _draw_accuracy(axes: "Axes", quartiles: pd.DataFrame) -> None:
-    for quantity in ("train_accuracy", "test_accuracy", "generalization_gap"):
+def _draw_bands(axes: "Axes", quartiles: pd.DataFrame, quantities: Sequence[str], x: str, y: str) -> None:
+    for quantity in quantities:
         rows = quartiles[quartiles["quantity"] == quantity]
-        _band(axes, rows["epoch"], rows["q25"], rows["q50"], rows["q75"], quantity.replace("_", " "))
-    axes.set(xlabel="epoch", ylabel="accuracy: median and quartiles")
+        (line,) = axes.plot(rows["epoch"], rows["q50"], label=quantity.replace("_", " "))
+        axes.fill_between(rows["epoch"], rows["q25"], rows["q75"], color=line.get_color(), alpha=0.2, linewidth=0)
+    axes.set(xlabel=x, ylabel=f"{y}: median and quartiles")
     axes.legend()
 
 
@@ -70,16 +81,3 @@ def _draw_projection(axes: "Axes", content: Content) -> None:
     first, second = content.explained
     axes.set(xlabel=f"component 1 ({first:.0%} of variance)", ylabel=f"component 2 ({second:.0%} of variance)")
     axes.figure.colorbar(dots, label="test accuracy, last epoch")
-
-
-def _draw_twins(axes: "Axes", trajectory: pd.DataFrame) -> None:
-    for name, label in (("sparsity", "zero weights"), ("test_accuracy", "test accuracy")):
-        low, middle, high = (trajectory[f"{name}_q{quartile}"] for quartile in (25, 50, 75))
-        _band(axes, trajectory["epoch"], low, middle, high, label)
-    axes.set(xlabel="epoch of sparsification", ylabel="share: median and quartiles", ylim=(0, 1))
-    axes.legend()
-
-
-def _band(axes: "Axes", x: pd.Series, low: pd.Series, middle: pd.Series, high: pd.Series, label: str) -> None:
-    (line,) = axes.plot(x, middle, label=label)
-    axes.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
