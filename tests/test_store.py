@@ -94,10 +94,13 @@ def turn_a_bit(data):
 @pytest.mark.parametrize("part", ["snapshots", "resume"])
 @pytest.mark.parametrize("which", ["data", "index"])
 def test_a_damaged_last_epoch_falls_back_to_the_one_before(cohort, damage, part, which):
-    file = damaged_files(cohort, part)[0]
+    files = damaged_files(cohort, part)[:1]
     if which == "index":
-        file = cohort / part / "3" / "default" / "manifest.ocdbt"
-    damage(file)
+        files = [cohort / part / "3" / "default" / "manifest.ocdbt"]
+    elif damage is DAMAGES["one bit turned"]:  # in each: of one Orbax may have bytes that nothing reads
+        files = [*(cohort / part / "3" / "default").rglob("d/*")]
+    for file in files:
+        damage(file)
     saved, notes = restore(cohort)
     assert saved.epoch == 2
     np.testing.assert_array_equal(saved.params["conv1"]["kernel"], state_of(2)[0]["conv1"]["kernel"])
