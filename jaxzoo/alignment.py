@@ -5,6 +5,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from jaxzoo.errors import InputError
 from jaxzoo.layout import Layout
 
 SWEEPS = 20  # few are used: a sweep that changes nothing is the last
@@ -40,9 +41,12 @@ class Alignment:
         """For models of a layout whose layers follow each other; `channels` of the images.
 
         Units lie along the last axis of a kernel, inputs along the one before, also where pooled maps are flattened
-        in between.
+        in between. Raises InputError for other layouts: units that are added to others have no order of their own.
         """
         columns = {(entry.layer, entry.kind): entry for entry in layout}
+        strangers = [entry for entry in layout if entry.kind == "scale" or (entry.layer, "bias") not in columns]
+        if strangers:
+            raise InputError(f"{strangers[0].layer} is no layer of a plain chain, expected kernels with biases alone")
         blocks = []
         inputs = channels
         for entry in layout:

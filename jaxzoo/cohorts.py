@@ -7,9 +7,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxzoo.networks import Params
+from jaxzoo.loops import DeviceImages, State
+from jaxzoo.memory import check_cohort
+from jaxzoo.networks import Variables
 from jaxzoo.plan import Cohort
-from jaxzoo.program import DeviceImages, Program, State
+from jaxzoo.program import Program
 from jaxzoo.sparsify import sparsity_metrics
 from jaxzoo.store import CohortStore, Saved, ZooRecord, cohort_folder
 from jaxzoo.train import (
@@ -26,9 +28,10 @@ from jaxzoo.train import (
 
 
 class Trained(NamedTuple):
-    """So many more training samples are done; `restored` ones were done by an earlier run."""
+    """So many more training samples are done, of one of `cohorts`; `restored` ones were done by an earlier run."""
 
     cohort: int
+    cohorts: int
     epoch: int
     samples: int
     restored: bool = False
@@ -58,19 +61,20 @@ class Interrupted(Exception):
 
 
 class Run(NamedTuple):
-    """What every cohort of a call shares: the images, who hears of progress and who may end it."""
+    """What all cohorts of a zoo share: how many they are, the images, who hears of progress and who may end it."""
 
+    cohorts: int
     images: DeviceImages
     on_event: Callable[[Event], None]
     should_stop: Callable[[], bool]
 
 
 def run_cohort(
-    folder: Path, record: ZooRecord, program: Program, cohort: Cohort, begin: Callable[[], Params], run: Run
+    folder: Path, record: ZooRecord, program: Program, cohort: Cohort, begin: Callable[[], Variables], run: Run
 ) -> None:
     """Trains the cohort of the zoo in a folder to its last epoch.
 
-    `begin()` gives the parameters of epoch 0, (models, ...). Raises Interrupted.
+    `begin()` gives the variables of epoch 0, (models, ...). Raises Interrupted.
     """
     epochs = record.epochs
     twins = program.method is not None
@@ -80,9 +84,10 @@ def run_cohort(
         for note in notes:
             run.on_event(Notice(note))
         done = 0 if saved is None else saved.epoch
-        run.on_event(Trained(cohort.number, done, done * samples, restored=True, twins=twins))
+        run.on_event(Trained(cohort.number, run.cohorts, done, done * samples, restored=True, twins=twins))
         if saved is not None and done >= epochs:
             return
+        check_cohort(program, len(cohort.members))
         state = initial_state(cohort, begin(), program.method) if saved is None else _restore(program, cohort, saved)
         population = put_cohort(program, cohort, state)
         for epoch in range(0 if saved is None else done + 1, epochs + 1):
@@ -94,8 +99,8 @@ def run_cohort(
 
 
 def _restore(program: Program, cohort: Cohort, saved: Saved) -> State:
-    """A twin's whole state is kept for going on; of a dense one the snapshot has the parameters."""
-    state = initial_state(cohort, saved.params, program.method)
+    """A twin's whole state is kept for going on; of a dense one the snapshot has the variables."""
+    state = initial_state(cohort, saved.variables, program.method)
     if program.method is not None:
         return jax.tree.unflatten(jax.tree.structure(state), saved.leaves)
     return state._replace(optimizer=jax.tree.unflatten(jax.tree.structure(state.optimizer), saved.leaves))
@@ -108,7 +113,7 @@ def _run_epoch(population: Population, cohort: int, epoch: int, run: Run) -> Met
     twins = population.program.method is not None
 
     def report(samples: int) -> None:
-        run.on_event(Trained(cohort, epoch, samples, twins=twins))
+        run.on_event(Trained(cohort, run.cohorts, epoch, samples, twins=twins))
 
     metrics = train_epoch(population, run.images, epoch, report, run.should_stop)
     return metrics | evaluate(population, run.images, ("validation", "test"))
@@ -125,11 +130,12 @@ def _save(
     twins = population.program.method is not None
     state = get_state(population)
     params = get_params(population) if twins else state.params
+    variables = {"params": params, **({"batch_stats": state.batch_stats} if state.batch_stats else {})}
     metrics = {name: values.astype(np.float32) for name, values in metrics.items()}
     metrics["finite"] = _finite(state, metrics)
     if twins:
         metrics |= {name: values.astype(np.float32) for name, values in sparsity_metrics(params).items()}
-    store.save(epoch, params, metrics, jax.tree.leaves(state if twins else state.optimizer))
+    store.save(epoch, variables, metrics, jax.tree.leaves(state if twins else state.optimizer))
     on_event(EpochSaved(cohort, epoch, metrics, twins))
 
 

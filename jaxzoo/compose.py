@@ -8,15 +8,18 @@ from pathlib import Path
 
 from jax.sharding import Mesh
 
+from jaxzoo.architectures import Dropout, architecture_layers, each_layer
 from jaxzoo.card import zoo_card
 from jaxzoo.cohorts import Event, Notice, Run, run_cohort
 from jaxzoo.datasets import Images, load_images
-from jaxzoo.devices import model_mesh, platform_of, usual_lanes
-from jaxzoo.engines import ENGINES
+from jaxzoo.devices import model_mesh, platform_of
+from jaxzoo.engines import ENGINES, engines_for, usual_lanes
 from jaxzoo.errors import InputError
-from jaxzoo.networks import Params, architecture_layers
+from jaxzoo.loops import DeviceImages
+from jaxzoo.memory import models_that_fit
+from jaxzoo.networks import Variables
 from jaxzoo.plan import Cohort, Plan, plan_zoo, population_size
-from jaxzoo.program import DeviceImages, build_program
+from jaxzoo.program import build_program
 from jaxzoo.space import ALL, Keep, check_space, kept_epochs, kept_of_twins
 from jaxzoo.spec import TwinSpec, ZooSpec
 from jaxzoo.store import (
@@ -25,12 +28,12 @@ from jaxzoo.store import (
     cohort_folder,
     find_record,
     read_record,
-    read_whole_params,
+    read_whole_variables,
     snapshot_epochs,
     twins_folder,
 )
-from jaxzoo.train import initial_params, put_images
-from jaxzoo.tune import Choice, compile_training, measure_engines
+from jaxzoo.train import initial_variables, put_images
+from jaxzoo.tune import Choice, measure_engines
 from jaxzoo.version import __version__
 from jaxzoo.zoo import Zoo, open_zoo
 
@@ -67,23 +70,23 @@ def generate(
     folder = Path(out)
     twin = choose_twins(spec, twins)
     begun = check_call(spec, folder, engine=engine, lanes=lanes, cohorts=cohorts, twin=twin, keep_epochs=keep_epochs)
-    plan = plan_zoo(spec)
-    chosen = choose_cohorts(plan, cohorts)
+    plan = plan_zoo(spec if begun is None else begun.spec)
     images = load_images(spec.dataset, data_dir, on_note=lambda text: on_event(Notice(text)))
     if begun is not None:
         _check_same_images(folder, begun, images)
     mesh = model_mesh()
     device_images = put_images(images, mesh)
-    run = Run(device_images, on_event, should_stop)
     record = begun
     if record is None:
-        choice = _choose_engine(engine, lanes, chosen[0], device_images, mesh, on_event)
+        choice = _choose_engine(engine, lanes, plan.cohorts[0], device_images, mesh, on_event)
+        plan = _fit_cohorts(plan, choice, mesh, twin, cohorts, on_event)
         kept = kept_epochs(keep_epochs or ALL, spec.epochs)
         record = _begin_dense(folder, plan, choice, images.fingerprint, kept)
+    run = Run(len(plan.cohorts), device_images, on_event, should_stop)
     twin_record = None if twin is None else _begin_twins(folder, record, plan, twin)
-    for cohort in chosen:
+    for cohort in choose_cohorts(plan, cohorts):
         program = build_program(cohort.key, record.engine, record.lanes, mesh)
-        run_cohort(folder, record, program, cohort, functools.partial(initial_params, cohort), run)
+        run_cohort(folder, record, program, cohort, functools.partial(initial_variables, cohort), run)
         if twin_record is not None:
             _run_twins(folder, twin_record, cohort, mesh, run)
     return open_zoo(folder)
@@ -109,7 +112,7 @@ def make_twins(
     images = load_images(record.spec.dataset, data_dir, on_note=lambda text: on_event(Notice(text)))
     _check_same_images(folder, record, images)
     mesh = model_mesh()
-    run = Run(put_images(images, mesh), on_event, should_stop)
+    run = Run(len(plan.cohorts), put_images(images, mesh), on_event, should_stop)
     twin_record = _begin_twins(folder, record, plan, twin)
     for cohort in choose_cohorts(plan, cohorts):
         _run_twins(folder, twin_record, cohort, mesh, run)
@@ -157,8 +160,8 @@ def _run_twins(folder: Path, record: ZooRecord, cohort: Cohort, mesh: Mesh, run:
     twin = record.twin
     assert twin is not None
 
-    def last_epoch() -> Params:
-        return read_whole_params(cohort_folder(folder, cohort.number), record.spec.epochs)
+    def last_epoch() -> Variables:
+        return read_whole_variables(cohort_folder(folder, cohort.number), record.spec.epochs)
 
     program = build_program(cohort.key, record.engine, record.lanes, mesh, twin)
     run_cohort(twins_folder(folder, twin.method), record, program, cohort, last_epoch, run)
@@ -202,10 +205,10 @@ def check_call(
 
     Raises InputError.
     """
-    chosen = choose_cohorts(plan_zoo(spec), cohorts)
     kept = kept_epochs(keep_epochs or ALL, spec.epochs)
-    check_trainable(spec)
+    check_trainable(spec, engine)
     begun = find_record(folder)
+    chosen = choose_cohorts(plan_zoo(spec if begun is None else begun.spec), cohorts)
     _check_engine(folder, begun, engine, lanes)
     if begun is not None:
         _check_same_spec(folder, begun.spec, spec)
@@ -218,13 +221,15 @@ def check_call(
     return begun
 
 
-def check_trainable(spec: ZooSpec) -> None:
-    """Raises InputError for a zoo that can be planned but not trained yet."""
-    architecture_layers(spec.architecture)
-    if spec.schedule.kind != "constant":
-        raise InputError(
-            f"zoo {spec.name!r}: schedule {spec.schedule.kind!r} cannot be trained yet, expected 'constant'"
-        )
+def check_trainable(spec: ZooSpec, engine: str | None) -> None:
+    """Raises InputError for what the zoo's network does not have."""
+    layers = each_layer(architecture_layers(spec.architecture))
+    if any(spec.grid.dropout) and not any(isinstance(layer, Dropout) for layer in layers):
+        raise InputError(f"zoo {spec.name!r}: dropout is {spec.grid.dropout}, expected 0: {spec.architecture} has none")
+    known = engines_for(spec.architecture, spec.precision)
+    if engine in ENGINES and engine not in known:
+        what = f"{spec.architecture} in {spec.precision}"
+        raise InputError(f"zoo {spec.name!r}: engine is {engine!r}, expected {' or '.join(known)} for {what}")
 
 
 def choose_cohorts(plan: Plan, cohorts: range | None) -> Sequence[Cohort]:
@@ -277,10 +282,33 @@ def _choose_engine(
 ) -> Choice:
     if engine == AUTO or (engine is None and lanes is None and platform_of(mesh) != "cpu"):
         return measure_engines(cohort, images, mesh, lambda text: on_event(Notice(text)))
-    choice = Choice(engine or "lanes", lanes or usual_lanes(mesh), {})
-    if choice.lanes > usual_lanes(mesh):
-        compile_training(build_program(cohort.key, choice.engine, choice.lanes, mesh))
-    return choice
+    architecture = cohort.key.architecture
+    usual = engines_for(architecture, cohort.key.precision)[0]
+    return Choice(engine or usual, lanes or usual_lanes(architecture, platform_of(mesh)), {})
+
+
+def _fit_cohorts(
+    plan: Plan,
+    choice: Choice,
+    mesh: Mesh,
+    twin: TwinSpec | None,
+    cohorts: range | None,
+    on_event: Callable[[Event], None],
+) -> Plan:
+    """The plan, with smaller cohorts where the devices' memory does not hold the spec's. Raises InputError.
+
+    Not where only some cohorts are asked for: other machines count on the same ones.
+    """
+    what = (plan.cohorts[0].key, choice.engine, choice.lanes, mesh)
+    programs = [build_program(*what), *([] if twin is None else [build_program(*what, twin)])]
+    most = min(map(models_that_fit, programs))
+    largest = max(len(cohort.members) for cohort in plan.cohorts)
+    if largest <= most:
+        return plan
+    if cohorts is not None:
+        raise InputError(f"a cohort has {largest} models, expected at most {most} here: a cohort_size in the config")
+    on_event(Notice(f"cohorts of {most} models, not {largest}: what the memory here holds"))
+    return plan_zoo(dataclasses.replace(plan.spec, cohort_size=most))
 
 
 def _check_same_spec(folder: Path, begun: ZooSpec, wanted: ZooSpec) -> None:
@@ -289,7 +317,7 @@ def _check_same_spec(folder: Path, begun: ZooSpec, wanted: ZooSpec) -> None:
     differing = [
         f"{field.name} {getattr(begun, field.name)!r}, got {getattr(wanted, field.name)!r}"
         for field in dataclasses.fields(ZooSpec)
-        if field.name != "twins" and getattr(begun, field.name) != getattr(wanted, field.name)
+        if field.name not in ("twins", "cohort_size") and getattr(begun, field.name) != getattr(wanted, field.name)
     ]
     raise InputError(f"{folder}: holds another zoo: {'; '.join(differing)}; expected the same or another folder")
 

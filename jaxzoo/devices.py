@@ -48,11 +48,6 @@ def model_mesh() -> Mesh:
     return Mesh(np.array(jax.devices()), (AXIS,))
 
 
-def usual_lanes(mesh: Mesh) -> int:
-    """The lane width where none is asked for and none measured."""
-    return 16 if platform_of(mesh) == "cpu" else 128
-
-
 def over_models(
     mesh: Mesh,
     name: str,

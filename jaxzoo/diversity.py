@@ -10,7 +10,7 @@ import pandas as pd
 
 from jaxzoo.alignment import Alignment
 from jaxzoo.errors import InputError
-from jaxzoo.features import STATISTICS, layer_statistics
+from jaxzoo.features import STATISTICS, states_statistics
 from jaxzoo.states import with_gap
 from jaxzoo.zoo import Zoo
 
@@ -96,8 +96,8 @@ def layer_weights(zoo: Zoo, epochs: Sequence[int], models: Sequence[int] | None 
     """Per epoch and parameter the medians over models of mean, variance and percentiles; of finite models alone."""
     tables = []
     for epoch in epochs:
-        weights = zoo.weights(epoch, models)
-        statistics = layer_statistics(zoo.layout, weights[np.isfinite(weights).all(axis=1)])
+        statistics = states_statistics(zoo.select(epochs=epoch, models=models))
+        statistics = statistics[np.isfinite(statistics).all(axis=1)]
         medians = np.median(statistics, axis=0) if len(statistics) else np.full(statistics.shape[1], np.nan)
         table = pd.DataFrame(medians.reshape(-1, len(STATISTICS)), columns=list(STATISTICS))
         table.insert(0, "epoch", epoch)

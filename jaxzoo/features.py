@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from jaxzoo.layout import Layout
+from jaxzoo.states import States
 
 PERCENTILES = (1, 25, 50, 75, 99)
 STATISTICS = ("mean", "variance", *(f"p{percent}" for percent in PERCENTILES))
@@ -21,6 +22,11 @@ def layer_statistics(layout: Layout, weights: np.ndarray) -> np.ndarray:
         percentiles = np.percentile(values, PERCENTILES, axis=1)
         parts.append(np.column_stack([values.mean(axis=1), values.var(axis=1), *percentiles]))
     return np.concatenate(parts, axis=1)
+
+
+def states_statistics(states: States) -> np.ndarray:
+    """`layer_statistics` of states, in the order of their table, without all of their weights in memory."""
+    return np.concatenate([layer_statistics(states.layout, weights) for weights in states.portions()])
 
 
 def statistics_table(layout: Layout, weights: np.ndarray) -> pd.DataFrame:

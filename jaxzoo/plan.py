@@ -44,6 +44,9 @@ class CohortKey(NamedTuple):
     momentum: float
     dropout: bool  # whether any point of the grid drops out: a property of the zoo, not of who is in the cohort
     batch_size: int
+    augmentation: tuple[str, ...]
+    precision: str
+    cycle_epochs: int | None  # of the one cycle of learning rates, None where they are constant
 
 
 class Cohort(NamedTuple):
@@ -150,6 +153,9 @@ def _key(spec: ZooSpec, point: GridPoint) -> CohortKey:
         momentum=spec.momentum,
         dropout=any(spec.grid.dropout),
         batch_size=spec.batch_size,
+        augmentation=spec.augmentation,
+        precision=spec.precision,
+        cycle_epochs=spec.epochs if spec.schedule.kind == "one-cycle" else None,
     )
 
 

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from jaxzoo.arguments import Parser, epoch_list, positive, positive_number, run_command, write_file
 from jaxzoo.errors import InputError
-from jaxzoo.features import layer_statistics
+from jaxzoo.features import states_statistics
 from jaxzoo.states import Parts, States
 from jaxzoo.zoo import Zoo, open_zoo
 
@@ -30,6 +30,7 @@ PENALTIES = (1e0, 1e1, 1e2, 1e3, 1e4, 1e5)  # of ridge, on standardised features
 INVERSE_PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # of softmax regression, on the sum of cross-entropies
 MOST_ITERATIONS = 100  # of softmax regression: converged, or as good as
 MOST_EPOCHS = 6
+MOST_COLUMNS = 100_000  # of flattened weights that a linear fit is tried on
 LARGEST_WEIGHT = 10.0  # models that went astray have more, and a few of them are all that a linear fit sees
 FEWEST_MODELS = 20
 SPLIT_SEEDS = 5
@@ -66,14 +67,11 @@ def probe_states(states: States, *, seeds: int = SPLIT_SEEDS, on_step: Callable[
     models = states.table["model"].nunique()
     if models < FEWEST_MODELS:
         raise InputError(f"there are {models} models, expected {FEWEST_MODELS} or more to probe: n is too small")
-    weights = states.weights()
-    if not np.isfinite(weights).all():
-        raise InputError("weights are not all finite, expected states selected with finite and max_abs_weight")
     table = states.table
     numbers = [name for name in NUMBERS if table[name].nunique() > 1]
     classes = [name for name in CLASSES if table[name].nunique() > 1]
     results = []
-    for kind, features in (("weights", weights), ("statistics", layer_statistics(states.layout, weights))):
+    for kind, features in _features(states, on_step).items():
         on_step(f"{kind}, {features.shape[1]:,} numbers of {len(table):,} states")
         scores = _probe_splits(features, table, numbers, classes, [_parts(states, seed) for seed in range(seeds)])
         for target in (*numbers, *classes):
@@ -82,6 +80,19 @@ def probe_states(states: States, *, seeds: int = SPLIT_SEEDS, on_step: Callable[
             spread = float(values.std(ddof=1)) if seeds > 1 else float("nan")
             results.append(Result(target, kind, measure, values.mean(), spread, chances.mean(), len(table)))
     return pd.DataFrame(results, columns=Result._fields)
+
+
+def _features(states: States, on_step: Callable[[str], None]) -> dict[str, np.ndarray]:
+    """By kind, a row per state. Raises InputError where weights are not finite."""
+    features = {"statistics": states_statistics(states)}
+    columns = states.layout[-1].columns.stop
+    if columns <= MOST_COLUMNS:
+        features = {"weights": states.weights(), **features}
+    else:
+        on_step(f"weights are left out: {columns:,} numbers, above {MOST_COLUMNS:,}")
+    if not all(np.isfinite(values).all() for values in features.values()):
+        raise InputError("weights are not all finite, expected states selected with finite and max_abs_weight")
+    return features
 
 
 def select_states(

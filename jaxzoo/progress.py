@@ -23,12 +23,10 @@ class ProgressBar:
     """
 
     def __init__(self, spec: ZooSpec, cohorts: range | None, twin: TwinSpec | None, *, dense: bool = True) -> None:
-        plan = plan_zoo(spec)
-        chosen = choose_cohorts(plan, cohorts)
+        chosen = choose_cohorts(plan_zoo(spec), cohorts)
         self.trained = 0
         self.seconds = 0.0
         self._spec = spec
-        self._cohorts = len(plan.cohorts)
         self._start = time.monotonic()
         self._accuracies: dict[int, np.ndarray] = {}
         self._twin_epochs = 0 if twin is None else twin.epochs
@@ -70,15 +68,15 @@ class ProgressBar:
                 if twins:
                     words += f", sparsity {float(np.median(metrics['sparsity'])):.3f}"
                 self._bar.set_postfix_str(words, refresh=False)
-            case Trained(_, _, samples, True):
+            case Trained(_, _, _, samples, True):
                 # done by an earlier run: part of the bar, not of the rate
                 self._bar.initial += samples
                 self._bar.n += samples
                 self._bar.refresh()
-            case Trained(cohort, epoch, samples, _, twins):
+            case Trained(cohort, cohorts, epoch, samples, _, twins):
                 self.trained += samples
                 what, last = ("twins' epoch", self._twin_epochs) if twins else ("epoch", self._spec.epochs)
-                where = f"cohort {cohort + 1}/{self._cohorts} {what} {epoch}/{last}"
+                where = f"cohort {cohort + 1}/{cohorts} {what} {epoch}/{last}"
                 self._bar.set_description(f"{self._spec.name}: {where}", refresh=False)
                 self._bar.update(samples)
 

@@ -28,7 +28,9 @@ FITS = ("resize", "crop")
 NAME = r"\w[\w.-]{0,99}"
 METHODS = ("variational-dropout", "magnitude")
 SCOPES = ("global", "layer")
-ARCHITECTURES = ("cnn-s", "cnn-l", "resnet-18")
+ARCHITECTURES = ("cnn-s", "cnn-l", "resnet-18", "resnet-18-narrow")
+AUGMENTATIONS = ("crop", "flip", "rotation")
+PRECISIONS = ("float32", "bfloat16")
 SEED_LIMIT = 2**32
 
 
@@ -153,7 +155,10 @@ class SeedDraw:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How the learning rate moves: `constant`, or `one-cycle` with the grid's learning rate as its peak."""
+    """How the learning rate moves: `constant`, or `one-cycle` with the grid's learning rate as its peak.
+
+    One cycle over all steps of a zoo, or of its twins, with the momentum the other way round (see jaxzoo.schedules).
+    """
 
     kind: str = "constant"
 
@@ -192,8 +197,10 @@ class ZooSpec:
     """A population: the spec alone, with the images it names, determines every weight of it.
 
     `models` keeps that many of the grid's members, spread over the grid (see `plan_zoo`); None keeps all.
-    `momentum` is used by sgd alone. `cohort_size` is the most members that are trained and saved together. `twins` is
-    how sparse twins are made unless asked otherwise: no part of the zoo itself.
+    `momentum` is used by sgd alone, and by a constant schedule. `augmentation` names what training images go through,
+    in that order, drawn by every member anew at each step. `precision` is what layers compute in; parameters are
+    float32. `cohort_size` is the most members that are trained and saved together, and `twins` is how sparse twins are
+    made unless asked otherwise: neither is a part of the zoo itself.
     """
 
     name: str
@@ -204,6 +211,8 @@ class ZooSpec:
     drawn_seeds: SeedDraw | None = None
     momentum: float = 0.9
     schedule: Schedule = Schedule()
+    augmentation: tuple[str, ...] = ()
+    precision: str = "float32"
     batch_size: int = 10
     epochs: int = 50
     models: int | None = None
@@ -216,6 +225,8 @@ class ZooSpec:
         both = (self.seeds is not None) + (self.drawn_seeds is not None)
         require(both == 1, "seeds", "given twice" if both else "missing", "either seeds or drawn_seeds")
         require(0 <= self.momentum < 1, "momentum", self.momentum, "0 <= momentum < 1")
+        _require_choices("augmentation", self.augmentation, AUGMENTATIONS)
+        _require_choices("precision", (self.precision,), PRECISIONS)
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more images")
         limit = self.dataset.train
         require(self.batch_size <= limit, "batch_size", self.batch_size, f"at most the {limit} training images")
@@ -229,7 +240,7 @@ class ZooSpec:
 
         A field at its default does not count, so that a later field leaves the digests of earlier zoos as they are.
         """
-        changed = _changed_fields(dataclasses.replace(self, twins=TwinSpec()))
+        changed = _changed_fields(dataclasses.replace(self, cohort_size=ZooSpec.cohort_size, twins=ZooSpec.twins))
         text = json.dumps(changed, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 

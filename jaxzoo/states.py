@@ -10,7 +10,7 @@ import pandas as pd
 from jaxzoo.errors import InputError
 from jaxzoo.layout import Layout, unflatten
 
-HELD_STATES = 100_000  # 1 GB of CNN-s
+HELD_BYTES = 1_000_000_000  # of weights in memory at a time, where fewer do: 100,000 states of CNN-s
 
 
 class Parts(NamedTuple):
@@ -65,6 +65,12 @@ class States:
         """Parameters by layer and kind, leaves (states, ...), in the order of `table`."""
         return unflatten(self.layout, self.weights())
 
+    def portions(self) -> Iterator[np.ndarray]:
+        """`weights` part by part, in the order of `table`, about 1 GB at a time."""
+        held = held_states(self.layout)
+        for first in range(0, len(self), held):
+            yield self._weights_at(np.arange(first, min(first + held, len(self))))
+
     def split(self, train: float = 0.7, validation: float = 0.15, test: float = 0.15, *, seed: int = 42) -> Parts:
         """Three selections that share no model: those of `Zoo.split`, whatever was filtered away before."""
         models = split_models(self._models, train, validation, test, seed=seed)
@@ -78,13 +84,15 @@ class States:
         labels: Sequence[str] = (),
         passes: int | None = 1,
         as_jax: bool = False,
-        held: int = HELD_STATES,
+        held: int | None = None,
     ) -> Iterator[Batch]:
         """Shuffled batches of `size` states, the last of a pass smaller; None `passes`: without an end.
 
-        At most `held` states are in memory: a pass over more reads the zoo once for each such share of it. With
+        At most `held` states, by default 1 GB, are in memory: a pass over more reads the zoo once for each such share
+        of it. With
         `as_jax` arrays lie on JAX's default device. Raises InputError for an unknown column.
         """
+        held = held_states(self.layout) if held is None else held
         self._check_batches(size, labels, held)
         return self._shuffled(size, seed, labels, passes, as_jax, held)
 
@@ -124,6 +132,11 @@ class States:
 
     def _where(self, rows: np.ndarray) -> "States":
         return States(self.table[rows], self.layout, self._read, self._models)
+
+
+def held_states(layout: Layout) -> int:
+    """States whose weights come to about 1 GB."""
+    return max(1, HELD_BYTES // (4 * layout[-1].columns.stop))
 
 
 def with_gap(table: pd.DataFrame) -> pd.DataFrame:

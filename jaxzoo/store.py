@@ -1,7 +1,8 @@
 """The zoo on disk: its folder, and the snapshots of each cohort, both ways.
 
     zoo.json, members.msgpack, README.md    what the zoo is and who is in it
-    cohorts/000/snapshots/<epoch>/          one Orbax step per epoch: params and metrics, leaves (models, ...)
+    cohorts/000/snapshots/<epoch>/          one Orbax step per epoch: params, metrics, batch_stats where
+                                            networks have them; leaves (models, ...)
     cohorts/000/resume/<epoch>/             what only going on needs, of the last two epochs
     twins/<method>/                         the sparse twins: a zoo of the same layout
 
@@ -160,7 +161,10 @@ def snapshot_epochs(cohort: Path) -> list[int]:
 
 
 def read_snapshot(cohort: Path, epoch: int, part: str, rows: Sequence[int] | slice = slice(None)) -> Tree:
-    """`params` or `metrics` of a cohort at an epoch, leaves (rows, ...). Raises InputError where it cannot be read."""
+    """`params`, `batch_stats` or `metrics` of a cohort at an epoch, leaves (rows, ...).
+
+    Raises InputError where it cannot be read.
+    """
     step = cohort / "snapshots" / str(epoch)
     try:
         return read_step(step, f"{part}.", rows)[part]
@@ -168,20 +172,20 @@ def read_snapshot(cohort: Path, epoch: int, part: str, rows: Sequence[int] | sli
         raise InputError(f"{step}: cannot be read: {error}") from error
 
 
-def read_whole_params(cohort: Path, epoch: int) -> Tree:
-    """All parameters of a snapshot, held to its checksum. Raises InputError where it is damaged."""
+def read_whole_variables(cohort: Path, epoch: int) -> Tree:
+    """The variables of a snapshot by collection, held to its checksum. Raises InputError where it is damaged."""
     step = cohort / "snapshots" / str(epoch)
     try:
-        return read_whole_step(step)["params"]
+        return _variables(read_whole_step(step))
     except DamagedError as error:
         raise InputError(f"{step}: is damaged: {error}") from error
 
 
 class Saved(NamedTuple):
-    """A cohort as it was after an epoch: `params`, and in their order the `leaves` that only going on needs."""
+    """A cohort as it was after an epoch: its `variables`, and in their order the `leaves` that only going on needs."""
 
     epoch: int
-    params: Tree
+    variables: Tree
     leaves: list[np.ndarray]
 
 
@@ -190,7 +194,7 @@ class CohortStore:
 
     >>> with CohortStore(folder) as store:
     ...     saved = store.restore()
-    ...     store.save(epoch, params, metrics, leaves)
+    ...     store.save(epoch, variables, metrics, leaves)
     """
 
     def __init__(self, folder: Path, kept: Sequence[int] | None = None) -> None:
@@ -228,10 +232,15 @@ class CohortStore:
         finally:
             self._lock.release()
 
-    def save(self, epoch: int, params: Tree, metrics: Mapping[str, np.ndarray], leaves: Sequence[np.ndarray]) -> None:
-        """Starts to save an epoch, once the save before it is done. The snapshot comes second: it is what counts."""
+    def save(
+        self, epoch: int, variables: Tree, metrics: Mapping[str, np.ndarray], leaves: Sequence[np.ndarray]
+    ) -> None:
+        """Starts to save an epoch, once the save before it is done. The snapshot comes second: it is what counts.
+
+        `variables` has "params", and "batch_stats" where networks have them.
+        """
         resume = {"leaves": {f"{place:03d}": leaf for place, leaf in enumerate(leaves)}}
-        snapshot = {"params": params, "metrics": dict(metrics)}
+        snapshot = {**variables, "metrics": dict(metrics)}
         self._resumes.save(epoch, args=self._save_args(resume | {"checksum": checksum(resume)}))
         self._snapshots.save(epoch, args=self._save_args(snapshot | {"checksum": checksum(snapshot)}))
 
@@ -260,7 +269,11 @@ class CohortStore:
         snapshot = read_whole_step(self._folder / "snapshots" / str(epoch))
         resume = read_whole_step(self._folder / "resume" / str(epoch))
         leaves = resume["leaves"]
-        return Saved(epoch, snapshot["params"], [leaves[place] for place in sorted(leaves)])
+        return Saved(epoch, _variables(snapshot), [leaves[place] for place in sorted(leaves)])
+
+
+def _variables(snapshot: Tree) -> Tree:
+    return {name: tree for name, tree in snapshot.items() if name != "metrics"}
 
 
 def _write_whole(path: Path, data: bytes) -> None:

@@ -15,13 +15,15 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxzoo.architectures import architecture_layers
 from jaxzoo.datasets import Images
 from jaxzoo.devices import put_lanes
 from jaxzoo.keys import Role, fold, member_keys
-from jaxzoo.networks import CNN, Params, architecture_layers
+from jaxzoo.loops import DeviceImages, Hyperparameters, State, Tally, empty_tally
+from jaxzoo.networks import Network, Params, Variables
 from jaxzoo.optimizers import build_optimizer
 from jaxzoo.plan import Cohort, Member
-from jaxzoo.program import DeviceImages, Hyperparameters, Program, State, Tally, empty_tally
+from jaxzoo.program import Program
 from jaxzoo.sparsify import Method
 from jaxzoo.spec import DatasetSpec
 
@@ -61,8 +63,8 @@ def put_images(images: Images, mesh: Mesh) -> DeviceImages:
     return jax.device_put(on_host, NamedSharding(mesh, P()))
 
 
-def initial_params(cohort: Cohort) -> Params:
-    """The untrained parameters, leaves (models, ...) on the host.
+def initial_variables(cohort: Cohort) -> Variables:
+    """The untrained parameters, and batch statistics where networks have them; leaves (models, ...) on the host.
 
     Drawn one member at a time: the same bits whoever else is in the cohort.
     """
@@ -74,21 +76,23 @@ def initial_params(cohort: Cohort) -> Params:
 
 
 @functools.cache
-def _initializer(architecture: str, dataset: DatasetSpec, initialization: str) -> Callable[[jax.Array], Params]:
+def _initializer(architecture: str, dataset: DatasetSpec, initialization: str) -> Callable[[jax.Array], Variables]:
     # no parameter's draw depends on the activation
-    network = CNN(architecture_layers(architecture), dataset.classes, "tanh", initialization)
+    network = Network(architecture_layers(architecture), dataset.classes, "tanh", initialization)
     image = np.zeros((1, dataset.size, dataset.size, dataset.channels), np.float32)
-    return jax.jit(lambda member: network.init(fold(member, Role.INITIALIZATION), image)["params"])
+    return jax.jit(lambda member: network.init(fold(member, Role.INITIALIZATION), image))
 
 
-def initial_state(cohort: Cohort, params: Params, method: Method | None = None) -> State:
-    """The state before the first step, from dense parameters; leaves (models, ...) on the host."""
+def initial_state(cohort: Cohort, variables: Variables, method: Method | None = None) -> State:
+    """The state before the first step, from dense variables; leaves (models, ...) on the host."""
+    params = variables["params"]
     params, masks = (params, {}) if method is None else method.begin(params)
     lanes_last = jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, -1), params)
     rates = np.zeros(len(cohort.members), np.float32)
     optimizer = build_optimizer(cohort.key.optimizer, cohort.key.momentum, rates, rates).init(lanes_last)
     optimizer = jax.device_get(optimizer)
-    return State(params, jax.tree.map(lambda leaf: np.moveaxis(leaf, -1, 0) if leaf.ndim else leaf, optimizer), masks)
+    moments = jax.tree.map(lambda leaf: np.moveaxis(leaf, -1, 0) if leaf.ndim else leaf, optimizer)
+    return State(params, moments, masks, variables.get("batch_stats", {}))
 
 
 def put_cohort(program: Program, cohort: Cohort, state: State) -> Population:
@@ -125,8 +129,7 @@ def _join(population: Population, slabs: Sequence[Any]) -> Any:
     def join(*leaves: np.ndarray) -> np.ndarray:
         if leaves[0].ndim == 0:
             return leaves[0]
-        lanes_last = np.concatenate(leaves, axis=-1)[..., : population.size]
-        return np.ascontiguousarray(np.moveaxis(lanes_last, -1, 0))
+        return np.concatenate([np.moveaxis(leaf, -1, 0) for leaf in leaves])[: population.size]
 
     return jax.tree.map(join, *jax.device_get(slabs))
 
@@ -157,7 +160,8 @@ def train_epoch(
                 raise Stopped
             start = time.monotonic()
             last = min(first + segment, program.steps)
-            state, tally = program.train(state, tally, hyperparameters, images, order, epoch, first, last)
+            when = map(np.int32, (epoch, first, last))  # as compiled ahead of time
+            state, tally = program.train(state, tally, hyperparameters, images, order, *when)
             jax.block_until_ready(tally)
             segment = _next_segment(segment, last - first, time.monotonic() - start)
             on_steps(
@@ -191,9 +195,13 @@ def evaluate(
         for slab in slabs:
             if should_stop():
                 raise Stopped
-            tallies.append(jax.device_get(program.evaluate(_evaluated(program, slab), images, *bounds)))
+            tallies.append(jax.device_get(_tally(program, slab, images, bounds)))
         metrics |= _metrics(split, tallies, count, sizes[split])
     return metrics
+
+
+def _tally(program: Program, slab: Slab, images: DeviceImages, bounds: tuple[int, int]) -> Tally:
+    return program.evaluate(_evaluated(program, slab), slab.state.batch_stats, images, *bounds)
 
 
 def _metrics(split: str, tallies: Sequence[Tally], count: int, examples: int) -> Metrics:

@@ -1,7 +1,6 @@
 """The engine and lane width for a cohort on the devices at hand: given, usual, or measured."""
 
 import itertools
-import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -11,11 +10,15 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxzoo.architectures import architecture_layers, norm_layers
 from jaxzoo.devices import AXIS, platform_of
+from jaxzoo.engines import engines_for, usual_lanes
 from jaxzoo.errors import InputError
-from jaxzoo.plan import Cohort
-from jaxzoo.program import DeviceImages, Program, abstract_arguments, build_program, empty_tally
-from jaxzoo.train import initial_params, initial_state, put_cohort
+from jaxzoo.loops import DeviceImages, empty_tally
+from jaxzoo.memory import compile_to_fit
+from jaxzoo.plan import Cohort, CohortKey
+from jaxzoo.program import Program, build_program
+from jaxzoo.train import initial_state, initial_variables, put_cohort
 
 SEARCH_SECONDS = 22.0  # no further candidate is begun after that: with the last one's compilation it stays under 30 s
 RUN_SECONDS = 0.5
@@ -25,6 +28,7 @@ RUN_SECONDS = 0.5
 CPU_CANDIDATES = (("lanes", 16), ("lanes", 32), ("lanes", 8))
 # 1,024 fill the registers of a TPU and have kernels of their own; elsewhere nobody has measured yet.
 OTHER_CANDIDATES = (("lanes", 1024), ("lanes", 128), ("vmap", 128), ("lanes", 256))
+LARGE_CANDIDATES = (("vmap", 1), ("vmap", 2))  # of networks that fill a device one by one
 
 
 class Choice(NamedTuple):
@@ -49,7 +53,7 @@ def measure_engines(
             break
         program = build_program(cohort.key, engine, lanes, mesh)
         try:
-            compiled = compile_training(program)
+            compiled, _ = compile_to_fit(program)
         except InputError as error:
             on_note(f"engine {engine}, {lanes} lanes: {error}")
             continue
@@ -63,27 +67,18 @@ def measure_engines(
     return Choice(engine, lanes, named)
 
 
-def compile_training(program: Program) -> Any:
-    """`program.train`, compiled. Raises InputError where it needs more memory for a slab than a device has."""
-    compiled: Any = program.train.lower(*abstract_arguments(program)).compile()
-    sizes = compiled.memory_analysis()
-    needed = sizes.temp_size_in_bytes + sizes.argument_size_in_bytes
-    if platform_of(program.mesh) == "cpu":  # its devices share the memory
-        needed *= program.mesh.size
-        limit = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    else:
-        limit = (program.mesh.devices.flat[0].memory_stats() or {}).get("bytes_limit", needed)
-    if needed > limit:
-        raise InputError(
-            f"lanes is {program.lanes}: training needs {needed / 1e9:,.1f} GB, "
-            f"expected at most the {limit / 1e9:,.1f} GB of this device"
-        )
-    return compiled
+def candidates_for(key: CohortKey, platform: str) -> tuple[tuple[str, int], ...]:
+    """Engines and lane widths that are worth trying, the likely best first."""
+    if norm_layers(architecture_layers(key.architecture)):
+        return LARGE_CANDIDATES
+    if engines_for(key.architecture, key.precision) == ("vmap",):
+        return (("vmap", usual_lanes(key.architecture, platform)),)
+    return CPU_CANDIDATES if platform == "cpu" else OTHER_CANDIDATES
 
 
 def _candidates(cohort: Cohort, mesh: Mesh) -> list[tuple[str, int]]:
     """Without widths that the cohort would leave half empty, but for the narrowest."""
-    candidates = CPU_CANDIDATES if platform_of(mesh) == "cpu" else OTHER_CANDIDATES
+    candidates = candidates_for(cohort.key, platform_of(mesh))
     enough = max(2 * -(-len(cohort.members) // mesh.size), 1 + min(lanes for _, lanes in candidates))
     return [(engine, lanes) for engine, lanes in candidates if lanes < enough]
 
@@ -91,7 +86,7 @@ def _candidates(cohort: Cohort, mesh: Mesh) -> list[tuple[str, int]]:
 def _rate(program: Program, compiled: Any, cohort: Cohort, images: DeviceImages) -> float:
     """Training samples/s over the cohort's members: lanes that its last slab leaves empty do not count."""
     one = cohort._replace(members=cohort.members[:1])  # in every lane
-    ((state, hyperparameters),) = put_cohort(program, one, initial_state(one, initial_params(one))).slabs
+    ((state, hyperparameters),) = put_cohort(program, one, initial_state(one, initial_variables(one))).slabs
     examples = program.steps * cohort.key.batch_size
     sharding = NamedSharding(program.mesh, P(None, AXIS))
     order = jax.device_put(np.zeros((examples, program.width), np.int32), sharding)

@@ -9,10 +9,11 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
+from jaxzoo.architectures import architecture_layers, weight_layers
 from jaxzoo.errors import InputError
 from jaxzoo.expressions import rows_where
 from jaxzoo.layout import Layout, build_layout, flatten, unflatten
-from jaxzoo.networks import CNN, build_network, parameter_shapes
+from jaxzoo.networks import Network, build_network, variable_shapes
 from jaxzoo.plan import Member
 from jaxzoo.spec import METHODS, ZooSpec
 from jaxzoo.states import Parts, States, split_models, with_gap
@@ -86,21 +87,28 @@ class Zoo:
         """
         return self.unflatten(self.weights(epoch, models))
 
+    def variables(self, epoch: int | Sequence[int], models: Sequence[int] | None = None) -> dict[str, Any]:
+        """What a model's module applies, Flax's collections: "params" as `params` gives them, and, of networks that
+        normalise batches, "batch_stats", their running means and variances in the same shapes.
+
+        >>> jax.vmap(zoo.network.apply, (0, None))(zoo.variables(epoch=20), images)
+        """
+        return {
+            collection: unflatten(layout, self._read(collection, layout, epoch, models))
+            for collection, layout in self._layouts.items()
+        }
+
     def weights(self, epoch: int | Sequence[int], models: Sequence[int] | None = None) -> np.ndarray:
         """Flattened parameters, (models, D) float32, or (epochs, models, D) at several epochs.
 
         `layout` says which column is what. Raises InputError for an epoch or a model that is not there.
         """
-        chosen = self._chosen(models)
-        epochs = self._checked_epochs(epoch)
-        with ThreadPoolExecutor() as pool:  # reading waits for files, not for Python
-            weights = list(pool.map(lambda each: self._read_weights(each, chosen), epochs))
-        return np.stack(weights) if isinstance(epoch, Iterable) else weights[0]
+        return self._read("params", self.layout, epoch, models)
 
-    @functools.cached_property
+    @property
     def layout(self) -> Layout:
-        """The columns of `weights`: layer by layer, kernel before bias, each in row-major order."""
-        return build_layout(self._shapes)
+        """The columns of `weights`: layer by layer, kernel (or scale) before bias, each in row-major order."""
+        return self._layouts["params"]
 
     def flatten(self, params: Mapping[str, Mapping[str, Any]]) -> Any:
         """Parameters with leaves (..., *shape) as rows (..., D), as `weights` are; NumPy or JAX. Raises InputError."""
@@ -136,9 +144,12 @@ class Zoo:
         if where is not None:
             table = table[rows_where(table, where)]
         if max_abs_weight is not None:
-            table = table[self._largest_weights(table) <= max_abs_weight]
+            table = table[_largest_weights(self._states(table)) <= max_abs_weight]
         if table.empty:
             raise InputError(f"{self.path}: no state is left, of {len(held)} epochs and {len(self._members)} models")
+        return self._states(table)
+
+    def _states(self, table: pd.DataFrame) -> States:
         return States(table, self.layout, self.weights, len(self._members))
 
     def split(self, train: float = 0.7, validation: float = 0.15, test: float = 0.15, *, seed: int = 42) -> Parts:
@@ -149,8 +160,8 @@ class Zoo:
         return split_models(len(self._members), train, validation, test, seed=seed)
 
     @property
-    def network(self) -> CNN:
-        """The Flax module of every model: `network.apply({"params": ...}, images)` on normalised images (B, H, W, C).
+    def network(self) -> Network:
+        """The Flax module of every model: `network.apply(variables, images)` on normalised images (B, H, W, C).
 
         In a zoo with several activations raises InputError; `network_of(model)` gives each model's own.
         """
@@ -158,7 +169,7 @@ class Zoo:
             raise InputError(f"{self.path}: its models differ in activation, expected a call of network_of(model)")
         return build_network(self.spec)
 
-    def network_of(self, model: int) -> CNN:
+    def network_of(self, model: int) -> Network:
         """The Flax module of one model."""
         return build_network(self.spec, activation=self._chosen([model])[0].activation)
 
@@ -173,7 +184,8 @@ class Zoo:
     def _metric_names(self) -> tuple[str, ...]:
         if self.record.twin is None:
             return METRICS
-        return (*METRICS, "sparsity", *(f"sparsity_{layer}" for layer in self._shapes))
+        weighted = weight_layers(architecture_layers(self.spec.architecture))
+        return (*METRICS, "sparsity", *(f"sparsity_{layer.name}" for layer in weighted))
 
     @functools.cached_property
     def _cohorts(self) -> dict[int, list[Member]]:
@@ -182,9 +194,11 @@ class Zoo:
             cohorts.setdefault(member.cohort, []).append(member)
         return cohorts
 
-    @property
-    def _shapes(self) -> dict[str, dict[str, tuple[int, ...]]]:
-        return parameter_shapes(self.spec.architecture, self.spec.dataset)
+    @functools.cached_property
+    def _layouts(self) -> dict[str, Layout]:
+        """By collection: "params", and "batch_stats" where there are any."""
+        shapes = variable_shapes(self.spec.architecture, self.spec.dataset)
+        return {collection: build_layout(layers) for collection, layers in shapes.items()}
 
     def _metrics_of(self, epochs: Sequence[int]) -> pd.DataFrame:
         if not epochs:
@@ -201,23 +215,24 @@ class Zoo:
             tables.append(pd.DataFrame(columns | {name: stored[name] for name in self._metric_names}))
         return pd.concat(tables).sort_values("model", ignore_index=True)
 
-    def _read_weights(self, epoch: int, chosen: Sequence[Member]) -> np.ndarray:
-        weights = np.empty((len(chosen), self.layout[-1].columns.stop), np.float32)
+    def _read(
+        self, collection: str, layout: Layout, epoch: int | Sequence[int], models: Sequence[int] | None
+    ) -> np.ndarray:
+        """A collection flattened, (models, D) or (epochs, models, D)."""
+        chosen = self._chosen(models)
+        epochs = self._checked_epochs(epoch)
+        with ThreadPoolExecutor() as pool:  # reading waits for files, not for Python
+            weights = list(pool.map(lambda each: self._read_at(collection, layout, each, chosen), epochs))
+        return np.stack(weights) if isinstance(epoch, Iterable) else weights[0]
+
+    def _read_at(self, collection: str, layout: Layout, epoch: int, chosen: Sequence[Member]) -> np.ndarray:
+        weights = np.empty((len(chosen), layout[-1].columns.stop), np.float32)
         for cohort in {member.cohort for member in chosen}:
             places = [place for place, member in enumerate(chosen) if member.cohort == cohort]
             rows = [chosen[place].row for place in places]
-            weights[places] = self.flatten(read_snapshot(cohort_folder(self.path, cohort), epoch, "params", rows))
+            stored = read_snapshot(cohort_folder(self.path, cohort), epoch, collection, rows)
+            weights[places] = flatten(layout, stored)
         return weights
-
-    def _largest_weights(self, table: pd.DataFrame) -> np.ndarray:
-        """The largest absolute parameter of every state of the table, infinite where one is not finite."""
-        largest = np.empty(len(table))
-        models, epochs = table["model"].to_numpy(), table["epoch"].to_numpy()
-        for epoch in np.unique(epochs).tolist():
-            places = np.flatnonzero(epochs == epoch)
-            weights = np.abs(self.weights(epoch, models[places].tolist()))
-            largest[places] = np.where(np.isfinite(weights).all(axis=1), weights.max(axis=1), np.inf)
-        return largest
 
     def _checked_epochs(self, epochs: int | Iterable[int]) -> list[int]:
         """One epoch, or several, as a list. Raises InputError unless all are there."""
@@ -237,6 +252,13 @@ class Zoo:
             if not 0 <= model < len(self._members):
                 raise InputError(f"{self.path}: model is {model!r}, expected 0..{len(self._members) - 1}")
         return [self._members[model] for model in models]
+
+
+def _largest_weights(states: States) -> np.ndarray:
+    """The largest absolute parameter of every state, infinite where one is not finite."""
+    largest = [np.abs(weights).max(axis=1) for weights in states.portions()]
+    joined = np.concatenate([*largest, np.empty(0, np.float32)])
+    return np.where(np.isfinite(joined), joined, np.inf)
 
 
 class Twins(dict[str, Zoo]):

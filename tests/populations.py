@@ -10,12 +10,12 @@ from jaxzoo.datasets.images import Images, Split, make_images
 from jaxzoo.networks import parameter_shapes
 from jaxzoo.plan import plan_zoo
 from jaxzoo.program import build_program
-from jaxzoo.spec import DatasetSpec, Grid, SeedRange, ZooSpec
+from jaxzoo.spec import DatasetSpec, Grid, Schedule, SeedRange, ZooSpec
 from jaxzoo.store import CohortStore, ZooRecord, begin_zoo, cohort_folder
-from jaxzoo.train import initial_params, initial_state, put_cohort
+from jaxzoo.train import initial_state, initial_variables, put_cohort
 from jaxzoo.zoo import METRICS, open_zoo
 
-SHAPES = {"cnn-s": (28, 1), "cnn-l": (32, 3)}
+SHAPES = {"cnn-s": (28, 1), "cnn-l": (32, 3), "resnet-18": (32, 3), "resnet-18-narrow": (32, 3)}
 
 
 def small_spec(architecture="cnn-s", *, train=47, epochs=2, seeds=4, batch_size=10, **grid) -> ZooSpec:
@@ -52,6 +52,23 @@ def small_images(dataset: DatasetSpec) -> Images:
     return make_images(dataset, *(Split(*part) for part in parts))
 
 
+def resnet_spec(*, folder=None, **changes) -> ZooSpec:
+    """A zoo of narrow ResNets, trained as the published ones; its images may lie in a folder."""
+    grid = {"activation": ("relu",), "optimizer": ("sgd",), "learning_rate": (0.05,), "weight_decay": (5e-4,)}
+    spec = replace_dataset(small_spec("resnet-18-narrow", batch_size=16, **grid), folder=folder)
+    published = {"schedule": Schedule(kind="one-cycle"), "augmentation": ("crop", "flip")}
+    return dataclasses.replace(spec, **published | changes)
+
+
+def write_folder(folder, dataset: DatasetSpec) -> None:
+    """`small_images` as a user's own files."""
+    images = small_images(dataset)
+    both = (np.concatenate(arrays) for arrays in zip(images.train, images.validation, strict=True))
+    folder.mkdir(parents=True)
+    for name, (pixels, labels) in {"train": both, "test": images.test}.items():
+        np.savez(folder / f"{name}.npz", images=pixels, labels=labels)
+
+
 def cohort_of(spec: ZooSpec, models=None):
     """The only cohort of a spec, of all models or those given, in that order."""
     (cohort,) = plan_zoo(spec).cohorts
@@ -63,7 +80,7 @@ def cohort_of(spec: ZooSpec, models=None):
 def population_of(cohort, mesh, *, engine="lanes", lanes=4, twin=None):
     """The untrained cohort, or its twins, on the devices of a mesh."""
     program = build_program(cohort.key, engine, lanes, mesh, twin)
-    return put_cohort(program, cohort, initial_state(cohort, initial_params(cohort), program.method))
+    return put_cohort(program, cohort, initial_state(cohort, initial_variables(cohort), program.method))
 
 
 def write_digits_config(path, **changes):
@@ -124,5 +141,5 @@ def store_zoo(folder, spec: ZooSpec, *, scale=0.1, finite=lambda model, epoch: T
                 }
                 metrics = {name: draws.random(count, np.float32) for name in METRICS}
                 metrics["finite"] = np.array([finite(member.model, epoch) for member in cohort.members])
-                store.save(epoch, params, metrics, [np.int32(epoch)])
+                store.save(epoch, {"params": params}, metrics, [np.int32(epoch)])
     return open_zoo(folder)

@@ -17,7 +17,6 @@ from jaxzoo.cohorts import EpochSaved, Interrupted, Notice, Trained
 from jaxzoo.compose import generate
 from jaxzoo.datasets import load_images
 from jaxzoo.errors import InputError
-from jaxzoo.spec import Schedule
 from jaxzoo.store import cohort_folder
 from jaxzoo.zoo import METRICS, open_zoo
 
@@ -207,12 +206,6 @@ def test_bad_input_is_one_line_and_touches_nothing(spec, finished, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="cannot be used"):
         generate(spec, tmp_path / "file")
-    cycled = dataclasses.replace(spec, schedule=Schedule(kind="one-cycle"))
-    with pytest.raises(InputError, match="schedule 'one-cycle' cannot be trained yet, expected 'constant'"):
-        generate(cycled, tmp_path / "z")
-    resnet = jaxzoo.load_spec("cifar10-resnet18")
-    with pytest.raises(InputError, match="'resnet-18' cannot be trained yet"):
-        generate(resnet, tmp_path / "z")
     with pytest.raises(InputError, match="dataset 'svhn' is not prepared and cannot be downloaded"):
         generate(jaxzoo.load_spec("svhn-seed"), tmp_path / "z", data_dir=tmp_path / "data")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]

@@ -10,12 +10,13 @@ import pytest
 from jax.sharding import Mesh
 from populations import cohort_of, population_of, small_images, small_spec
 
-from jaxzoo.engines import population_logits
+from jaxzoo.architectures import architecture_layers
+from jaxzoo.engines import population_forward
 from jaxzoo.keys import Role, fold, member_keys
-from jaxzoo.networks import CNN, DropoutDraw, architecture_layers
+from jaxzoo.networks import DropoutDraw, Network
 from jaxzoo.optimizers import build_optimizer
 from jaxzoo.spec import ACTIVATIONS, OPTIMIZERS
-from jaxzoo.train import get_state, initial_params, put_images, train_epoch
+from jaxzoo.train import get_state, initial_variables, put_images, train_epoch
 
 ARCHITECTURES = ("cnn-s", "cnn-l")
 RATES = {"adam": (1e-3, 3e-4), "sgd": (1e-2, 1e-3), "rms_prop": (1e-3, 3e-4)}
@@ -51,22 +52,23 @@ def relative_distance(left, right):
 def test_logits_and_gradients_of_both_engines_are_those_of_flax(architecture, activation):
     spec = small_spec(architecture, seeds=3, activation=(activation,))
     cohort = cohort_of(spec)
-    params = initial_params(cohort)
+    params = initial_variables(cohort)["params"]
     lanes_last = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), params)
     pixels = small_images(spec.dataset).train.pixels
     images_MBHWC = pixels[:30].reshape(3, 10, *pixels.shape[1:]) / np.float32(255)
     dropout = DropoutDraw(jnp.array([0.0, 0.3, 0.5]), member_keys(np.arange(3)))
-    network = CNN(architecture_layers(architecture), 10, activation)
+    network = Network(architecture_layers(architecture), 10, activation)
 
     def loss_of_one(params, images, rate, key):
         return jnp.sum(jnp.sin(network.apply({"params": params}, images, DropoutDraw(rate, key))))
 
     for engine in ("lanes", "vmap"):
-        logits = population_logits(engine, architecture, 10, activation)
+        forward = population_forward(engine, architecture, 10, activation)
         images_BHWCM = jnp.moveaxis(images_MBHWC, 0, -1)
 
-        def loss(params, logits=logits, images_BHWCM=images_BHWCM):
-            loss_M = jnp.sum(jnp.sin(logits(params, images_BHWCM, dropout, None)), axis=(0, 1))
+        def loss(params, forward=forward, images_BHWCM=images_BHWCM):
+            logits, _ = forward(params, {}, images_BHWCM, dropout, None, None)
+            loss_M = jnp.sum(jnp.sin(logits), axis=(0, 1))
             return jnp.sum(loss_M), loss_M
 
         gradients, loss_M = jax.jit(jax.grad(loss, has_aux=True))(lanes_last)
@@ -95,7 +97,7 @@ def test_both_engines_end_in_the_same_weights_after_100_steps(architecture, acti
             ends.append(get_state(population).params)
             losses.append(metrics["train_loss"])
 
-    start = initial_params(cohort)
+    start = initial_variables(cohort)["params"]
     moved = max(jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(a - b).max(), ends[1], start)))
     apart = max(jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(a - b).max(), *ends)))
     assert moved > 1e-2
@@ -128,7 +130,7 @@ def test_a_population_is_one_flax_and_optax_loop_per_member():
 
 def train_alone(spec, member, images):
     """One member as anyone would write it: its own shuffle, batches, dropout and optimizer."""
-    network = CNN(architecture_layers(spec.architecture), 10, member.activation, member.initialization)
+    network = Network(architecture_layers(spec.architecture), 10, member.activation, member.initialization)
     root = jax.random.key(member.seed)
     pixels = (images.train.pixels / 255 - images.mean) / images.std
     pixels = jnp.asarray(pixels, jnp.float32)

@@ -56,7 +56,10 @@ BAD = {
     "cohorts backwards": (("--zoo", "digits", "--cohorts", "2:1"), "cohorts are 2:1, expected a part of 0:4"),
     "unknown option": (("--zoo", "digits", "--colour"), "unrecognized arguments: --colour"),
     "no such config": (("--config", "nowhere.toml"), "nowhere.toml: cannot be read (No such file or directory)"),
-    "not there yet": (("--zoo", "cifar10-resnet18"), "architecture 'resnet-18' cannot be trained yet"),
+    "no kernels": (
+        ("--zoo", "cifar10-resnet18", "--models", "1", "--engine", "lanes"),
+        "engine is 'lanes', expected vmap for resnet-18 in float32",
+    ),
     "no network": (
         ("--zoo", "svhn", "--data-dir", "empty"),
         "dataset 'svhn' is not prepared and cannot be downloaded (ProxyError): fetch "

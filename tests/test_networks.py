@@ -12,7 +12,7 @@ from jaxzoo.keys import member_keys
 from jaxzoo.networks import build_network, drop_out, parameter_count
 from jaxzoo.noise import uniform_noise
 from jaxzoo.spec import INITIALIZATIONS
-from jaxzoo.train import initial_params
+from jaxzoo.train import initial_variables
 
 COUNTS = {
     "mnist-seed": 2_464,
@@ -38,7 +38,7 @@ def test_a_network_is_told_its_activation_where_a_zoo_has_several():
 
 def initial_kernels(initialization, architecture="cnn-l", seeds=40, **grid):
     cohort = cohort_of(small_spec(architecture, seeds=seeds, initialization=(initialization,), **grid))
-    return initial_params(cohort)
+    return initial_variables(cohort)["params"]
 
 
 # PyTorch's torch.nn.init with default arguments, for a kernel with fan in f and fan out g: the limit of a uniform law

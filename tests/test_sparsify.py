@@ -12,15 +12,16 @@ import scipy.stats
 from jax.sharding import Mesh
 from populations import cohort_of, population_of, small_images, small_spec
 
-from jaxzoo.engines import population_logits
+from jaxzoo.architectures import CNN_S, Conv, Dense, architecture_layers
+from jaxzoo.engines import population_forward
 from jaxzoo.keys import member_keys
 from jaxzoo.lanes.pooling import max_pool
 from jaxzoo.lanes.sampling import sample as fast_sample
-from jaxzoo.networks import CNN, CNN_S, Conv, Dense, DropoutDraw, SamplingDraw, architecture_layers, sample
+from jaxzoo.networks import DropoutDraw, Network, SamplingDraw, sample
 from jaxzoo.noise import normal_noise
 from jaxzoo.sparsify import magnitude, sparsity_metrics, variational
 from jaxzoo.spec import TwinSpec
-from jaxzoo.train import get_params, get_state, initial_params, put_images, train_epoch
+from jaxzoo.train import get_params, get_state, initial_variables, put_images, train_epoch
 
 CONV, DENSE = Conv("conv1", 5, 8), Dense("dense1", 20)
 VARIATIONAL, MAGNITUDE = TwinSpec(epochs=4), TwinSpec(method="magnitude", epochs=4)
@@ -33,7 +34,7 @@ def one_device():
 def trained_like(architecture, models=3, channels=1):
     """Parameters with log variances as training might leave them, model axis last; some weights gone."""
     cohort = cohort_of(small_spec(architecture, seeds=models))
-    params = jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, -1), initial_params(cohort))
+    params = jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, -1), initial_variables(cohort)["params"])
     draws = np.random.default_rng(0)
     full = variational.with_log_variances(architecture_layers(architecture), params)
     for name, kinds in full.items():
@@ -190,7 +191,8 @@ def test_sampled_logits_are_numpys(architecture, engine):
     images = np.stack([pixels[:2], pixels[2:4], pixels[4:]], axis=-1)
     keys = member_keys(np.arange(3))
     derived, _ = variational.moments(layers, params)
-    logits = population_logits(engine, architecture, 10, "tanh")(derived, images, None, SamplingDraw(keys, 5))
+    forward = population_forward(engine, architecture, 10, "tanh")
+    logits, _ = forward(derived, {}, images, None, SamplingDraw(keys, 5), None)
     shapes = sampled_shapes(layers, pixels.shape[1:])
     for model in range(3):
         one = jax.tree.map(lambda leaf, model=model: leaf[..., model].astype(np.float64), params)
@@ -214,7 +216,7 @@ def check_sampled_gradients(architecture, dropout):
     images = jnp.stack([pixels[:2], pixels[2:4], pixels[4:]], axis=-1)
     keys = member_keys(np.arange(3))
     rates = jnp.array([0.0, 0.3, 0.5])
-    network = CNN(layers, 10, "gelu")
+    network = Network(layers, 10, "gelu")
 
     def loss_of_one(params, images, key, rate):
         draw = DropoutDraw(rate, key) if dropout else None
@@ -223,8 +225,9 @@ def check_sampled_gradients(architecture, dropout):
 
     def loss(params):
         draw = DropoutDraw(rates, keys) if dropout else None
-        logits = population_logits("lanes", architecture, 10, "gelu")
-        return jnp.sum(logits(variational.moments(layers, params)[0], images, draw, SamplingDraw(keys)) ** 2)
+        forward = population_forward("lanes", architecture, 10, "gelu")
+        derived, _ = variational.moments(layers, params)
+        return jnp.sum(forward(derived, {}, images, draw, SamplingDraw(keys), None)[0] ** 2)
 
     gradients = jax.jit(jax.grad(loss))(params)
     for model in range(3):

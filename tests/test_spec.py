@@ -9,7 +9,7 @@ from populations import small_spec, write_digits_config
 import jaxzoo
 from jaxzoo.config import read_config
 from jaxzoo.errors import InputError
-from jaxzoo.spec import Grid, SeedDraw, SeedRange, spec_from_dict
+from jaxzoo.spec import Grid, SeedDraw, SeedRange, TwinSpec, spec_from_dict
 
 
 def test_a_spec_comes_back_through_json():
@@ -20,10 +20,12 @@ def test_a_spec_comes_back_through_json():
 
 def test_the_digest_changes_with_every_field():
     spec = small_spec()
-    changes = {"name": "x", "epochs": 3, "models": 2, "batch_size": 5, "momentum": 0.5, "cohort_size": 2}
+    changes = {"name": "x", "epochs": 3, "models": 2, "batch_size": 5, "momentum": 0.5, "precision": "bfloat16"}
     digests = {dataclasses.replace(spec, **{field: value}).digest for field, value in changes.items()}
     assert len(digests | {spec.digest}) == len(changes) + 1
     assert small_spec().digest == spec.digest
+    # no weight depends on these
+    assert dataclasses.replace(spec, cohort_size=2, twins=TwinSpec(epochs=3)).digest == spec.digest
 
 
 def test_a_field_at_its_default_is_no_part_of_the_digest():

@@ -28,7 +28,7 @@ def state_of(epoch):
     kernel = draws.standard_normal((M, 5, 5, 1, 8)).astype(np.float32)
     params = {"conv1": {"kernel": kernel, "bias": draws.standard_normal((M, 8)).astype(np.float32)}}
     metrics = {"test_loss": draws.random(M, np.float32), "finite": np.array([True, False, True, True, True])}
-    return params, metrics, [np.int32(epoch), 2 * kernel]
+    return {"params": params}, metrics, [np.int32(epoch), 2 * kernel]
 
 
 @pytest.fixture
@@ -49,21 +49,21 @@ def restore(folder):
 def test_a_snapshot_comes_back_as_it_was_saved(cohort):
     assert snapshot_epochs(cohort) == [0, 1, 2, 3]
     for epoch in range(4):
-        params, metrics, _ = state_of(epoch)
+        variables, metrics, _ = state_of(epoch)
         stored = read_snapshot(cohort, epoch, "params")
-        np.testing.assert_array_equal(stored["conv1"]["kernel"], params["conv1"]["kernel"])
-        np.testing.assert_array_equal(stored["conv1"]["bias"], params["conv1"]["bias"])
+        np.testing.assert_array_equal(stored["conv1"]["kernel"], variables["params"]["conv1"]["kernel"])
+        np.testing.assert_array_equal(stored["conv1"]["bias"], variables["params"]["conv1"]["bias"])
         for name, values in metrics.items():
             np.testing.assert_array_equal(read_snapshot(cohort, epoch, "metrics")[name], values)
     rows = read_snapshot(cohort, 2, "params", [4, 0])["conv1"]["bias"]
-    np.testing.assert_array_equal(rows, state_of(2)[0]["conv1"]["bias"][[4, 0]])
+    np.testing.assert_array_equal(rows, state_of(2)[0]["params"]["conv1"]["bias"][[4, 0]])
 
 
 def test_restore_gives_the_last_epoch_with_its_optimizer(cohort):
     saved, notes = restore(cohort)
-    params, _, optimizer = state_of(3)
+    variables, _, optimizer = state_of(3)
     assert (saved.epoch, notes) == (3, [])
-    np.testing.assert_array_equal(saved.params["conv1"]["kernel"], params["conv1"]["kernel"])
+    np.testing.assert_array_equal(saved.variables["params"]["conv1"]["kernel"], variables["params"]["conv1"]["kernel"])
     for leaf, wanted in zip(saved.leaves, optimizer, strict=True):
         np.testing.assert_array_equal(leaf, wanted)
 
@@ -103,7 +103,9 @@ def test_a_damaged_last_epoch_falls_back_to_the_one_before(cohort, damage, part,
         damage(file)
     saved, notes = restore(cohort)
     assert saved.epoch == 2
-    np.testing.assert_array_equal(saved.params["conv1"]["kernel"], state_of(2)[0]["conv1"]["kernel"])
+    np.testing.assert_array_equal(
+        saved.variables["params"]["conv1"]["kernel"], state_of(2)[0]["params"]["conv1"]["kernel"]
+    )
     assert len(notes) == 1
     assert "epoch 3 is damaged and is made again" in notes[0]
     assert snapshot_epochs(cohort) == [0, 1, 2]

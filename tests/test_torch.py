@@ -9,8 +9,9 @@ from jax.sharding import Mesh
 from populations import cohort_of, population_of, small_images, small_spec
 from scipy import stats
 
-from jaxzoo.networks import architecture_layers, parameter_shapes
-from jaxzoo.train import get_state, initial_params, put_images, train_epoch
+from jaxzoo.architectures import architecture_layers
+from jaxzoo.networks import parameter_shapes
+from jaxzoo.train import get_state, initial_variables, put_images, train_epoch
 
 torch = pytest.importorskip("torch")
 
@@ -108,7 +109,7 @@ def test_200_steps_end_in_the_same_weights_as_pytorch(architecture, activation, 
     grid = {"activation": (activation,), "optimizer": (optimizer,), "learning_rate": rates, "weight_decay": (1e-2,)}
     spec = small_spec(architecture, seeds=1, train=47, **grid)
     cohort, images = cohort_of(spec), small_images(spec.dataset)
-    start = initial_params(cohort)
+    start = initial_variables(cohort)["params"]
     end, orders = train_in_lanes(spec, cohort, images)
     names = parameter_shapes(architecture, spec.dataset)
     channels, side = (4, 3) if architecture == "cnn-s" else (15, 2)
@@ -137,7 +138,7 @@ def test_200_steps_end_in_the_same_weights_as_pytorch(architecture, activation, 
 )
 def test_initial_weights_have_the_law_of_pytorchs(initialization):
     torch.manual_seed(0)
-    params = initial_params(cohort_of(small_spec("cnn-l", seeds=40, initialization=(initialization,))))
+    params = initial_variables(cohort_of(small_spec("cnn-l", seeds=40, initialization=(initialization,))))["params"]
     initialize = getattr(torch.nn.init, f"{initialization}_")
     layers = [layer for layer in torch_network("cnn-l", "tanh") if hasattr(layer, "weight")]
     assert (

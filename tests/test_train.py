@@ -14,11 +14,11 @@ import pytest
 from jax.sharding import Mesh
 from populations import cohort_of, population_of, replace_dataset, small_images, small_spec
 
-from jaxzoo import program
+from jaxzoo import loops, program
 from jaxzoo.devices import model_mesh
-from jaxzoo.engines import population_logits
+from jaxzoo.engines import population_forward
+from jaxzoo.loops import Recipe, empty_tally
 from jaxzoo.networks import build_network
-from jaxzoo.program import empty_tally
 from jaxzoo.spec import TwinSpec
 from jaxzoo.train import Stopped, evaluate, get_state, put_images, train_epoch
 
@@ -160,11 +160,12 @@ def test_training_with_folded_models_is_the_same_training(twin):
     key, (slab,) = cohort.key, population.slabs
     state, hyper = jax.tree.map(jnp.asarray, jax.device_get((slab.state, slab.hyperparameters)))
     images = jax.device_get(put_images(small_images(spec.dataset), model_mesh()))
-    logits = population_logits("lanes", "cnn-s", 10, "tanh")
+    forward = population_forward("lanes", "cnn-s", 10, "tanh")
 
     def train(models):
         order = jnp.arange(16).reshape(4, 4) % 3
-        run = jax.jit(functools.partial(program._train, key, population.program.method, logits, 2, models))
+        recipe = Recipe(key, population.program.method, forward, at_once=2, models=models, cycle=None)
+        run = jax.jit(functools.partial(loops.train, recipe))
         return run(state, empty_tally(hyper.learning_rate), hyper, images, order, 1, 0, 2)
 
     for got, wanted in zip(jax.tree.leaves(train((2, 2))), jax.tree.leaves(train((4,))), strict=True):

@@ -13,6 +13,7 @@ from jaxzoo import tune
 from jaxzoo.compose import Notice, generate
 from jaxzoo.devices import model_mesh
 from jaxzoo.errors import InputError
+from jaxzoo.memory import compile_to_fit
 from jaxzoo.program import build_program
 from jaxzoo.train import put_images
 
@@ -39,7 +40,7 @@ def test_the_fastest_candidate_is_chosen(monkeypatch):
 def test_a_width_that_cannot_fit_is_refused():
     program = build_program(cohort_of(small_spec()).key, "lanes", 10**7, model_mesh())
     with pytest.raises(InputError, match=r"lanes is 10000000: training needs .* GB, expected at most the .* GB"):
-        tune.compile_training(program)
+        compile_to_fit(program)
 
 
 def test_auto_is_remembered_beside_the_zoo_and_changes_nothing_else(spec, tmp_path, monkeypatch):
@@ -72,9 +73,9 @@ def test_a_wrong_engine_is_refused_before_anything_is_written(spec, tmp_path, ar
     assert not (tmp_path / "zoo").exists()
 
 
-def test_a_network_that_no_engine_can_run_is_refused(tmp_path):
-    with pytest.raises(InputError, match="architecture 'resnet-18' cannot be trained yet"):
-        generate(jaxzoo.load_spec("cifar10-resnet18"), tmp_path / "zoo", engine="lanes")
+def test_an_engine_that_has_no_such_network_is_refused(tmp_path):
+    with pytest.raises(InputError, match="engine is 'lanes', expected vmap for resnet-18 in float32"):
+        generate(jaxzoo.load_spec("cifar10-resnet18"), tmp_path / "zoo", models=1, engine="lanes")
 
 
 def test_another_width_than_the_zoo_was_begun_with_is_refused(spec, tmp_path):

@@ -14,7 +14,7 @@ import jaxzoo
 from jaxzoo.compose import generate, make_twins
 from jaxzoo.errors import InputError
 from jaxzoo.spec import METHODS, TwinSpec
-from jaxzoo.store import read_whole_params
+from jaxzoo.store import read_whole_variables
 from jaxzoo.zoo import METRICS
 
 LAYERS = ("conv1", "conv2", "conv3", "dense1", "dense2")
@@ -184,7 +184,7 @@ def test_a_flipped_bit_in_a_parent_is_noticed(spec, tmp_path):
     """Wherever it is, but for bytes that nothing reads: Orbax's files have some, others in every run."""
     generate(spec, tmp_path / "z", twins="none", models=2, epochs=1)
     cohort = tmp_path / "z" / "cohorts" / "000"
-    whole = read_whole_params(cohort, 1)
+    whole = read_whole_variables(cohort, 1)
     noticed = []
     for path in (cohort / "snapshots" / "1" / "default").rglob("d/*"):
         data = path.read_bytes()
@@ -193,7 +193,7 @@ def test_a_flipped_bit_in_a_parent_is_noticed(spec, tmp_path):
             damaged[quarter * len(data) // 4] ^= 1
             path.write_bytes(damaged)
             try:
-                jax.tree.map(np.testing.assert_array_equal, read_whole_params(cohort, 1), whole)
+                jax.tree.map(np.testing.assert_array_equal, read_whole_variables(cohort, 1), whole)
             except InputError:
                 noticed.append((path, damaged))
             path.write_bytes(data)

@@ -10,13 +10,16 @@ import pandas as pd
 from tqdm import tqdm
 
 from jaxzoo.arguments import Parser, positive, run_command
-from jaxzoo.bench.contenders import SEED_ZOOS
+from jaxzoo.bench.contenders import LARGE_ZOOS, SEED_ZOOS
 from jaxzoo.bench.rates import REFERENCE, measure
 from jaxzoo.bench.tpu import estimate_all
 from jaxzoo.config import load_spec
-from jaxzoo.engines import ENGINES
+from jaxzoo.engines import engines_for
+from jaxzoo.errors import InputError
 from jaxzoo.plan import plan_zoo
-from jaxzoo.tune import OTHER_CANDIDATES
+from jaxzoo.tune import candidates_for
+
+TPU_ZOOS = SEED_ZOOS | LARGE_ZOOS
 
 EXAMPLES = """examples:
   python -m jaxzoo.bench                                 every way to train, beside each other, on this machine
@@ -43,7 +46,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         description="Training samples per second of every way to train a population, side by side.",
         examples=EXAMPLES,
     )
-    parser.add_argument("--architectures", nargs="+", choices=tuple(SEED_ZOOS), default=list(SEED_ZOOS))
+    parser.add_argument("--architectures", nargs="+", choices=tuple(TPU_ZOOS), metavar="NAME", help="(all)")
     parser.add_argument("--models", type=positive, default=128, metavar="N", help="models of a population (128)")
     parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="turns of every contender (5)")
     parser.add_argument("--seconds", type=positive, default=5, metavar="N", help="length of a turn (5)")
@@ -60,9 +63,13 @@ def _widths(text: str) -> list[int]:
 
 
 def _rates(options: argparse.Namespace) -> pd.DataFrame:
+    names = options.architectures or list(SEED_ZOOS)
+    large = [name for name in names if name in LARGE_ZOOS]
+    if large:
+        raise InputError(f"--architectures: {large[0]} is for --tpu alone, expected one of: {', '.join(SEED_ZOOS)}")
     sizes = {"models": options.models, "rounds": options.rounds, "seconds": options.seconds}
     with tqdm(disable=not sys.stderr.isatty(), bar_format="{desc}") as line:
-        tables = [measure(name, **sizes, on_run=line.set_description_str) for name in options.architectures]
+        tables = [measure(name, **sizes, on_run=line.set_description_str) for name in names]
     table = pd.concat(tables, ignore_index=True)
     if REFERENCE not in set(table["contender"]):
         print("without PyTorch (extra 'torch') there is no reference: no ratios", file=sys.stderr)
@@ -73,9 +80,13 @@ def _rates(options: argparse.Namespace) -> pd.DataFrame:
 
 
 def _estimates(options: argparse.Namespace) -> pd.DataFrame:
-    keys = [plan_zoo(load_spec(SEED_ZOOS[architecture])).cohorts[0].key for architecture in options.architectures]
-    asked = [(engine, lanes) for engine in ENGINES for lanes in options.lanes or ()]
-    return estimate_all(keys, asked or OTHER_CANDIDATES, options.tpu)
+    names = options.architectures or TPU_ZOOS
+    keys = [plan_zoo(load_spec(TPU_ZOOS[name])).cohorts[0].key for name in names]
+    candidates = {}
+    for key in keys:
+        asked = [(engine, lanes) for engine in engines_for(key.architecture) for lanes in options.lanes or ()]
+        candidates[key] = asked or candidates_for(key, "tpu")
+    return estimate_all(candidates, options.tpu)
 
 
 if __name__ == "__main__":

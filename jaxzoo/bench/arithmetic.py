@@ -2,7 +2,8 @@
 
 import math
 
-from jaxzoo.networks import Conv, Dense, Flatten, MaxPool, architecture_layers, parameter_shapes
+from jaxzoo.architectures import Conv, Dense, Flatten, MaxPool, architecture_layers
+from jaxzoo.networks import parameter_shapes
 from jaxzoo.spec import DatasetSpec
 
 
@@ -15,7 +16,7 @@ def training_flops(architecture: str, dataset: DatasetSpec) -> int:
     side, total, passes = dataset.size, 0, 2
     for layer in architecture_layers(architecture):
         match layer:
-            case Conv(name, kernel, _):
+            case Conv(name, kernel):
                 side -= kernel - 1
                 total += passes * 2 * side * side * math.prod(shapes[name]["kernel"])
                 passes = 3

@@ -11,16 +11,19 @@ import numpy as np
 
 from jaxzoo.config import load_spec
 from jaxzoo.datasets.images import Images, Split, make_images
-from jaxzoo.devices import model_mesh, use_all_cores, usual_lanes
+from jaxzoo.devices import model_mesh, use_all_cores
+from jaxzoo.loops import empty_tally
 from jaxzoo.plan import Cohort, plan_zoo
-from jaxzoo.program import build_program, empty_tally
+from jaxzoo.program import build_program
 from jaxzoo.spec import DatasetSpec, TwinSpec
-from jaxzoo.train import Slab, initial_params, initial_state, put_cohort, put_images
+from jaxzoo.train import Slab, initial_state, initial_variables, put_cohort, put_images
 
 STEPS = 10  # in one call of a program
+LANES = 16
 
 # a seed zoo and a grid of each architecture: tanh and Adam, and everything that the published grids mix
 SEED_ZOOS = {"cnn-s": "mnist-seed", "cnn-l": "stl10-large-seed"}
+LARGE_ZOOS = {"resnet-18": "cifar10-resnet18"}  # for a TPU's estimate alone: too large to time them on a CPU
 MIXED_ZOOS = {"cnn-s": "mnist-hyp-10-f", "cnn-l": "stl10-large-hyp-10-f"}
 
 
@@ -83,9 +86,9 @@ def _repeat(cohort: Cohort, models: int) -> Cohort:
 def _cohort_run(cohort: Cohort, engine: str, twin: TwinSpec | None) -> Callable[[float], float]:
     """Training steps of one slab after the other, as in an epoch, without shuffling and evaluation."""
     mesh = model_mesh()
-    program = build_program(cohort.key, engine, usual_lanes(mesh), mesh, twin)
+    program = build_program(cohort.key, engine, LANES, mesh, twin)
     images = put_images(_random_images(cohort.key.dataset), mesh)
-    slabs = put_cohort(program, cohort, initial_state(cohort, initial_params(cohort), program.method)).slabs
+    slabs = put_cohort(program, cohort, initial_state(cohort, initial_variables(cohort), program.method)).slabs
     orders = [program.shuffle(slab.hyperparameters.seed, 1) for slab in slabs]
 
     def run(seconds: float) -> float:

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from jaxzoo.architectures import Activate, Conv, Dense, Flatten, MaxPool, architecture_layers
 from jaxzoo.bench.contenders import Contender, own_peak_memory
-from jaxzoo.networks import Activate, Conv, Dense, Flatten, MaxPool, architecture_layers, parameter_shapes
+from jaxzoo.networks import parameter_shapes
 from jaxzoo.spec import DatasetSpec
 
 EXAMPLES, BATCH = 5000, 10

@@ -4,7 +4,7 @@ import importlib.util
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,8 +14,9 @@ from jax.sharding import Mesh
 
 from jaxzoo.devices import AXIS
 from jaxzoo.errors import InputError
+from jaxzoo.memory import compile_training
 from jaxzoo.plan import CohortKey
-from jaxzoo.program import abstract_arguments, build_program
+from jaxzoo.program import build_program
 
 
 class Chip(NamedTuple):
@@ -46,15 +47,19 @@ def chip_mesh(name: str) -> tuple[Chip, Mesh]:
 
 
 def estimate(key: CohortKey, engine: str, lanes: int, name: str) -> dict[str, Any]:
-    """A row of the table: cycles per training sample as the compiler estimates them, memory in MB, whether it fits."""
+    """A row of the table, by the compiler's estimate.
+
+    Cycles per training sample, memory in MB, the largest cohort (0: not even one slab fits), and the seconds that a
+    model adds to a training epoch.
+    """
     chip, mesh = chip_mesh(name)
     program = build_program(key, engine, lanes, mesh)
     start = time.monotonic()
     jax.clear_caches()  # else jit hands back the program of another variant
-    compiled: Any = program.train.lower(*abstract_arguments(program)).compile()
+    compiled, needs = compile_training(program)
     memory = compiled.memory_analysis()
     cycles = estimated_cycles(compiled.as_text(), program.steps) / (program.steps * key.batch_size * lanes)
-    used = (memory.temp_size_in_bytes + memory.argument_size_in_bytes) / 1e9
+    room = chip.memory * 1e9 - needs.training
     return {
         "architecture": key.architecture,
         "engine": engine,
@@ -63,14 +68,15 @@ def estimate(key: CohortKey, engine: str, lanes: int, name: str) -> dict[str, An
         "samples_per_s": chip.clock * 1e9 / cycles,
         "temporaries_MB": memory.temp_size_in_bytes / 1e6,
         "arguments_MB": memory.argument_size_in_bytes / 1e6,
-        "fits": used < chip.memory,
+        "cohort": lanes * (1 + int(room // needs.waiting)) if room >= 0 else 0,
+        "seconds_per_epoch": cycles * key.dataset.train / (chip.clock * 1e9),
         "compile_seconds": time.monotonic() - start,
     }
 
 
-def estimate_all(keys: list[CohortKey], candidates: Sequence[tuple[str, int]], name: str) -> pd.DataFrame:
+def estimate_all(candidates: Mapping[CohortKey, Sequence[tuple[str, int]]], name: str) -> pd.DataFrame:
     """A row per cohort key and candidate, an engine and a lane width."""
-    return pd.DataFrame([estimate(key, engine, lanes, name) for key in keys for engine, lanes in candidates])
+    return pd.DataFrame([estimate(key, *candidate, name) for key, tried in candidates.items() for candidate in tried])
 
 
 def estimated_cycles(text: str, steps: int) -> int:

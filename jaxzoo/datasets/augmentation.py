@@ -7,7 +7,7 @@ transforms of Pillow images). Shapes: B images, H, W, C.
 import jax
 import jax.numpy as jnp
 
-from jaxzoo.keys import Role, fold
+from jaxzoo.spec import AUGMENTATIONS
 
 PADDING = 4  # pixels
 DEGREES = 20.0
@@ -30,15 +30,23 @@ def random_rotation(key: jax.Array, images_BHWC: jax.Array, degrees: float = DEG
     return rotate(images_BHWC, angle_B)
 
 
-AUGMENTATIONS = {"crop": random_crop, "flip": random_flip, "rotation": random_rotation}
+DRAWN = dict(zip(AUGMENTATIONS, (random_crop, random_flip, random_rotation), strict=True))
 
 
-def augment(member: jax.Array, step: jax.Array | int, images_BHWC: jax.Array, names: tuple[str, ...]) -> jax.Array:
-    """The images after the named augmentations, in that order, as this member draws them at this step."""
-    for place, name in enumerate(names):
-        key = fold(member, Role.AUGMENTATION, step, place)
-        images_BHWC = AUGMENTATIONS[name](key, images_BHWC)
-    return images_BHWC
+def augment(key: jax.Array, images_BHWC: jax.Array, names: tuple[str, ...], first: jax.Array | int = 0) -> jax.Array:
+    """The images after the named augmentations, in that order, as a member draws them at a step, from its key of it.
+
+    An image's draws are the same with a whole batch and with a part of it that begins at its image `first`.
+    """
+
+    def augment_one(place: jax.Array, image_HWC: jax.Array) -> jax.Array:
+        images_1HWC = image_HWC[None]
+        image_key = jax.random.fold_in(key, place)
+        for number, name in enumerate(names):
+            images_1HWC = DRAWN[name](jax.random.fold_in(image_key, number), images_1HWC)
+        return images_1HWC[0]
+
+    return jax.vmap(augment_one)(first + jnp.arange(len(images_BHWC)), images_BHWC)
 
 
 def crop(images_BHWC: jax.Array, corner_B2: jax.Array, padding: int) -> jax.Array:

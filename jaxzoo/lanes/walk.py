@@ -2,32 +2,38 @@
 
 import jax
 
+from jaxzoo.architectures import (
+    Activate,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    Layers,
+    MaxPool,
+    variance_name,
+    weight_layers,
+)
 from jaxzoo.lanes import tiled
 from jaxzoo.lanes.convolution import convolve
 from jaxzoo.lanes.dense import multiply
 from jaxzoo.lanes.pooling import max_pool
 from jaxzoo.lanes.sampling import sample
-from jaxzoo.networks import (
-    ACTIVATION_FUNCTIONS,
-    Activate,
-    Conv,
-    Dense,
-    Dropout,
-    DropoutDraw,
-    Flatten,
-    Layer,
-    MaxPool,
-    Params,
-    SamplingDraw,
-    drop_out,
-    variance_name,
-    weight_layers,
-)
+from jaxzoo.networks import ACTIVATION_FUNCTIONS, DropoutDraw, Params, SamplingDraw, drop_out
 from jaxzoo.noise import normal_noise, uniform_noise
+
+KINDS = (Conv, Dense, MaxPool, Activate, Flatten, Dropout)
+
+
+def supports(layers: Layers) -> bool:
+    """Whether there are kernels for all of these layers."""
+    plain = all(
+        (layer.stride, layer.padding, layer.bias) == (1, 0, True) for layer in layers if isinstance(layer, Conv)
+    )
+    return plain and all(isinstance(layer, KINDS) for layer in layers)
 
 
 def forward(
-    layers: tuple[Layer, ...],
+    layers: Layers,
     activation: str,
     params_M: Params,
     images_BHWCM: jax.Array,
@@ -44,11 +50,11 @@ def forward(
     for before, layer, after in zip((None, *layers), layers, (*layers[1:], None), strict=False):
         pools = isinstance(after, MaxPool)
         match layer:
-            case Conv(_, _, _) | Dense(_, _) if sampling_M is not None:
+            case Conv() | Dense() if sampling_M is not None:
                 values = _sampled(layer, weighted.index(layer), params_M, values, sampling_M, pools)
-            case Conv(name, _, _) if pools:
+            case Conv(name) if pools:
                 values = convolve_pool(values, params_M[name]["kernel"], params_M[name]["bias"])
-            case Conv(_, _, _) | Dense(_, _):
+            case Conv() | Dense():
                 values = _apply(layer, params_M[layer.name], values)
             case MaxPool() if isinstance(before, Conv):
                 pass  # done with the convolution

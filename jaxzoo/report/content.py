@@ -22,6 +22,7 @@ from jaxzoo.errors import InputError
 from jaxzoo.plan import GridPoint
 from jaxzoo.predict import predict_classes
 from jaxzoo.probe import LARGEST_WEIGHT, probe_states, select_states
+from jaxzoo.states import held_states
 from jaxzoo.zoo import Zoo
 
 MOST_COMPARED = 512  # models of which all pairs are compared by their predictions
@@ -73,14 +74,17 @@ def collect(
     last = zoo.epochs[-1]
     models = zoo.select(epochs=last).table
     on_step("weights in two dimensions")
-    weights = zoo.weights(last)
-    models[["x", "y"]], explained = _project(weights, notes)
+    compared = _compared(zoo, notes)
+    weights = zoo.weights(last, compared)
+    places, explained = _project(weights, notes)
+    models[["x", "y"]] = np.nan
+    models.loc[compared, ["x", "y"]] = places
     on_step("twins")
     classes = None if images is None else predict_classes(zoo, images, last)
     made = _twins_begun(zoo, notes)
     twins = {method: _twin_table(twin, models, images, classes) for method, twin in made.items()}
     on_step("diversity")
-    diversity = _diversity(zoo, weights, classes, notes)
+    diversity = _diversity(zoo, weights, None if classes is None else classes[compared], notes)
     return Content(
         name=zoo.spec.name if zoo.record.twin is None else f"{zoo.spec.name}: twins by {zoo.record.twin.method}",
         facts=_facts(zoo),
@@ -125,6 +129,15 @@ def _first_images(images: np.ndarray | None, notes: list[str]) -> np.ndarray | N
     if len(images) > MOST_IMAGES:
         notes.append(f"Predictions are compared on {MOST_IMAGES:,} of {len(images):,} test images.")
     return images[:MOST_IMAGES]
+
+
+def _compared(zoo: Zoo, notes: list[str]) -> list[int]:
+    """Models whose weights and predictions are compared: all, or as many as memory should hold, spread evenly."""
+    count = len(zoo.members)
+    step = -(-count // held_states(zoo.layout))
+    if step > 1:
+        notes.append(f"Compared are {len(range(0, count, step))} of {count:,} models, whose weights come to 1 GB.")
+    return list(range(0, count, step))
 
 
 def _project(weights: np.ndarray, notes: list[str]) -> tuple[np.ndarray, tuple[float, float]]:
@@ -179,9 +192,12 @@ def _diversity(zoo: Zoo, weights: np.ndarray, classes: np.ndarray | None, notes:
     pairs = sample_pairs(len(kept), MOST_PAIRS)
     finite = weights[kept]
     plain = weight_distances(finite, pairs)
-    aligned = aligned_distances(Alignment.of(zoo.layout, zoo.spec.dataset.channels), finite, pairs)
-    rows |= {"l2 distance of weights": plain.l2, "l2 distance, units aligned": aligned.l2}
-    rows |= {"cosine distance of weights": plain.cosine, "cosine distance, units aligned": aligned.cosine}
+    rows |= {"l2 distance of weights": plain.l2, "cosine distance of weights": plain.cosine}
+    try:
+        aligned = aligned_distances(Alignment.of(zoo.layout, zoo.spec.dataset.channels), finite, pairs)
+        rows |= {"l2 distance, units aligned": aligned.l2, "cosine distance, units aligned": aligned.cosine}
+    except InputError as error:
+        notes.append(f"Units are not aligned: {error}.")
     quartiles = [(name, len(values), *np.nanquantile(values, [*QUARTILES.values()])) for name, values in rows.items()]
     return pd.DataFrame(quartiles, columns=["quantity", "pairs", *QUARTILES])
 

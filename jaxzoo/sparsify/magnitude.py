@@ -15,7 +15,9 @@ from jaxzoo.networks import Params
 
 def full_masks(params: Params) -> Params:
     """A mask of ones for each kernel; on the host."""
-    masks: dict[str, Any] = {layer: {"kernel": np.ones_like(kinds["kernel"])} for layer, kinds in params.items()}
+    masks: dict[str, Any] = {
+        layer: {"kernel": np.ones_like(kinds["kernel"])} for layer, kinds in params.items() if "kernel" in kinds
+    }
     return masks
 
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxzoo.networks import Layer, Params, weight_layers
+from jaxzoo.architectures import Layers, weight_layers
+from jaxzoo.networks import Params
 from jaxzoo.sparsify import magnitude, variational
 from jaxzoo.spec import TwinSpec
 
@@ -37,7 +38,7 @@ class Method(NamedTuple):
     samples: bool
 
 
-def build_method(twin: TwinSpec, layers: tuple[Layer, ...]) -> Method:
+def build_method(twin: TwinSpec, layers: Layers) -> Method:
     """The method of a twin for networks of these layers."""
     if twin.method == "variational-dropout":
         return Method(

@@ -10,7 +10,7 @@ def sparsity_metrics(params: Params) -> dict[str, np.ndarray]:
 
     "sparsity", and "sparsity_<layer>" in the order of the layers.
     """
-    kernels = {layer: np.asarray(kinds["kernel"]) for layer, kinds in params.items()}
+    kernels = {layer: np.asarray(kinds["kernel"]) for layer, kinds in params.items() if "kernel" in kinds}
     zeros = {layer: (leaf == 0).reshape(len(leaf), -1).sum(axis=1) for layer, leaf in kernels.items()}
     sizes = {layer: leaf[0].size for layer, leaf in kernels.items()}
     per_layer = {f"sparsity_{layer}": zeros[layer] / sizes[layer] for layer in kernels}

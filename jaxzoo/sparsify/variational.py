@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxzoo.networks import Conv, Dense, Layer, Params, variance_name, weight_layers
+from jaxzoo.architectures import Conv, Dense, Layers, variance_name, weight_layers
+from jaxzoo.networks import Params
 
 INITIAL_LOG_VARIANCE = -10.0
 THRESHOLD = 3.0
@@ -22,7 +23,7 @@ K1, K2, K3 = 0.63576, 1.8732, 1.48695
 FULL_WEIGHT = 0.01  # of the divergence in the loss, reached after the last epoch
 
 
-def with_log_variances(layers: tuple[Layer, ...], params: Params) -> Params:
+def with_log_variances(layers: Layers, params: Params) -> Params:
     """The parameters and, beside each layer, its log variances before the first step; on the host."""
     added: dict[str, dict[str, Any]] = {}
     for layer, kind in _noisy(layers):
@@ -36,7 +37,7 @@ def log_variance_name(name: str) -> str:
     return f"{name}_log_variance"
 
 
-def moments(layers: tuple[Layer, ...], params: Params) -> tuple[Params, jax.Array]:
+def moments(layers: Layers, params: Params) -> tuple[Params, jax.Array]:
     """What a sampled forward pass takes, and each model's divergence from the prior in nats, (M,).
 
     Beside each layer `<layer>_variance`: exp(log alpha) w^2 for its kernel, and for the bias of a convolution.
@@ -68,7 +69,7 @@ def kl_weight(epoch: jax.Array | int, epochs: int) -> jax.Array:
     return jnp.minimum(1.0, FULL_WEIGHT * (jnp.asarray(epoch, jnp.float32) - 1) / epochs)
 
 
-def sparse_params(layers: tuple[Layer, ...], params: Params) -> Params:
+def sparse_params(layers: Layers, params: Params) -> Params:
     """The parameters as they are evaluated: zero where log alpha reaches the threshold."""
     sparse = means(layers, params)
     for layer, kind in _noisy(layers):
@@ -78,14 +79,15 @@ def sparse_params(layers: tuple[Layer, ...], params: Params) -> Params:
     return sparse
 
 
-def means(layers: tuple[Layer, ...], params: Params) -> Params:
+def means(layers: Layers, params: Params) -> Params:
     """The parameters without their log variances; the dictionaries are new."""
-    return {layer.name: dict(params[layer.name]) for layer in weight_layers(layers)}
+    added = {log_variance_name(layer.name) for layer in weight_layers(layers)}
+    return {name: dict(kinds) for name, kinds in params.items() if name not in added}
 
 
-def _noisy(layers: tuple[Layer, ...]) -> Iterator[tuple[Conv | Dense, str]]:
+def _noisy(layers: Layers) -> Iterator[tuple[Conv | Dense, str]]:
     """What has a log variance: kernels, and the biases of convolutions."""
     for layer in weight_layers(layers):
         yield layer, "kernel"
-        if isinstance(layer, Conv):
+        if isinstance(layer, Conv) and layer.bias:
             yield layer, "bias"
