@@ -101,7 +101,7 @@ class Network(nn.Module):
     """The Flax module of a layer tuple: normalised images (B, H, W, C) to logits (B, classes) float32.
 
     `precision` is the type that layers compute in, "float32" or "bfloat16"; parameters and batch statistics are float32
-    in both.
+    in both. `convolution` is what convolves, with the arguments of `jax.lax.conv_general_dilated`.
 
     >>> network = Network(CNN_S, classes=10, activation="tanh")
     >>> logits = network.apply({"params": params}, images)
@@ -112,6 +112,7 @@ class Network(nn.Module):
     activation: str
     initialization: str = "kaiming_uniform"  # of interest to init alone
     precision: str = "float32"
+    convolution: Callable[..., jax.Array] = jax.lax.conv_general_dilated
 
     @nn.compact
     def __call__(
@@ -192,6 +193,7 @@ class Network(nn.Module):
         if isinstance(layer, Dense):
             return nn.Dense(layer.features or self.classes, use_bias=dense_bias, **options)(values)
         kernel, strides, sides = (layer.kernel,) * 2, (layer.stride,) * 2, ((layer.padding,) * 2,) * 2
+        options["conv_general_dilated"] = self.convolution
         return nn.Conv(layer.features, kernel, strides, sides, use_bias=layer.bias, **options)(values)
 
 

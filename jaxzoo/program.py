@@ -67,7 +67,9 @@ def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh, twin: Twi
     Raises InputError for an engine that has no such network.
     """
     method = None if twin is None else build_method(twin, architecture_layers(key.architecture))
-    forward = population_forward(engine, key.architecture, key.dataset.classes, key.activation, key.precision)
+    forward = population_forward(
+        engine, key.architecture, key.dataset.classes, key.activation, key.precision, platform_of(mesh)
+    )
     recipe = Recipe(
         key,
         method,

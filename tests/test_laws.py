@@ -12,10 +12,10 @@ PACKAGE = Path(jaxzoo.__file__).parent
 # in the order of the data: a room imports rooms above it, its own, and none below
 ROOMS = [
     "version", "errors", "arguments", "interrupts", "spec", "config", "plan", "keys", "noise", "datasets",
-    "architectures", "networks", "lanes", "engines", "schedules", "optimizers", "devices", "sparsify", "loops",
-    "program", "memory", "train", "tune", "layout", "expressions",
-    "states", "steps", "store", "zoo", "features", "alignment", "predict", "diversity", "probe", "listing", "card",
-    "cohorts", "space", "compose", "progress", "generate", "twins", "report", "bench",
+    "architectures", "convolution", "networks", "lanes", "engines", "schedules", "optimizers", "devices", "sparsify",
+    "loops", "program", "memory", "train", "tune", "layout", "expressions", "states", "steps", "store", "zoo",
+    "features", "alignment", "predict", "diversity", "probe", "listing", "card", "cohorts", "space", "compose",
+    "progress", "generate", "twins", "report", "bench",
 ]  # fmt: skip
 READERS = ("layout", "expressions", "states", "features", "alignment", "predict", "diversity", "probe")
 FORBIDDEN = {

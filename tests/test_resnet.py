@@ -170,8 +170,8 @@ def test_twins_of_resnets_begin_as_their_parents_and_lose_weights(made, method):
     zoo, _ = made
     twins = zoo.twins[method]
     for name in ("test_loss", "validation_loss"):
-        # variational dropout begins without what has a log alpha of 3: almost nothing
-        np.testing.assert_allclose(twins.metrics_at(0)[name], zoo.metrics_at(3)[name], atol=1e-2)
+        # variational dropout begins without what has a log alpha of 3, weights below exp(-6.5): almost nothing
+        np.testing.assert_allclose(twins.metrics_at(0)[name], zoo.metrics_at(3)[name], rtol=1e-2)
     jax.tree.map(np.testing.assert_array_equal, twins.variables(0)["batch_stats"], zoo.variables(3)["batch_stats"])
     assert twins.metrics["finite"].all()
     names = [f"sparsity_{layer.name}" for layer in weight_layers(NARROW)]
