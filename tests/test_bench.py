@@ -80,7 +80,7 @@ BAD = {
     "no lanes": (("--tpu", "v5e", "--lanes", "0"), "argument --lanes: got '0', expected a whole number, 1 or more"),
     "no rounds": (("--rounds", "0"), "argument --rounds: got '0', expected a whole number, 1 or more"),
     "unknown architecture": (("--architectures", "vgg"), "invalid choice: 'vgg'"),
-    "too large": (("--architectures", "resnet-18"), "--architectures: resnet-18 is for --tpu alone, expected one of"),
+    "unknown zoo": (("--tpu", "v5e", "--zoos", "svnh"), "there is no zoo 'svnh'; nearest: "),
 }
 if importlib.util.find_spec("libtpu") is None:
     BAD["no libtpu"] = (("--tpu", "v5e"), "--tpu: libtpu is not installed")

@@ -1,6 +1,7 @@
 """The command line of the bench."""
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -10,21 +11,22 @@ import pandas as pd
 from tqdm import tqdm
 
 from jaxzoo.arguments import Parser, positive, run_command
-from jaxzoo.bench.contenders import LARGE_ZOOS, SEED_ZOOS
+from jaxzoo.bench.contenders import SEED_ZOOS
 from jaxzoo.bench.rates import REFERENCE, measure
-from jaxzoo.bench.tpu import estimate_all
+from jaxzoo.bench.tpu import estimate
 from jaxzoo.config import load_spec
 from jaxzoo.engines import engines_for
-from jaxzoo.errors import InputError
 from jaxzoo.plan import plan_zoo
+from jaxzoo.spec import PRECISIONS
 from jaxzoo.tune import candidates_for
 
-TPU_ZOOS = SEED_ZOOS | LARGE_ZOOS
+TPU_ZOOS = (*SEED_ZOOS.values(), "cifar10-resnet18")
 
 EXAMPLES = """examples:
   python -m jaxzoo.bench                                 every way to train, beside each other, on this machine
   python -m jaxzoo.bench --architectures cnn-s --json rates.json
-  python -m jaxzoo.bench --tpu v5e --lanes 128,256       compiled for a TPU chip that need not be there"""
+  python -m jaxzoo.bench --tpu v5e                       compiled for a TPU chip that need not be there
+  python -m jaxzoo.bench --tpu v5e --zoos svhn-seed --lanes 128,256"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -46,11 +48,16 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         description="Training samples per second of every way to train a population, side by side.",
         examples=EXAMPLES,
     )
-    parser.add_argument("--architectures", nargs="+", choices=tuple(TPU_ZOOS), metavar="NAME", help="(all)")
+    parser.add_argument("--architectures", nargs="+", choices=tuple(SEED_ZOOS), default=list(SEED_ZOOS))
     parser.add_argument("--models", type=positive, default=128, metavar="N", help="models of a population (128)")
     parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="turns of every contender (5)")
     parser.add_argument("--seconds", type=positive, default=5, metavar="N", help="length of a turn (5)")
     parser.add_argument("--tpu", metavar="CHIP", help="estimate for this chip (v5e) instead of measuring here")
+    parser.add_argument("--zoos", nargs="+", default=TPU_ZOOS, metavar="NAME", help="published zoos, for --tpu")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="for --tpu (float32)")
+    parser.add_argument(
+        "--candidates", type=positive, metavar="N", help="for --tpu: so many of what --engine auto would try (all)"
+    )
     parser.add_argument(
         "--lanes", type=_widths, metavar="N,...", help="lane widths for --tpu (those that --engine auto would try)"
     )
@@ -63,13 +70,9 @@ def _widths(text: str) -> list[int]:
 
 
 def _rates(options: argparse.Namespace) -> pd.DataFrame:
-    names = options.architectures or list(SEED_ZOOS)
-    large = [name for name in names if name in LARGE_ZOOS]
-    if large:
-        raise InputError(f"--architectures: {large[0]} is for --tpu alone, expected one of: {', '.join(SEED_ZOOS)}")
     sizes = {"models": options.models, "rounds": options.rounds, "seconds": options.seconds}
     with tqdm(disable=not sys.stderr.isatty(), bar_format="{desc}") as line:
-        tables = [measure(name, **sizes, on_run=line.set_description_str) for name in names]
+        tables = [measure(name, **sizes, on_run=line.set_description_str) for name in options.architectures]
     table = pd.concat(tables, ignore_index=True)
     if REFERENCE not in set(table["contender"]):
         print("without PyTorch (extra 'torch') there is no reference: no ratios", file=sys.stderr)
@@ -80,13 +83,15 @@ def _rates(options: argparse.Namespace) -> pd.DataFrame:
 
 
 def _estimates(options: argparse.Namespace) -> pd.DataFrame:
-    names = options.architectures or TPU_ZOOS
-    keys = [plan_zoo(load_spec(TPU_ZOOS[name])).cohorts[0].key for name in names]
-    candidates = {}
-    for key in keys:
-        asked = [(engine, lanes) for engine in engines_for(key.architecture) for lanes in options.lanes or ()]
-        candidates[key] = asked or candidates_for(key, "tpu")
-    return estimate_all(candidates, options.tpu)
+    rows = []
+    for name in options.zoos:
+        spec = dataclasses.replace(load_spec(name), precision=options.precision)
+        key = plan_zoo(spec).cohorts[0].key
+        engines = engines_for(key.architecture, key.precision)
+        asked = [(engine, lanes) for engine in engines for lanes in options.lanes or ()]
+        candidates = asked or candidates_for(key, "tpu")[: options.candidates]
+        rows += [{"zoo": name, **estimate(key, engine, lanes, options.tpu)} for engine, lanes in candidates]
+    return pd.DataFrame(rows)
 
 
 if __name__ == "__main__":

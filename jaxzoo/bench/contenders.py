@@ -23,7 +23,6 @@ LANES = 16
 
 # a seed zoo and a grid of each architecture: tanh and Adam, and everything that the published grids mix
 SEED_ZOOS = {"cnn-s": "mnist-seed", "cnn-l": "stl10-large-seed"}
-LARGE_ZOOS = {"resnet-18": "cifar10-resnet18"}  # for a TPU's estimate alone: too large to time them on a CPU
 MIXED_ZOOS = {"cnn-s": "mnist-hyp-10-f", "cnn-l": "stl10-large-hyp-10-f"}
 
 

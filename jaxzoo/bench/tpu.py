@@ -4,12 +4,10 @@ import importlib.util
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import pandas as pd
 from jax.sharding import Mesh
 
 from jaxzoo.devices import AXIS
@@ -61,7 +59,7 @@ def estimate(key: CohortKey, engine: str, lanes: int, name: str) -> dict[str, An
     cycles = estimated_cycles(compiled.as_text(), program.steps) / (program.steps * key.batch_size * lanes)
     room = chip.memory * 1e9 - needs.training
     return {
-        "architecture": key.architecture,
+        "precision": key.precision,
         "engine": engine,
         "lanes": lanes,
         "cycles_per_sample": cycles,
@@ -72,11 +70,6 @@ def estimate(key: CohortKey, engine: str, lanes: int, name: str) -> dict[str, An
         "seconds_per_epoch": cycles * key.dataset.train / (chip.clock * 1e9),
         "compile_seconds": time.monotonic() - start,
     }
-
-
-def estimate_all(candidates: Mapping[CohortKey, Sequence[tuple[str, int]]], name: str) -> pd.DataFrame:
-    """A row per cohort key and candidate, an engine and a lane width."""
-    return pd.DataFrame([estimate(key, *candidate, name) for key, tried in candidates.items() for candidate in tried])
 
 
 def estimated_cycles(text: str, steps: int) -> int:
