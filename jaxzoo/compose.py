@@ -3,42 +3,45 @@
 import dataclasses
 import functools
 import importlib.metadata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from jax.sharding import Mesh
 
-from jaxzoo.architectures import Dropout, architecture_layers, each_layer
 from jaxzoo.card import zoo_card
+from jaxzoo.checks import (
+    AUTO,
+    check_call,
+    check_parent,
+    check_same_images,
+    choose_cohorts,
+    choose_twins,
+    restrict,
+)
 from jaxzoo.cohorts import Event, Notice, Run, run_cohort
-from jaxzoo.datasets import Images, load_images
+from jaxzoo.datasets import load_images
 from jaxzoo.devices import model_mesh, platform_of
-from jaxzoo.engines import ENGINES, engines_for, usual_lanes
+from jaxzoo.engines import engines_for, usual_lanes
 from jaxzoo.errors import InputError
 from jaxzoo.loops import DeviceImages
 from jaxzoo.memory import models_that_fit
 from jaxzoo.networks import Variables
-from jaxzoo.plan import Cohort, Plan, plan_zoo, population_size
+from jaxzoo.plan import Cohort, Plan, plan_zoo
 from jaxzoo.program import build_program
-from jaxzoo.space import ALL, Keep, check_space, kept_epochs, kept_of_twins
+from jaxzoo.space import ALL, Keep, kept_epochs, kept_of_twins
 from jaxzoo.spec import TwinSpec, ZooSpec
 from jaxzoo.store import (
     ZooRecord,
     begin_zoo,
     cohort_folder,
     find_record,
-    read_record,
     read_whole_variables,
-    snapshot_epochs,
     twins_folder,
 )
 from jaxzoo.train import initial_variables, put_images
 from jaxzoo.tune import Choice, measure_engines
 from jaxzoo.version import __version__
 from jaxzoo.zoo import Zoo, open_zoo
-
-AUTO = "auto"
-NO_TWINS = "none"
 
 
 def generate(
@@ -73,7 +76,7 @@ def generate(
     plan = plan_zoo(spec if begun is None else begun.spec)
     images = load_images(spec.dataset, data_dir, on_note=lambda text: on_event(Notice(text)))
     if begun is not None:
-        _check_same_images(folder, begun, images)
+        check_same_images(folder, begun, images)
     mesh = model_mesh()
     device_images = put_images(images, mesh)
     record = begun
@@ -110,29 +113,13 @@ def make_twins(
     record = check_parent(folder, twin, cohorts)
     plan = plan_zoo(record.spec)
     images = load_images(record.spec.dataset, data_dir, on_note=lambda text: on_event(Notice(text)))
-    _check_same_images(folder, record, images)
+    check_same_images(folder, record, images)
     mesh = model_mesh()
     run = Run(len(plan.cohorts), put_images(images, mesh), on_event, should_stop)
     twin_record = _begin_twins(folder, record, plan, twin)
     for cohort in choose_cohorts(plan, cohorts):
         _run_twins(folder, twin_record, cohort, mesh, run)
     return open_zoo(twins_folder(folder, twin.method))
-
-
-def check_parent(folder: Path, twin: TwinSpec, cohorts: range | None) -> ZooRecord:
-    """The record of a zoo of which twins can be made. Raises InputError."""
-    record = read_record(folder)
-    if record.twin is not None:
-        raise InputError(f"{folder}: is a zoo of twins, expected a dense one")
-    for cohort in choose_cohorts(plan_zoo(record.spec), cohorts):
-        epochs = snapshot_epochs(cohort_folder(folder, cohort.number))
-        if record.spec.epochs not in epochs:
-            got = f"epochs up to {epochs[-1]}" if epochs else "no epoch"
-            raise InputError(
-                f"{folder}: cohort {cohort.number} holds {got}, expected it finished ({record.spec.epochs})"
-            )
-    _check_twins(folder, twin)
-    return record
 
 
 def _begin_dense(folder: Path, plan: Plan, choice: Choice, fingerprint: str, kept: tuple[int, ...] | None) -> ZooRecord:
@@ -165,111 +152,6 @@ def _run_twins(folder: Path, record: ZooRecord, cohort: Cohort, mesh: Mesh, run:
 
     program = build_program(cohort.key, record.engine, record.lanes, mesh, twin)
     run_cohort(twins_folder(folder, twin.method), record, program, cohort, last_epoch, run)
-
-
-def choose_twins(spec: ZooSpec, twins: str | TwinSpec | None) -> TwinSpec | None:
-    """How twins are made: as given, by a method with the spec's settings, or as the spec says. Raises InputError."""
-    if twins is None:
-        return spec.twins
-    if isinstance(twins, TwinSpec):
-        return twins
-    return None if twins == NO_TWINS else dataclasses.replace(spec.twins, method=twins)
-
-
-def restrict(spec: ZooSpec, *, models: int | None = None, epochs: int | None = None) -> ZooSpec:
-    """The spec with another number of models or epochs. Raises InputError for more models than the grid gives."""
-    spec = dataclasses.replace(
-        spec,
-        models=spec.models if models is None else models,
-        epochs=spec.epochs if epochs is None else epochs,
-    )
-    most = population_size(spec)
-    if spec.models is not None and spec.models > most:
-        raise InputError(
-            f"zoo {spec.name!r}: models is {spec.models}, expected 1..{most}, what its grid and seeds give"
-        )
-    return spec
-
-
-def check_call(
-    spec: ZooSpec,
-    folder: Path,
-    *,
-    engine: str | None,
-    lanes: int | None,
-    cohorts: range | None,
-    twin: TwinSpec | None,
-    keep_epochs: Keep | None,
-) -> ZooRecord | None:
-    """What of a call can be checked in an instant, before images are loaded; returns the zoo begun in the folder.
-
-    Raises InputError.
-    """
-    kept = kept_epochs(keep_epochs or ALL, spec.epochs)
-    check_trainable(spec, engine)
-    begun = find_record(folder)
-    chosen = choose_cohorts(plan_zoo(spec if begun is None else begun.spec), cohorts)
-    _check_engine(folder, begun, engine, lanes)
-    if begun is not None:
-        _check_same_spec(folder, begun.spec, spec)
-        if keep_epochs is not None and kept != begun.kept:
-            raise InputError(f"{folder}: was begun with kept epochs {begun.kept}, got {kept}, expected the same")
-        kept = begun.kept
-    if twin is not None:
-        _check_twins(folder, twin)
-    check_space(folder, spec, sum(len(cohort.members) for cohort in chosen), kept, twin)
-    return begun
-
-
-def check_trainable(spec: ZooSpec, engine: str | None) -> None:
-    """Raises InputError for what the zoo's network does not have."""
-    layers = each_layer(architecture_layers(spec.architecture))
-    if any(spec.grid.dropout) and not any(isinstance(layer, Dropout) for layer in layers):
-        raise InputError(f"zoo {spec.name!r}: dropout is {spec.grid.dropout}, expected 0: {spec.architecture} has none")
-    known = engines_for(spec.architecture, spec.precision)
-    if engine in ENGINES and engine not in known:
-        what = f"{spec.architecture} in {spec.precision}"
-        raise InputError(f"zoo {spec.name!r}: engine is {engine!r}, expected {' or '.join(known)} for {what}")
-
-
-def choose_cohorts(plan: Plan, cohorts: range | None) -> Sequence[Cohort]:
-    """The cohorts of a range of numbers, all without one. Raises InputError for numbers that are not there."""
-    if cohorts is None:
-        return plan.cohorts
-    if not 0 <= cohorts.start < cohorts.stop <= len(plan.cohorts):
-        got = f"{cohorts.start}:{cohorts.stop}"
-        raise InputError(f"zoo {plan.spec.name!r}: cohorts are {got}, expected a part of 0:{len(plan.cohorts)}")
-    return plan.cohorts[cohorts.start : cohorts.stop]
-
-
-def _check_engine(folder: Path, begun: ZooRecord | None, engine: str | None, lanes: int | None) -> None:
-    if engine not in (None, AUTO, *ENGINES):
-        raise InputError(f"engine is {engine!r}, expected one of: {', '.join((AUTO, *ENGINES))}")
-    if lanes is not None and lanes < 1:
-        raise InputError(f"lanes is {lanes}, expected 1 or more")
-    if lanes is not None and engine == AUTO:
-        raise InputError(f"lanes is {lanes} and engine 'auto', which chooses the lanes; expected one of the two")
-    if begun is None:
-        return
-    if engine not in (None, AUTO, begun.engine):
-        raise InputError(f"{folder}: was begun with engine {begun.engine!r}, got {engine!r}, expected the same")
-    if lanes not in (None, begun.lanes):
-        raise InputError(f"{folder}: was begun with {begun.lanes} lanes, got {lanes}, expected the same")
-
-
-def _check_same_images(folder: Path, begun: ZooRecord, images: Images) -> None:
-    if begun.fingerprint != images.fingerprint:
-        raise InputError(
-            f"{folder}: was begun on images of fingerprint {begun.fingerprint[:12]}, got {images.fingerprint[:12]}"
-        )
-
-
-def _check_twins(folder: Path, twin: TwinSpec) -> None:
-    """Raises InputError where twins of that method are there under another setting."""
-    place = twins_folder(folder, twin.method)
-    begun = find_record(place)
-    if begun is not None and (begun.twin is None or begun.twin.used != twin.used):
-        raise InputError(f"{place}: was begun as {begun.twin}, got {twin}, expected the same")
 
 
 def _choose_engine(
@@ -309,17 +191,6 @@ def _fit_cohorts(
         raise InputError(f"a cohort has {largest} models, expected at most {most} here: a cohort_size in the config")
     on_event(Notice(f"cohorts of {most} models, not {largest}: what the memory here holds"))
     return plan_zoo(dataclasses.replace(plan.spec, cohort_size=most))
-
-
-def _check_same_spec(folder: Path, begun: ZooSpec, wanted: ZooSpec) -> None:
-    if begun.digest == wanted.digest:
-        return
-    differing = [
-        f"{field.name} {getattr(begun, field.name)!r}, got {getattr(wanted, field.name)!r}"
-        for field in dataclasses.fields(ZooSpec)
-        if field.name not in ("twins", "cohort_size") and getattr(begun, field.name) != getattr(wanted, field.name)
-    ]
-    raise InputError(f"{folder}: holds another zoo: {'; '.join(differing)}; expected the same or another folder")
 
 
 def _versions() -> dict[str, str]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxzoo.arguments import Parser, cohort_range, epoch_list, positive, run_command
+from jaxzoo.checks import AUTO, NO_TWINS, check_call, choose_twins, restrict
 from jaxzoo.cohorts import Interrupted
-from jaxzoo.compose import AUTO, NO_TWINS, check_call, choose_twins, generate, restrict
+from jaxzoo.compose import generate
 from jaxzoo.config import published_specs, read_config
 from jaxzoo.datasets import load_images
 from jaxzoo.devices import use_all_cores, use_compilation_cache

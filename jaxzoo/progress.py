@@ -9,8 +9,8 @@ from typing import Self
 import numpy as np
 from tqdm import tqdm
 
+from jaxzoo.checks import choose_cohorts
 from jaxzoo.cohorts import EpochSaved, Event, Notice, Trained
-from jaxzoo.compose import choose_cohorts
 from jaxzoo.plan import plan_zoo
 from jaxzoo.spec import TwinSpec, ZooSpec
 from jaxzoo.zoo import Zoo

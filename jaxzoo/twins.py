@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxzoo.arguments import Parser, cohort_range, fraction, positive, run_command
+from jaxzoo.checks import check_parent
 from jaxzoo.cohorts import Interrupted
-from jaxzoo.compose import check_parent, make_twins
+from jaxzoo.compose import make_twins
 from jaxzoo.datasets import load_images
 from jaxzoo.devices import use_all_cores, use_compilation_cache
 from jaxzoo.errors import InputError

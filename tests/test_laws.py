@@ -14,18 +14,18 @@ ROOMS = [
     "version", "errors", "arguments", "interrupts", "spec", "config", "plan", "keys", "noise", "datasets",
     "architectures", "convolution", "networks", "lanes", "engines", "schedules", "optimizers", "devices", "sparsify",
     "loops", "program", "memory", "train", "tune", "layout", "expressions", "states", "steps", "store", "zoo",
-    "features", "alignment", "predict", "diversity", "probe", "listing", "card", "cohorts", "space", "compose",
-    "progress", "generate", "twins", "report", "bench",
+    "features", "alignment", "predict", "diversity", "probe", "listing", "card", "cohorts", "space", "checks",
+    "compose", "progress", "generate", "twins", "report", "bench",
 ]  # fmt: skip
 READERS = ("layout", "expressions", "states", "features", "alignment", "predict", "diversity", "probe")
 FORBIDDEN = {
-    "train": {"store", "zoo", "compose"},
-    "tune": {"store", "zoo", "compose"},
-    "program": {"store", "zoo", "compose"},
+    "train": {"store", "zoo", "checks", "compose"},
+    "tune": {"store", "zoo", "checks", "compose"},
+    "program": {"store", "zoo", "checks", "compose"},
     "store": {"train", "program", "lanes", "engines", "optimizers", "datasets"},
-    "cohorts": {"compose", "datasets"},
+    "cohorts": {"checks", "compose", "datasets"},
     "zoo": {"train", "program", "lanes", "engines", "optimizers", "datasets"},
-    **{room: {"train", "program", "optimizers", "datasets", "cohorts", "compose"} for room in READERS},
+    **{room: {"train", "program", "optimizers", "datasets", "cohorts", "checks", "compose"} for room in READERS},
 }
 
 
