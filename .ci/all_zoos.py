@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 import jaxzoo
-from jaxzoo.networks import parameter_count
-from jaxzoo.spec import DatasetSpec, TwinSpec, ZooSpec
+from jaxzoo.models.networks import parameter_count
+from jaxzoo.spec.zoo_spec import DatasetSpec, TwinSpec, ZooSpec
 
 PUBLISHED = 27
 

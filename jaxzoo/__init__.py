@@ -4,14 +4,14 @@ Array names end in their shape: M models, B batch, N examples, H W C image, K ke
 S steps, E epochs. The model axis is last while training, first on disk.
 """
 
-from jaxzoo.compose import generate, make_twins
-from jaxzoo.config import load_spec, read_config, zoo_names
 from jaxzoo.datasets import Images, load_images
 from jaxzoo.devices import use_all_cores, use_compilation_cache
 from jaxzoo.errors import InputError
-from jaxzoo.plan import plan_zoo
-from jaxzoo.spec import TwinSpec, ZooSpec
-from jaxzoo.zoo import Zoo, open_zoo
+from jaxzoo.reading.zoo import Zoo, open_zoo
+from jaxzoo.spec.config import load_spec, read_config, zoo_names
+from jaxzoo.spec.plan import plan_zoo
+from jaxzoo.spec.zoo_spec import TwinSpec, ZooSpec
+from jaxzoo.training.zoo import generate, make_twins
 
 __all__ = [
     "Images",

@@ -5,60 +5,71 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import jaxzoo
 
 PACKAGE = Path(jaxzoo.__file__).parent
 
-# in the order of the data: a room imports rooms above it, its own, and none below
-ROOMS = [
-    "version", "errors", "arguments", "interrupts", "spec", "config", "plan", "keys", "noise", "datasets",
-    "architectures", "convolution", "networks", "lanes", "engines", "schedules", "optimizers", "devices", "sparsify",
-    "loops", "program", "memory", "train", "tune", "layout", "expressions", "states", "steps", "store", "zoo",
-    "features", "alignment", "predict", "diversity", "probe", "listing", "card", "cohorts", "space", "checks",
-    "compose", "progress", "generate", "twins", "report", "bench",
-]  # fmt: skip
-READERS = ("layout", "expressions", "states", "features", "alignment", "predict", "diversity", "probe")
-FORBIDDEN = {
-    "train": {"store", "zoo", "checks", "compose"},
-    "tune": {"store", "zoo", "checks", "compose"},
-    "program": {"store", "zoo", "checks", "compose"},
-    "store": {"train", "program", "lanes", "engines", "optimizers", "datasets"},
-    "cohorts": {"checks", "compose", "datasets"},
-    "zoo": {"train", "program", "lanes", "engines", "optimizers", "datasets"},
-    **{room: {"train", "program", "optimizers", "datasets", "cohorts", "checks", "compose"} for room in READERS},
+# the floors of the house: a folder, or a file beside the folders, imports from lower floors and from itself only
+FLOORS = {
+    9: {"__main__", "generate"},
+    8: {"commands"},
+    7: {"report", "bench", "__init__"},
+    6: {"training", "analysis"},
+    5: {"reading"},
+    4: {"storage"},
+    3: {"models", "datasets"},
+    2: {"spec", "devices"},
+    1: {"errors", "version"},
 }
+FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
+SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 
 def room_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+def module_of(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in SOURCES}
+
+
 def imports_of(path):
+    """The modules of jaxzoo that a file imports, anywhere in it."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
-            if node.module == "jaxzoo":
-                yield from (f"jaxzoo.{alias.name}" for alias in node.names)
-            else:
-                yield node.module
-
-
-def test_imports_follow_the_way_of_the_data():
-    seen = set()
-    for path in PACKAGE.rglob("*.py"):
-        room = room_of(path)
-        if room == "__init__":
+            inside = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in MODULES else node.module for name in inside]
+        else:
             continue
-        seen.add(room)
-        for name in imports_of(path):
-            if not name.startswith("jaxzoo."):
-                continue
-            other = name.split(".")[1]
-            assert ROOMS.index(other) <= ROOMS.index(room), f"{path.name} imports {name}"
-            assert other not in FORBIDDEN.get(room, ()), f"{path.name} imports {name}"
-    assert seen == set(ROOMS)
+        yield from (name for name in names if name in MODULES and name != "jaxzoo")
+
+
+def test_every_file_stands_on_a_floor():
+    assert {room_of(path) for path in SOURCES} <= set(FLOOR_OF)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_come_from_lower_floors(path):
+    room = room_of(path)
+    for name in imports_of(path):
+        other = room_of(MODULES[name])
+        assert other == room or FLOOR_OF[other] < FLOOR_OF[room], f"{path.relative_to(PACKAGE)} imports {name}"
+
+
+def test_no_two_files_import_each_other_in_a_circle():
+    below = {module: set(imports_of(path)) - {module} for module, path in MODULES.items()}
+    while leaves := {module for module, others in below.items() if not others}:
+        below = {module: others - leaves for module, others in below.items() if module not in leaves}
+    assert not below, f"in a circle, or above one: {sorted(below)}"
 
 
 def run(code):

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import jaxzoo
-from jaxzoo.compose import generate
-from jaxzoo.config import published_specs
-from jaxzoo.listing import list_zoos
+from jaxzoo.commands.listing import list_zoos
+from jaxzoo.spec.config import published_specs
+from jaxzoo.training.zoo import generate
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 

@@ -2,9 +2,9 @@
 
 import math
 
-from jaxzoo.architectures import Conv, Dense, Flatten, MaxPool, architecture_layers
-from jaxzoo.networks import parameter_shapes
-from jaxzoo.spec import DatasetSpec
+from jaxzoo.models.networks import parameter_shapes
+from jaxzoo.spec.layers import Conv, Dense, Flatten, MaxPool, architecture_layers
+from jaxzoo.spec.zoo_spec import DatasetSpec
 
 
 def training_flops(architecture: str, dataset: DatasetSpec) -> int:

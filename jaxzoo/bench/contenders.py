@@ -9,14 +9,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxzoo.config import load_spec
 from jaxzoo.datasets.images import Images, Split, make_images
 from jaxzoo.devices import model_mesh, use_all_cores
-from jaxzoo.loops import empty_tally
-from jaxzoo.plan import Cohort, plan_zoo
-from jaxzoo.program import build_program
-from jaxzoo.spec import DatasetSpec, TwinSpec
-from jaxzoo.train import Slab, initial_state, initial_variables, put_cohort, put_images
+from jaxzoo.spec.config import load_spec
+from jaxzoo.spec.plan import Cohort, plan_zoo
+from jaxzoo.spec.zoo_spec import DatasetSpec, TwinSpec
+from jaxzoo.training.population import Slab, initial_state, initial_variables, put_cohort, put_images
+from jaxzoo.training.programs import build_program
+from jaxzoo.training.steps import empty_tally
 
 STEPS = 10  # in one call of a program
 LANES = 16

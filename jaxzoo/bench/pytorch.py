@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
-from jaxzoo.architectures import Activate, Conv, Dense, Flatten, MaxPool, architecture_layers
 from jaxzoo.bench.contenders import Contender, own_peak_memory
-from jaxzoo.networks import parameter_shapes
-from jaxzoo.spec import DatasetSpec
+from jaxzoo.models.networks import parameter_shapes
+from jaxzoo.spec.layers import Activate, Conv, Dense, Flatten, MaxPool, architecture_layers
+from jaxzoo.spec.zoo_spec import DatasetSpec
 
 EXAMPLES, BATCH = 5000, 10
 

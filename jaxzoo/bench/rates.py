@@ -12,8 +12,8 @@ import pandas as pd
 
 from jaxzoo.bench import contenders
 from jaxzoo.bench.arithmetic import training_flops
-from jaxzoo.config import load_spec
-from jaxzoo.spec import METHODS, TwinSpec
+from jaxzoo.spec.config import load_spec
+from jaxzoo.spec.zoo_spec import METHODS, TwinSpec
 
 REFERENCE = "PyTorch, a model per core"
 

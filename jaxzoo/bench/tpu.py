@@ -12,9 +12,9 @@ from jax.sharding import Mesh
 
 from jaxzoo.devices import AXIS
 from jaxzoo.errors import InputError
-from jaxzoo.memory import compile_training
-from jaxzoo.plan import CohortKey
-from jaxzoo.program import build_program
+from jaxzoo.spec.plan import CohortKey
+from jaxzoo.training.memory import compile_training
+from jaxzoo.training.programs import build_program
 
 
 class Chip(NamedTuple):

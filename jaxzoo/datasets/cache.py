@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from jaxzoo.datasets.images import SPLITS, Images, Split
-from jaxzoo.spec import DatasetSpec
+from jaxzoo.spec.zoo_spec import DatasetSpec
 
 FORMAT = 1  # to be raised whenever the same spec would give other arrays
 

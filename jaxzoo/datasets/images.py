@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from jaxzoo.datasets.preprocessing import preprocess
 from jaxzoo.errors import InputError
-from jaxzoo.spec import DatasetSpec
+from jaxzoo.spec.zoo_spec import DatasetSpec
 
 SPLIT_SEED = 42
 SPLITS = ("train", "validation", "test")

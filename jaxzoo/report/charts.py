@@ -22,7 +22,7 @@ from bokeh.models import (
 from bokeh.palettes import Category10, Viridis256
 from bokeh.plotting import figure
 
-from jaxzoo.diversity import QUARTILES
+from jaxzoo.analysis.diversity import QUARTILES
 from jaxzoo.report.content import Content
 
 HEIGHT = 340

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from jaxzoo.alignment import Alignment
-from jaxzoo.diversity import (
+from jaxzoo.analysis.alignment import Alignment
+from jaxzoo.analysis.diversity import (
     QUARTILES,
     aligned_distances,
     layer_weights,
@@ -18,12 +18,12 @@ from jaxzoo.diversity import (
     twin_agreement,
     weight_distances,
 )
+from jaxzoo.analysis.predict import predict_classes
+from jaxzoo.analysis.probe import LARGEST_WEIGHT, probe_states, select_states
 from jaxzoo.errors import InputError
-from jaxzoo.plan import GridPoint
-from jaxzoo.predict import predict_classes
-from jaxzoo.probe import LARGEST_WEIGHT, probe_states, select_states
-from jaxzoo.states import held_states
-from jaxzoo.zoo import Zoo
+from jaxzoo.reading.selection import held_states
+from jaxzoo.reading.zoo import Zoo
+from jaxzoo.spec.plan import GridPoint
 
 MOST_COMPARED = 512  # models of which all pairs are compared by their predictions
 MOST_PAIRS = 1000  # pairs whose weights are compared

@@ -1,0 +1,1 @@
+"""What the weights and predictions of a zoo show: features, distances, agreement, probes."""

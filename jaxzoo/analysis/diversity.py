@@ -1,0 +1,114 @@
+"""How different the models of a population are: in performance, in predictions, in weights."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from jaxzoo.analysis.alignment import Alignment
+from jaxzoo.analysis.features import STATISTICS, states_statistics
+from jaxzoo.errors import InputError
+from jaxzoo.reading.selection import with_gap
+from jaxzoo.reading.zoo import Zoo
+
+QUARTILES = {"q25": 0.25, "q50": 0.5, "q75": 0.75}
+QUANTITIES = ("train_accuracy", "validation_accuracy", "test_accuracy", "generalization_gap", "sparsity")
+
+
+def performance_quartiles(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Per epoch the quartiles over models of accuracy on each split, of the generalization gap, and of twins' sparsity.
+
+    The columns are quantity, epoch, q25, q50 and q75; models whose numbers are not finite do not count.
+    """
+    table = with_gap(metrics)
+    long = table.melt("epoch", [name for name in QUANTITIES if name in table], "quantity")
+    by_epoch = long.groupby(["quantity", "epoch"], sort=False)["value"]
+    quartiles = {name: by_epoch.quantile(share) for name, share in QUARTILES.items()}
+    return pd.DataFrame(quartiles).reset_index()
+
+
+class Agreement(NamedTuple):
+    """Of every two models, (M, M): the share of examples they class alike, and Cohen's kappa of it.
+
+    kappa = (observed - expected) / (1 - expected), where `expected` is what models with the same class frequencies
+    would agree by chance (Cohen 1960); not a number where both name one and the same class throughout.
+    """
+
+    agreement: np.ndarray
+    kappa: np.ndarray
+
+
+def prediction_agreement(classes_MN: np.ndarray, classes: int) -> Agreement:
+    """The agreement of all pairs of models from their predictions (M, N), on JAX's default device."""
+    examples = classes_MN.shape[1]
+
+    def count(together_MM: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
+        named_MN = (jnp.asarray(classes_MN) == label).astype(jnp.float32)
+        return together_MM + named_MN @ named_MN.T, named_MN.sum(axis=1)  # sums of ones: exact below 2^24 examples
+
+    together_MM, named_CM = jax.lax.scan(count, jnp.zeros((len(classes_MN),) * 2), jnp.arange(classes))
+    agreement = np.asarray(together_MM, np.float64) / examples
+    frequency_CM = np.asarray(named_CM, np.float64) / examples
+    expected = frequency_CM.T @ frequency_CM
+    with np.errstate(invalid="ignore", divide="ignore"):
+        kappa = np.where(expected < 1, (agreement - expected) / (1 - expected), np.nan)
+    return Agreement(agreement, kappa)
+
+
+def twin_agreement(parents_MN: np.ndarray, twins_MN: np.ndarray) -> np.ndarray:
+    """The share of examples that each twin classes as its parent does, (M,), from the predictions of both."""
+    return (parents_MN == twins_MN).mean(axis=1)
+
+
+class Distances(NamedTuple):
+    """Between two models' flattened parameters, a value per pair: Euclidean (l2), and 1 - cosine similarity."""
+
+    l2: np.ndarray
+    cosine: np.ndarray
+
+
+def weight_distances(weights: np.ndarray, pairs: np.ndarray) -> Distances:
+    """Of those pairs of rows of `weights` (M, D); `pairs` is (P, 2)."""
+    first, second = (weights[pairs[:, side]].astype(np.float64) for side in (0, 1))
+    return _distances(first, second)
+
+
+def aligned_distances(alignment: Alignment, weights: np.ndarray, pairs: np.ndarray) -> Distances:
+    """`weight_distances` after the hidden units of each pair's second model are put in the order of the first's."""
+    aligned = np.stack([alignment.align(weights[first], weights[second]) for first, second in pairs])
+    return _distances(weights[pairs[:, 0]].astype(np.float64), aligned.astype(np.float64))
+
+
+def sample_pairs(models: int, most: int, *, seed: int = 42) -> np.ndarray:
+    """All pairs of different models, (P, 2), or `most` of them drawn, none twice. Raises InputError for one model."""
+    if models < 2:
+        raise InputError(f"there are {models} models, expected 2 or more to compare: n is too small")
+    pairs = np.column_stack(np.triu_indices(models, 1))
+    if len(pairs) <= most:
+        return pairs
+    return pairs[np.sort(np.random.default_rng(seed).choice(len(pairs), most, replace=False))]
+
+
+def layer_weights(zoo: Zoo, epochs: Sequence[int], models: Sequence[int] | None = None) -> pd.DataFrame:
+    """Per epoch and parameter the medians over models of mean, variance and percentiles; of finite models alone."""
+    tables = []
+    for epoch in epochs:
+        statistics = states_statistics(zoo.select(epochs=epoch, models=models))
+        statistics = statistics[np.isfinite(statistics).all(axis=1)]
+        medians = np.median(statistics, axis=0) if len(statistics) else np.full(statistics.shape[1], np.nan)
+        table = pd.DataFrame(medians.reshape(-1, len(STATISTICS)), columns=list(STATISTICS))
+        table.insert(0, "epoch", epoch)
+        table.insert(1, "layer", [entry.layer for entry in zoo.layout])
+        table.insert(2, "kind", [entry.kind for entry in zoo.layout])
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _distances(first: np.ndarray, second: np.ndarray) -> Distances:
+    norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosine = 1 - np.einsum("pd,pd->p", first, second) / norms
+    return Distances(np.linalg.norm(first - second, axis=1), cosine)

@@ -1,0 +1,35 @@
+"""Features of model states: what a probe, or a person, sees of their weights."""
+
+import numpy as np
+import pandas as pd
+
+from jaxzoo.reading.layout import Layout
+from jaxzoo.reading.selection import States
+
+PERCENTILES = (1, 25, 50, 75, 99)
+STATISTICS = ("mean", "variance", *(f"p{percent}" for percent in PERCENTILES))
+
+
+def layer_statistics(layout: Layout, weights: np.ndarray) -> np.ndarray:
+    """Seven numbers for every layer's kernel and bias apart, (states, 7 x entries), from rows (states, D).
+
+    Mean, variance and the 1, 25, 50, 75 and 99 percentiles (Unterthiner et al. 2020, arXiv 2002.11448; Eilertsen et al.
+    2020): 70 numbers of CNN-s, in the order of the layout.
+    """
+    parts = []
+    for entry in layout:
+        values = weights[:, entry.columns].astype(np.float64)
+        percentiles = np.percentile(values, PERCENTILES, axis=1)
+        parts.append(np.column_stack([values.mean(axis=1), values.var(axis=1), *percentiles]))
+    return np.concatenate(parts, axis=1)
+
+
+def states_statistics(states: States) -> np.ndarray:
+    """`layer_statistics` of states, in the order of their table, without all of their weights in memory."""
+    return np.concatenate([layer_statistics(states.layout, weights) for weights in states.portions()])
+
+
+def statistics_table(layout: Layout, weights: np.ndarray) -> pd.DataFrame:
+    """`layer_statistics` with columns such as conv1_kernel_mean, a row per state."""
+    names = [f"{entry.layer}_{entry.kind}_{statistic}" for entry in layout for statistic in STATISTICS]
+    return pd.DataFrame(layer_statistics(layout, weights), columns=names)

@@ -1,0 +1,1 @@
+"""The command lines, a file for each verb."""

@@ -1,0 +1,92 @@
+"""What the command lines share: errors of one line, numbers checked where they are read, sizes as people read them."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from jaxzoo.errors import InputError
+
+
+def run_command(program: str, command: Callable[[], int]) -> int:
+    """The exit status of a command line: 2 after one line on stderr for bad input, 130 for Ctrl-C."""
+    try:
+        return command()
+    except InputError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:  # while images are prepared, or measured; training has its own way to stop
+        print("\nstopped; nothing half-made is kept", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are InputErrors: one line, without the usage."""
+
+    def __init__(self, *, prog: str, description: str, examples: str) -> None:
+        super().__init__(
+            prog=prog,
+            description=description,
+            epilog=examples,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raises InputError."""
+        raise InputError(message)
+
+
+def cohort_range(text: str) -> range:
+    """The cohorts of a text like 3:7."""
+    first, colon, last = text.partition(":")
+    if not (first.isdecimal() and colon and last.isdecimal()):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected two numbers as in 3:7")
+    return range(int(first), int(last))
+
+
+def fraction(text: str) -> float:
+    """The number from 0 to 1 that the text stands for."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number from 0 to 1")
+    return value
+
+
+def positive_number(text: str) -> float:
+    """The number above 0 that the text stands for."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number above 0")
+    return value
+
+
+def positive(text: str) -> int:
+    """The whole number above 0 that the text stands for."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number, 1 or more")
+    return int(text)
+
+
+def epoch_list(text: str) -> list[int]:
+    """The epochs of a text like 10,20."""
+    if not all(part.isdecimal() for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected numbers as in 10,20")
+    return [int(part) for part in text.split(",")]
+
+
+def write_file(path: Path, text: str) -> None:
+    """The file appears under its name when it is whole. Raises InputError where it cannot be written."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}), expected a file in a folder") from error

@@ -1,0 +1,98 @@
+"""The command line of the bench."""
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from jaxzoo.bench.contenders import SEED_ZOOS
+from jaxzoo.bench.rates import REFERENCE, measure
+from jaxzoo.bench.tpu import estimate
+from jaxzoo.commands.arguments import Parser, positive, run_command
+from jaxzoo.models.engines import engines_for
+from jaxzoo.spec.config import load_spec
+from jaxzoo.spec.plan import plan_zoo
+from jaxzoo.spec.zoo_spec import PRECISIONS
+from jaxzoo.training.tuning import candidates_for
+
+TPU_ZOOS = (*SEED_ZOOS.values(), "cifar10-resnet18")
+
+EXAMPLES = """examples:
+  python -m jaxzoo.bench                                 every way to train, beside each other, on this machine
+  python -m jaxzoo.bench --architectures cnn-s --json rates.json
+  python -m jaxzoo.bench --tpu v5e                       compiled for a TPU chip that need not be there
+  python -m jaxzoo.bench --tpu v5e --zoos svhn-seed --lanes 128,256"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command line and returns the exit status."""
+    return run_command("jaxzoo bench", lambda: _run(_parse(arguments)))
+
+
+def _run(options: argparse.Namespace) -> int:
+    table = _estimates(options) if options.tpu else _rates(options)
+    print(table.to_string(index=False, float_format=lambda value: f"{value:,.4g}" if value < 100 else f"{value:,.0f}"))
+    if options.json:
+        options.json.write_text(table.to_json(orient="records", indent=2) + "\n")
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        prog="python -m jaxzoo.bench",
+        description="Training samples per second of every way to train a population, side by side.",
+        examples=EXAMPLES,
+    )
+    parser.add_argument("--architectures", nargs="+", choices=tuple(SEED_ZOOS), default=list(SEED_ZOOS))
+    parser.add_argument("--models", type=positive, default=128, metavar="N", help="models of a population (128)")
+    parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="turns of every contender (5)")
+    parser.add_argument("--seconds", type=positive, default=5, metavar="N", help="length of a turn (5)")
+    parser.add_argument("--tpu", metavar="CHIP", help="estimate for this chip (v5e) instead of measuring here")
+    parser.add_argument("--zoos", nargs="+", default=TPU_ZOOS, metavar="NAME", help="published zoos, for --tpu")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="for --tpu (float32)")
+    parser.add_argument(
+        "--candidates", type=positive, metavar="N", help="for --tpu: so many of what --engine auto would try (all)"
+    )
+    parser.add_argument(
+        "--lanes", type=_widths, metavar="N,...", help="lane widths for --tpu (those that --engine auto would try)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the table there")
+    return parser.parse_args(arguments)
+
+
+def _widths(text: str) -> list[int]:
+    return [positive(part) for part in text.split(",")]
+
+
+def _rates(options: argparse.Namespace) -> pd.DataFrame:
+    sizes = {"models": options.models, "rounds": options.rounds, "seconds": options.seconds}
+    with tqdm(disable=not sys.stderr.isatty(), bar_format="{desc}") as line:
+        tables = [measure(name, **sizes, on_run=line.set_description_str) for name in options.architectures]
+    table = pd.concat(tables, ignore_index=True)
+    if REFERENCE not in set(table["contender"]):
+        print("without PyTorch (extra 'torch') there is no reference: no ratios", file=sys.stderr)
+    cores = len(os.sched_getaffinity(0))
+    how = f"medians of {options.rounds} turns of {options.seconds} s"
+    print(f"{cores} cores; batch 10, Adam, tanh; populations of {options.models} models; {how}")
+    return table
+
+
+def _estimates(options: argparse.Namespace) -> pd.DataFrame:
+    rows = []
+    for name in options.zoos:
+        spec = dataclasses.replace(load_spec(name), precision=options.precision)
+        key = plan_zoo(spec).cohorts[0].key
+        engines = engines_for(key.architecture, key.precision)
+        asked = [(engine, lanes) for engine in engines for lanes in options.lanes or ()]
+        candidates = asked or candidates_for(key, "tpu")[: options.candidates]
+        rows += [{"zoo": name, **estimate(key, engine, lanes, options.tpu)} for engine, lanes in candidates]
+    return pd.DataFrame(rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

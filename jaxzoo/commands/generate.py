@@ -1,0 +1,148 @@
+"""The command line of the composer. (The function `jaxzoo.generate` is its library call, in compose.py.)"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxzoo.commands.arguments import Parser, cohort_range, epoch_list, positive, run_command
+from jaxzoo.commands.interrupts import caught_signals
+from jaxzoo.commands.listing import list_zoos
+from jaxzoo.commands.progress import ProgressBar, summary
+from jaxzoo.datasets import load_images
+from jaxzoo.devices import use_all_cores, use_compilation_cache
+from jaxzoo.errors import InputError, nearest
+from jaxzoo.models.engines import ENGINES
+from jaxzoo.spec.config import published_specs, read_config
+from jaxzoo.spec.zoo_spec import METHODS, ZooSpec, dataset_specs, same_name
+from jaxzoo.storage.retention import ALL, LAST, Keep
+from jaxzoo.training.checks import AUTO, NO_TWINS, check_call, choose_twins, restrict
+from jaxzoo.training.cohort import Interrupted
+from jaxzoo.training.zoo import generate
+
+EXAMPLES = """examples:
+  python -m jaxzoo.generate --zoo digits                              the embedded zoo and its twins, in three minutes
+  python -m jaxzoo.generate --zoo mnist                               all zoos of a dataset
+  python -m jaxzoo.generate --zoo mnist-seed --models 64 --epochs 5   a small part of one
+  python -m jaxzoo.generate --config my_zoo.toml --out my_zoos        zoos of your own
+  python -m jaxzoo.generate --list                                    what there is
+
+Running a command again goes on where it stopped."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command line and returns the exit status."""
+    return run_command("jaxzoo generate", lambda: _run(_parse(arguments)))
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.list:
+        print(list_zoos([*_specs(options.config).values()]))
+        return 0
+    return _generate_all(options)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        prog="python -m jaxzoo.generate",
+        description="Trains a model zoo: every member at once, every epoch's weights on disk.",
+        examples=EXAMPLES,
+    )
+    parser.add_argument("--zoo", metavar="NAME", help="a zoo, or a dataset for all its zoos")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="a TOML file of zoos, instead of the published ones"
+    )
+    parser.add_argument("--list", action="store_true", help="print the table of zoos and end")
+    parser.add_argument("--twins", choices=(*METHODS, NO_TWINS), help="sparse twins (as the spec says)")
+    parser.add_argument("--models", type=positive, metavar="N", help="so many models, spread over the grid")
+    parser.add_argument("--epochs", type=positive, metavar="N", help="so many epochs")
+    parser.add_argument(
+        "--out", type=Path, default=Path("zoos"), metavar="DIR", help="each zoo gets a folder there (zoos)"
+    )
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="the datasets (TFDS_DATA_DIR, ~/tensorflow_datasets)"
+    )
+    parser.add_argument(
+        "--engine", choices=(AUTO, *ENGINES), help="how to train; auto measures (lanes on a CPU, auto on others)"
+    )
+    parser.add_argument("--lanes", type=positive, metavar="N", help="models side by side on a device (16 on a CPU)")
+    parser.add_argument(
+        "--keep-epochs",
+        type=_keep,
+        metavar="KEEP",
+        help="besides the last two: all (default), last for none, or 0,10,20",
+    )
+    parser.add_argument("--cohorts", type=cohort_range, metavar="A:B", help="only the cohorts A to B - 1")
+    options = parser.parse_args(arguments)
+    if not (options.zoo or options.config or options.list):
+        parser.error("nothing to do, expected --zoo NAME, --config FILE or --list")
+    return options
+
+
+def _keep(text: str) -> Keep:
+    return text if text in (ALL, LAST) else tuple(epoch_list(text))
+
+
+def _specs(config: Path | None) -> dict[str, ZooSpec]:
+    return published_specs() if config is None else {spec.name: spec for spec in read_config(config)}
+
+
+def _wanted(options: argparse.Namespace) -> list[ZooSpec]:
+    """The zoos of a name: one zoo, or all of a dataset."""
+    specs = _specs(options.config)
+    if options.zoo is None:
+        return list(specs.values())
+    if options.zoo in specs:
+        return [specs[options.zoo]]
+    of_dataset = [spec for spec in specs.values() if same_name(spec.dataset.name, options.zoo)]
+    if not of_dataset:
+        known = {*specs, *(spec.dataset.name for spec in specs.values())}
+        raise InputError(f"--zoo: there is no zoo or dataset {options.zoo!r}; nearest: {nearest(options.zoo, known)}")
+    return of_dataset
+
+
+def _generate_all(options: argparse.Namespace) -> int:
+    specs = [restrict(spec, models=options.models, epochs=options.epochs) for spec in _wanted(options)]
+    for spec in specs:  # before the first of several is begun
+        check_call(
+            spec,
+            options.out / spec.name,
+            engine=options.engine,
+            lanes=options.lanes,
+            cohorts=options.cohorts,
+            twin=choose_twins(spec, options.twins),
+            keep_epochs=options.keep_epochs,
+        )
+    for dataset in dataset_specs(specs):
+        load_images(dataset, options.data_dir, progress=True)
+    use_all_cores()
+    use_compilation_cache()
+    with caught_signals() as caught:
+        for spec in specs:
+            try:
+                _generate(spec, options, caught)
+            except Interrupted as interrupted:
+                print(f"{interrupted}; all epochs before it are saved. Run the same command again to go on.")
+                return 128 + caught[0]
+    return 0
+
+
+def _generate(spec: ZooSpec, options: argparse.Namespace, caught: list[int]) -> None:
+    with ProgressBar(spec, options.cohorts, choose_twins(spec, options.twins)) as progress:
+        zoo = generate(
+            spec,
+            options.out / spec.name,
+            data_dir=options.data_dir,
+            engine=options.engine,
+            lanes=options.lanes,
+            cohorts=options.cohorts,
+            twins=options.twins,
+            keep_epochs=options.keep_epochs,
+            on_event=progress.show,
+            should_stop=lambda: bool(caught),
+        )
+    print(summary(zoo, progress))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

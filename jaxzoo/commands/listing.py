@@ -1,0 +1,45 @@
+"""The table of zoos."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from jaxzoo.models.networks import parameter_count
+from jaxzoo.spec.plan import plan_zoo
+from jaxzoo.spec.zoo_spec import ZooSpec
+from jaxzoo.storage.retention import human_bytes
+
+EMBEDDED = "digits"
+
+
+def list_zoos(specs: Sequence[ZooSpec]) -> str:
+    """A row per zoo and the totals; the embedded zoo is none of the published ones and not in their total.
+
+    `twins` counts the states of sparse twins after each of their epochs. `bytes` counts the parameters of all states in
+    float32; metrics add less than 2 %, compression takes some back.
+    """
+    table = zoo_table(specs)
+    published = table[table["zoo"] != EMBEDDED]
+    dense, sparse = published["states"].sum(), published["twins"].sum()
+    total = (
+        f"{len(published)} zoos, {published['models'].sum():,} models, {dense:,} dense and {sparse:,} sparse states, "
+        f"{dense + sparse:,} in all, "
+    )
+    rows = table.assign(**{name: table[name].map("{:,}".format) for name in ("models", "states", "twins")})
+    rows["bytes"] = table["bytes"].map(human_bytes)
+    text = rows.to_string(index=False, justify="right")
+    without = f" (without {EMBEDDED})" if len(published) < len(table) else ""
+    return f"{text}\n\n{total}{human_bytes(published['bytes'].sum())}{without}"
+
+
+def zoo_table(specs: Sequence[ZooSpec]) -> pd.DataFrame:
+    """The columns zoo, dataset, architecture, models, epochs, states, twins and bytes."""
+    rows = []
+    for spec in specs:
+        plan = plan_zoo(spec)
+        sparse = len(plan.members) * spec.twins.epochs
+        size = 4 * parameter_count(spec.architecture, spec.dataset) * (plan.dense_states + sparse)
+        place = (spec.name, spec.dataset.name, spec.architecture)
+        rows.append((*place, len(plan.members), spec.epochs, plan.dense_states, sparse, size))
+    columns = ["zoo", "dataset", "architecture", "models", "epochs", "states", "twins", "bytes"]
+    return pd.DataFrame(rows, columns=columns)

@@ -1,0 +1,86 @@
+"""The command line that makes sparse twins of a zoo that is there. (`jaxzoo.make_twins` is its library call.)"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxzoo.commands.arguments import Parser, cohort_range, fraction, positive, run_command
+from jaxzoo.commands.interrupts import caught_signals
+from jaxzoo.commands.progress import ProgressBar, twins_summary
+from jaxzoo.datasets import load_images
+from jaxzoo.devices import use_all_cores, use_compilation_cache
+from jaxzoo.errors import InputError
+from jaxzoo.reading.zoo import open_zoo
+from jaxzoo.spec.zoo_spec import METHODS, SCOPES, TwinSpec
+from jaxzoo.training.checks import check_parent
+from jaxzoo.training.cohort import Interrupted
+from jaxzoo.training.zoo import make_twins
+
+EXAMPLES = """examples:
+  python -m jaxzoo.twins zoos/digits --method magnitude                   to 80 % zeros in every layer
+  python -m jaxzoo.twins zoos/digits --method magnitude --scope global --sparsity 0.9
+  python -m jaxzoo.twins zoos/digits --method variational-dropout
+
+`generate` makes twins by itself (--twins). Running a command again goes on where it stopped."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command line and returns the exit status."""
+    return run_command("jaxzoo twins", lambda: _make(_parse(arguments)))
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
+        prog="python -m jaxzoo.twins",
+        description="Makes sparse twins of a finished zoo, all members at once, every epoch on disk.",
+        examples=EXAMPLES,
+    )
+    default = TwinSpec()
+    parser.add_argument("zoo", type=Path, metavar="ZOO", help="the folder of a finished zoo")
+    parser.add_argument("--method", choices=METHODS, default=default.method, help=f"({default.method})")
+    parser.add_argument("--sparsity", type=fraction, metavar="S", help=f"of magnitude ({default.sparsity})")
+    parser.add_argument("--scope", choices=SCOPES, help=f"of magnitude ({default.scope})")
+    parser.add_argument(
+        "--epochs", type=positive, metavar="N", help=f"so many epochs (as the zoo's spec says, or {default.epochs})"
+    )
+    parser.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="the datasets (TFDS_DATA_DIR, ~/tensorflow_datasets)"
+    )
+    parser.add_argument("--cohorts", type=cohort_range, metavar="A:B", help="only the cohorts A to B - 1")
+    return parser.parse_args(arguments)
+
+
+def _twin_spec(options: argparse.Namespace, epochs: int) -> TwinSpec:
+    given = {name: getattr(options, name) for name in ("sparsity", "scope") if getattr(options, name) is not None}
+    if given and options.method != "magnitude":
+        raise InputError(f"--{next(iter(given))} is of --method magnitude, got --method {options.method}")
+    return TwinSpec(method=options.method, epochs=options.epochs or epochs, **given)
+
+
+def _make(options: argparse.Namespace) -> int:
+    parent = open_zoo(options.zoo)
+    twin = _twin_spec(options, parent.spec.twins.epochs)
+    check_parent(options.zoo, twin, options.cohorts)
+    load_images(parent.spec.dataset, options.data_dir, progress=True)
+    use_all_cores()
+    use_compilation_cache()
+    try:
+        with caught_signals() as caught, ProgressBar(parent.spec, options.cohorts, twin, dense=False) as progress:
+            twins = make_twins(
+                options.zoo,
+                twin,
+                data_dir=options.data_dir,
+                cohorts=options.cohorts,
+                on_event=progress.show,
+                should_stop=lambda: bool(caught),
+            )
+    except Interrupted as interrupted:
+        print(f"{interrupted}; all epochs before it are saved. Run the same command again to go on.")
+        return 128 + caught[0]
+    print(f"time       {progress.seconds:,.1f} s\n{twins_summary(parent, twins)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,5 +1,0 @@
-"""MANY models: kernels and the walk over an architecture's layers, with the model axis last."""
-
-from jaxzoo.lanes.walk import forward, supports
-
-__all__ = ["forward", "supports"]

@@ -1,0 +1,1 @@
+"""What a model computes: the Flax module of one, and the engines that compute many."""

@@ -1,0 +1,107 @@
+"""The engines: ways to compute what a population makes of images, all with the model axis last, all of one meaning."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+
+from jaxzoo.errors import InputError
+from jaxzoo.models import lanes
+from jaxzoo.models.convolution import conv_general_dilated
+from jaxzoo.models.networks import DropoutDraw, Network, Params, SamplingDraw
+from jaxzoo.spec.layers import architecture_layers, norm_layers
+
+Forward = Callable[
+    [Params, Params, jax.Array, DropoutDraw | None, SamplingDraw | None, jax.Array | None], tuple[jax.Array, Params]
+]
+
+ENGINES = ("lanes", "vmap")
+EVALUATED_AT_ONCE = 4  # with 16 lanes their activations stay in a core's cache
+EVALUATED_BY_VMAP = 256  # over all models: few large networks fill a device by their images
+
+
+def engines_for(architecture: str, precision: str = "float32") -> tuple[str, ...]:
+    """The engines that have such networks, the usual one first."""
+    has_kernels = precision == "float32" and lanes.supports(architecture_layers(architecture))
+    return ENGINES if has_kernels else ("vmap",)
+
+
+def usual_lanes(architecture: str, platform: str) -> int:
+    """The lane width where none is asked for and none measured: a large network fills a device alone."""
+    if norm_layers(architecture_layers(architecture)):
+        return 1
+    return 16 if platform == "cpu" else 128
+
+
+def evaluated_at_once(engine: str, lanes: int) -> int:
+    """Images that are evaluated at a time."""
+    return EVALUATED_AT_ONCE if engine == "lanes" else max(EVALUATED_AT_ONCE, EVALUATED_BY_VMAP // lanes)
+
+
+def population_forward(
+    engine: str,
+    architecture: str,
+    classes: int,
+    activation: str,
+    precision: str = "float32",
+    platform: str = "cpu",
+) -> Forward:
+    """The forward pass of an engine, with the model axis last in every argument and result but `counted_B`.
+
+    (params_M, batch_stats_M, images_BHWCM, dropout_M or None, sampling_M or None, counted_B or None) ->
+    (logits_BOM, batch_stats_M); as the Flax module takes them, and what becomes of the running batch statistics. Images
+    with a model axis of 1 are shared by all models; `platform` is what kind of device computes. Raises InputError for
+    an engine that has no such network.
+    """
+    known = engines_for(architecture, precision)
+    if engine not in known:
+        raise InputError(
+            f"engine is {engine!r}, expected {' or '.join(known)} for architecture {architecture!r} in {precision}"
+        )
+    layers = architecture_layers(architecture)
+    if engine == "lanes":
+        return lambda params, batch_stats, images, dropout, sampling, counted_B: (
+            lanes.forward(layers, activation, params, images, dropout, sampling),
+            batch_stats,
+        )
+    # elsewhere XLA's own order of axes is the faster one: on a v5e by a quarter, as its compiler estimates
+    convolution = conv_general_dilated if platform == "cpu" else jax.lax.conv_general_dilated
+    return _vmapped(Network(layers, classes, activation, precision=precision, convolution=convolution))
+
+
+def _vmapped(network: Network) -> Forward:
+    """`jax.vmap` of one model's Flax module."""
+
+    def one_model(
+        params: Params,
+        batch_stats: Params,
+        images_BHWC: jax.Array,
+        dropout: DropoutDraw | None,
+        sampling: SamplingDraw | None,
+        counted_B: jax.Array | None,
+    ) -> tuple[jax.Array, Params]:
+        variables = {"params": params, "batch_stats": batch_stats}
+        moving = ["batch_stats"] if batch_stats and counted_B is not None else False
+        result = network.apply(variables, images_BHWC, dropout, sampling, counted_B, mutable=moving)
+        logits, moved = cast(Any, result) if moving else (result, variables)
+        return jnp.asarray(logits), moved["batch_stats"]
+
+    def forward(
+        params_M: Params,
+        batch_stats_M: Params,
+        images_BHWCM: jax.Array,
+        dropout_M: DropoutDraw | None,
+        sampling_M: SamplingDraw | None,
+        counted_B: jax.Array | None,
+    ) -> tuple[jax.Array, Params]:
+        shared = images_BHWCM.shape[-1] == 1
+        images = images_BHWCM[..., 0] if shared else images_BHWCM
+        # a draw's rate and key are per model, the place of its first image is not
+        dropout_axes: Any = None if dropout_M is None else DropoutDraw(*cast(Any, (0, 0, None)))
+        sampling_axes: Any = None if sampling_M is None else SamplingDraw(*cast(Any, (0, None)))
+        axes = (-1, -1, None if shared else -1, dropout_axes, sampling_axes, None)
+        mapped = jax.vmap(one_model, in_axes=axes, out_axes=-1)
+        return mapped(params_M, batch_stats_M, images, dropout_M, sampling_M, counted_B)
+
+    return forward

@@ -1,0 +1,278 @@
+"""ONE model: the Flax module of an architecture, its initialisers, the shapes of its variables."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxzoo.errors import InputError
+from jaxzoo.models.noise import normal_noise, uniform_noise
+from jaxzoo.spec.layers import (
+    Activate,
+    BatchNorm,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    Layers,
+    MaxPool,
+    MeanPool,
+    Residual,
+    architecture_layers,
+    each_layer,
+    variance_name,
+    weight_layers,
+)
+from jaxzoo.spec.zoo_spec import DatasetSpec, ZooSpec
+
+Array = jax.Array | np.ndarray  # on a device, or on the host
+Params = dict[str, dict[str, jax.Array]]
+Variables = dict[str, Params]  # Flax's collections: "params", and "batch_stats" of networks that normalise batches
+
+ACTIVATION_FUNCTIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "leaky_relu": functools.partial(jax.nn.leaky_relu, negative_slope=0.01),
+    "sigmoid": jax.nn.sigmoid,
+    "silu": jax.nn.silu,
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+}
+
+# PyTorch's torch.nn.init with default arguments; kaiming_* are plain, not truncated, and count the fan in.
+KERNEL_INITIALIZERS: dict[str, Callable[..., jax.Array]] = {
+    "uniform": jax.nn.initializers.uniform(1.0),
+    "normal": jax.nn.initializers.normal(1.0),
+    "kaiming_uniform": jax.nn.initializers.variance_scaling(2.0, "fan_in", "uniform"),
+    "kaiming_normal": jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal"),
+    "xavier_uniform": jax.nn.initializers.variance_scaling(1.0, "fan_avg", "uniform"),
+    "xavier_normal": jax.nn.initializers.variance_scaling(1.0, "fan_avg", "normal"),
+}
+INITIAL_BIAS = 0.01
+KINDS = ("kernel", "scale", "bias", "mean", "var")  # of variables, in the order of a layout
+SMALLEST_VARIANCE = 1e-8
+BATCH_NORM_EPSILON = 1e-5
+NEW_SHARE = 0.1  # of a batch in the running statistics: what PyTorch calls the momentum of batch normalisation
+STATISTICS = {"mean": 0.0, "var": 1.0}  # what batch normalisation keeps, as it begins
+
+
+class DropoutDraw(NamedTuple):
+    """What dropout in one training step needs: a member's rate, (), and its key of that step; for M members, (M,).
+
+    `first` is the place in its batch of the first image at hand.
+    """
+
+    rate: Array
+    key: jax.Array
+    first: Array | int = 0
+
+
+def drop_out(values: jax.Array, noise: jax.Array, rate: Array) -> jax.Array:
+    """Zero where the noise falls below `rate`, else values / (1 - rate). Shape-preserving; rate broadcasts."""
+    kept = noise.astype(jnp.float32) >= jnp.round(rate * 2.0**16)
+    return jnp.where(kept, values * (1 / (1 - rate)), 0.0)
+
+
+def sample(mean: jax.Array, variance: jax.Array, noise: jax.Array) -> jax.Array:
+    """Normal values of that mean and variance from standard normal noise. Shape-preserving.
+
+    The local reparametrisation (Kingma, Salimans, Welling 2015, eq. 6); the variance is raised by 1e-8, or its root
+    would have no gradient at 0.
+    """
+    return mean + jnp.sqrt(variance + SMALLEST_VARIANCE) * noise
+
+
+class SamplingDraw(NamedTuple):
+    """What sampling activations in one training step needs: a member's key of that step, (), or (M,) keys.
+
+    `first` is the place in its batch of the first image at hand.
+    """
+
+    key: jax.Array
+    first: Array | int = 0
+
+
+class Network(nn.Module):
+    """The Flax module of a layer tuple: normalised images (B, H, W, C) to logits (B, classes) float32.
+
+    `precision` is the type that layers compute in, "float32" or "bfloat16"; parameters and batch statistics are float32
+    in both. `convolution` is what convolves, with the arguments of `jax.lax.conv_general_dilated`.
+
+    >>> network = Network(CNN_S, classes=10, activation="tanh")
+    >>> logits = network.apply({"params": params}, images)
+    """
+
+    layers: Layers
+    classes: int
+    activation: str
+    initialization: str = "kaiming_uniform"  # of interest to init alone
+    precision: str = "float32"
+    convolution: Callable[..., jax.Array] = jax.lax.conv_general_dilated
+
+    @nn.compact
+    def __call__(
+        self,
+        images: jax.Array,
+        dropout: DropoutDraw | None = None,
+        sampling: SamplingDraw | None = None,
+        counted_B: jax.Array | None = None,
+    ) -> jax.Array:
+        """Logits; without `dropout` nothing drops out.
+
+        With `sampling`, layers with weights are drawn from their mean and variance (see `sample`): the variance comes
+        from the squares of their input and parameters of a layer called `<name>_variance`. With `counted_B` batches are
+        normalised by their own mean and variance, over the images where it is 1 and not 0, and the running ones move
+        (apply with mutable=["batch_stats"]); without it by the running ones.
+        """
+        values = images if self._dtype is None else images.astype(self._dtype)
+        return _at_least_float32(self._chain(self.layers, values, dropout, sampling, counted_B))
+
+    @property
+    def _dtype(self) -> str | None:
+        """What layers compute in; None: in the type of their input."""
+        return None if self.precision == "float32" else self.precision
+
+    def _chain(
+        self,
+        layers: Layers,
+        values: jax.Array,
+        dropout: DropoutDraw | None,
+        sampling: SamplingDraw | None,
+        counted_B: jax.Array | None,
+    ) -> jax.Array:
+        for layer in layers:
+            match layer:
+                case Residual(main, shortcut):
+                    draws = (dropout, sampling, counted_B)
+                    values = self._chain(main, values, *draws) + self._chain(shortcut, values, *draws)
+                case Conv() | Dense() if sampling is not None:
+                    values = self._sampled(layer, values, sampling)
+                case BatchNorm(name):
+                    values = _BatchNorm(name=name)(values, counted_B).astype(values.dtype)
+                case Dropout(draw) if dropout is not None:
+                    noise = uniform_noise(dropout.key, draw, values.shape, dropout.first)
+                    values = drop_out(values, noise, dropout.rate)
+                case Dropout():
+                    pass
+                case _:
+                    values = self._apply_layer(layer, values)
+        return values
+
+    def _sampled(self, layer: Conv | Dense, values: jax.Array, sampling: SamplingDraw) -> jax.Array:
+        mean = self._product(layer, layer.name, values)
+        variance = self._product(layer, variance_name(layer.name), values**2, dense_bias=False)
+        noise = normal_noise(sampling.key, weight_layers(self.layers).index(layer), mean.shape, sampling.first)
+        return sample(mean, variance, noise).astype(mean.dtype)
+
+    def _apply_layer(self, layer: Layer, values: jax.Array) -> jax.Array:
+        match layer:
+            case Conv() | Dense():
+                return self._product(layer, layer.name, values)
+            case MaxPool():
+                return nn.max_pool(values, (2, 2), (2, 2))
+            case MeanPool():
+                return values.mean(axis=(1, 2))
+            case Activate():
+                return ACTIVATION_FUNCTIONS[self.activation](values)
+            case Flatten():
+                return values.reshape(values.shape[0], -1)
+        raise AssertionError(f"unreachable: {layer}")
+
+    def _product(self, layer: Conv | Dense, name: str, values: jax.Array, *, dense_bias: bool = True) -> jax.Array:
+        options: dict[str, Any] = {
+            "kernel_init": KERNEL_INITIALIZERS[self.initialization],
+            "bias_init": nn.initializers.constant(INITIAL_BIAS),
+            "dtype": self._dtype,
+            "name": name,
+        }
+        if isinstance(layer, Dense):
+            return nn.Dense(layer.features or self.classes, use_bias=dense_bias, **options)(values)
+        kernel, strides, sides = (layer.kernel,) * 2, (layer.stride,) * 2, ((layer.padding,) * 2,) * 2
+        options["conv_general_dilated"] = self.convolution
+        return nn.Conv(layer.features, kernel, strides, sides, use_bias=layer.bias, **options)(values)
+
+
+class _BatchNorm(nn.Module):
+    """`torch.nn.BatchNorm2d`, in float32: unlike Flax's own its running variance is that of a sample, over n - 1."""
+
+    @nn.compact
+    def __call__(self, values_BHWC: jax.Array, counted_B: jax.Array | None) -> jax.Array:
+        channels = values_BHWC.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        running = {
+            name: self.variable("batch_stats", name, jnp.full, (channels,), first) for name, first in STATISTICS.items()
+        }
+        values = _at_least_float32(values_BHWC)
+        mean, variance = running["mean"].value, running["var"].value
+        if counted_B is not None:
+            weight = counted_B[:, None, None, None]
+            count = counted_B.sum() * math.prod(values.shape[1:3])
+            # both sums in one pass over the values, taken from near their mean so that no digits are lost
+            centred = values - jax.lax.stop_gradient(running["mean"].value)
+            shift = (centred * weight).sum(axis=(0, 1, 2)) / count
+            mean = running["mean"].value + shift
+            variance = jnp.maximum((centred**2 * weight).sum(axis=(0, 1, 2)) / count - shift**2, 0)
+            unbiased = variance * (count / jnp.maximum(count - 1, 1))
+            for name, new in (("mean", mean), ("var", unbiased)):
+                running[name].value = (1 - NEW_SHARE) * running[name].value + NEW_SHARE * new
+        return (values - mean) * (scale * jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)) + bias
+
+
+def _at_least_float32(values: jax.Array) -> jax.Array:
+    return values.astype(jnp.promote_types(values.dtype, jnp.float32))
+
+
+def build_network(spec: ZooSpec, *, activation: str | None = None, initialization: str | None = None) -> Network:
+    """The Flax module of a zoo's members.
+
+    In a zoo with several activations the module needs to be told which. Raises InputError otherwise.
+    """
+    if activation is None and len(spec.grid.activation) > 1:
+        known = ", ".join(spec.grid.activation)
+        raise InputError(f"zoo {spec.name!r}: activation is not given, expected one of: {known}")
+    return Network(
+        architecture_layers(spec.architecture),
+        spec.dataset.classes,
+        activation or spec.grid.activation[0],
+        initialization or spec.grid.initialization[0],
+        spec.precision,
+    )
+
+
+@functools.cache
+def variable_shapes(architecture: str, dataset: DatasetSpec) -> dict[str, dict[str, dict[str, tuple[int, ...]]]]:
+    """The shape of every variable of one model, by collection, layer and kind, in the order of the layers."""
+    layers = architecture_layers(architecture)
+    image = jax.ShapeDtypeStruct((1, dataset.size, dataset.size, dataset.channels), jnp.float32)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    trees = jax.eval_shape(Network(layers, dataset.classes, "tanh").init, key, image)
+    names = [layer.name for layer in each_layer(layers) if isinstance(layer, Conv | BatchNorm | Dense)]
+    return {
+        collection: {
+            name: {kind: tree[name][kind].shape for kind in KINDS if kind in tree[name]}
+            for name in names
+            if name in tree
+        }
+        for collection, tree in trees.items()
+    }
+
+
+def parameter_shapes(architecture: str, dataset: DatasetSpec) -> dict[str, dict[str, tuple[int, ...]]]:
+    """The shape of every parameter of one model, by layer and kind, in the order of the layers."""
+    return variable_shapes(architecture, dataset)["params"]
+
+
+def parameter_count(architecture: str, dataset: DatasetSpec) -> int:
+    """Parameters of one model; running batch statistics are none.
+
+    >>> parameter_count("cnn-s", load_spec("mnist-seed").dataset)
+    2464
+    """
+    shapes = parameter_shapes(architecture, dataset)
+    return sum(math.prod(shape) for kinds in shapes.values() for shape in kinds.values())

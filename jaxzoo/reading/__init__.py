@@ -1,0 +1,1 @@
+"""How a zoo on disk is read: its tables, its weights, selections of its states."""

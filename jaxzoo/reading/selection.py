@@ -1,0 +1,169 @@
+"""Model states picked from a zoo: their table, their weights, batches of them for training on weights."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from jaxzoo.errors import InputError
+from jaxzoo.reading.layout import Layout, unflatten
+
+HELD_BYTES = 1_000_000_000  # of weights in memory at a time, where fewer do: 100,000 states of CNN-s
+
+
+class Parts(NamedTuple):
+    """Training, validation and test: model numbers, or states."""
+
+    train: Any
+    validation: Any
+    test: Any
+
+
+class Batch(NamedTuple):
+    """`weights` (B, D) float32, and the columns asked for of the same states, (B,) each."""
+
+    weights: Any
+    labels: dict[str, Any]
+
+
+class States:
+    """States of a zoo, each a model at an epoch, as `Zoo.select` picks them.
+
+    `table` has a row for each: model, epoch, hyperparameters, metrics, generalization_gap. Weights are read when they
+    are asked for.
+
+    >>> states = zoo.select(epochs=[10, 20], where="activation == 'tanh'")
+    >>> states.weights().shape, len(states.table)
+    ((128, 2464), 128)
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        layout: Layout,
+        read: Callable[[int, Sequence[int]], np.ndarray],
+        models: int,
+    ) -> None:
+        self.table = table.reset_index(drop=True)
+        self.layout = layout
+        self._read = read
+        self._models = models  # of the whole zoo: a split is of all of them
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        return f"States({len(self)} of {self.table['model'].nunique()} models)"
+
+    def weights(self) -> np.ndarray:
+        """Flattened parameters, (states, D) float32, in the order of `table`; reads their epochs only."""
+        return self._weights_at(np.arange(len(self)))
+
+    def params(self) -> dict[str, dict[str, np.ndarray]]:
+        """Parameters by layer and kind, leaves (states, ...), in the order of `table`."""
+        return unflatten(self.layout, self.weights())
+
+    def portions(self) -> Iterator[np.ndarray]:
+        """`weights` part by part, in the order of `table`, about 1 GB at a time."""
+        held = held_states(self.layout)
+        for first in range(0, len(self), held):
+            yield self._weights_at(np.arange(first, min(first + held, len(self))))
+
+    def split(self, train: float = 0.7, validation: float = 0.15, test: float = 0.15, *, seed: int = 42) -> Parts:
+        """Three selections that share no model: those of `Zoo.split`, whatever was filtered away before."""
+        models = split_models(self._models, train, validation, test, seed=seed)
+        return Parts(*(self._where(self.table["model"].isin(part).to_numpy()) for part in models))
+
+    def batches(
+        self,
+        size: int,
+        *,
+        seed: int,
+        labels: Sequence[str] = (),
+        passes: int | None = 1,
+        as_jax: bool = False,
+        held: int | None = None,
+    ) -> Iterator[Batch]:
+        """Shuffled batches of `size` states, the last of a pass smaller; None `passes`: without an end.
+
+        At most `held` states, by default 1 GB, are in memory: a pass over more reads the zoo once for each such share
+        of it. With
+        `as_jax` arrays lie on JAX's default device. Raises InputError for an unknown column.
+        """
+        held = held_states(self.layout) if held is None else held
+        self._check_batches(size, labels, held)
+        return self._shuffled(size, seed, labels, passes, as_jax, held)
+
+    def _check_batches(self, size: int, labels: Sequence[str], held: int) -> None:
+        if size < 1 or held < 1:
+            raise InputError(f"size is {size} and held {held}, expected 1 or more states")
+        if not len(self):
+            raise InputError("there is no state to make batches of, expected one or more")
+        for name in labels:
+            if name not in self.table.columns:
+                raise InputError(f"no column {name!r}, expected one of: {', '.join(self.table.columns)}")
+
+    def _shuffled(
+        self, size: int, seed: int, labels: Sequence[str], passes: int | None, as_jax: bool, held: int
+    ) -> Iterator[Batch]:
+        place = _put_on_device if as_jax else np.asarray
+        columns = {name: self.table[name].to_numpy() for name in labels}
+        draws = np.random.default_rng(seed)
+        share = max(held // size, 1) * size  # so that only the last batch of a pass is smaller
+        rounds = itertools.count() if passes is None else range(passes)
+        orders = (draws.permutation(len(self)) for _ in rounds)
+        shares = (order[first : first + share] for order in orders for first in range(0, len(order), share))
+        for rows in shares:
+            weights = self._weights_at(rows)
+            for first in range(0, len(rows), size):
+                part = slice(first, first + size)
+                yield Batch(place(weights[part]), {name: place(columns[name][rows[part]]) for name in labels})
+
+    def _weights_at(self, rows: np.ndarray) -> np.ndarray:
+        chosen = self.table.iloc[rows]
+        models, epochs = chosen["model"].to_numpy(), chosen["epoch"].to_numpy()
+        weights = np.empty((len(rows), self.layout[-1].columns.stop), np.float32)
+        for epoch in np.unique(epochs).tolist():
+            places = np.flatnonzero(epochs == epoch)
+            weights[places] = self._read(epoch, models[places].tolist())
+        return weights
+
+    def _where(self, rows: np.ndarray) -> "States":
+        return States(self.table[rows], self.layout, self._read, self._models)
+
+
+def held_states(layout: Layout) -> int:
+    """States whose weights come to about 1 GB."""
+    return max(1, HELD_BYTES // (4 * layout[-1].columns.stop))
+
+
+def with_gap(table: pd.DataFrame) -> pd.DataFrame:
+    """Metrics with the column generalization_gap: train accuracy - test accuracy."""
+    return table.assign(generalization_gap=table["train_accuracy"] - table["test_accuracy"])
+
+
+def split_models(models: int, train: float, validation: float, test: float, *, seed: int) -> Parts:
+    """The numbers 0..models-1 shuffled and shared out by these fractions, each part in ascending order.
+
+    Raises InputError for fractions that are not three of a whole, and where a part would be empty that is not asked
+    to be.
+    """
+    fractions = (train, validation, test)
+    if not (min(fractions) >= 0 and abs(sum(fractions) - 1) < 1e-6):
+        raise InputError(f"split is {fractions}, expected three fractions that sum to 1")
+    bounds = np.round(np.cumsum(fractions) * models).astype(int)
+    parts = np.split(np.random.default_rng(seed).permutation(models), bounds[:2])
+    for name, fraction, part in zip(Parts._fields, fractions, parts, strict=True):
+        if fraction > 0 and not part.size:
+            raise InputError(f"split is {fractions} of {models} models: none is left for {name}, n is too small")
+    return Parts(*map(np.sort, parts))
+
+
+def _put_on_device(values: np.ndarray) -> Any:
+    import jax.numpy as jnp  # here: who wants NumPy arrays starts no device
+
+    if not np.issubdtype(values.dtype, np.number) and values.dtype != bool:
+        raise InputError(f"a label is of type {values.dtype}, expected numbers for JAX arrays")
+    return jnp.asarray(values)

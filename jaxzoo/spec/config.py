@@ -1,0 +1,80 @@
+"""Zoos from TOML: a file describes one dataset and any number of zoos on it; `configs/` has the published ones."""
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jaxzoo.errors import InputError, nearest
+from jaxzoo.spec.zoo_spec import ZooSpec, require, spec_from_dict
+
+
+def config_folder() -> Path:
+    """The folder of the published zoos' TOML files: inside an installed package, else at the top of the checkout."""
+    package = Path(__file__).parents[1]
+    return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
+
+
+def read_config(path: str | Path) -> tuple[ZooSpec, ...]:
+    """All zoos of one TOML file, in the file's order. Raises InputError with the file and the place in it."""
+    try:
+        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}), expected a TOML file of zoos") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is not TOML: {error}") from error
+    try:
+        return tuple(_zoos(table))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def published_specs() -> dict[str, ZooSpec]:
+    """The zoos in `configs/` by name: the embedded `digits` and the 27 published ones."""
+    paths = sorted(config_folder().glob("*.toml"))
+    return {spec.name: spec for path in paths for spec in read_config(path)}
+
+
+def zoo_names() -> tuple[str, ...]:
+    """The names that `load_spec` knows."""
+    return tuple(published_specs())
+
+
+def load_spec(name: str) -> ZooSpec:
+    """The published zoo of that name.
+
+    >>> load_spec("svhn-seed").epochs
+    50
+    """
+    specs = published_specs()
+    if name not in specs:
+        raise InputError(f"there is no zoo {name!r}; nearest: {nearest(name, specs)}")
+    return specs[name]
+
+
+def _zoos(table: dict[str, Any]) -> Iterator[ZooSpec]:
+    for key in table:
+        require(key in ("dataset", "zoos"), "table", key, "dataset or zoos")
+    for key in ("dataset", "zoos"):
+        require(isinstance(table.get(key), dict) and bool(table[key]), key, table.get(key), f"a table [{key}]")
+    for name, zoo in table["zoos"].items():
+        require(isinstance(zoo, dict), f"zoos.{name}", zoo, "a table")
+        try:
+            dataset = _dataset_for(table["dataset"], zoo.get("architecture"))
+            yield spec_from_dict({"name": name, "dataset": dataset, **zoo})
+        except InputError as error:
+            raise InputError(f"zoo {name!r}: {error}") from error
+
+
+def _dataset_for(dataset: dict[str, Any], architecture: object) -> dict[str, Any]:
+    """The [dataset] table with what [dataset.for.<architecture>] adds to it."""
+    special = dataset.get("for", {})
+    require(isinstance(special, dict), "dataset.for", special, "a table per architecture")
+    common = {key: value for key, value in dataset.items() if key != "for"}
+    if not special:
+        return common
+    known = f"one of dataset.for: {', '.join(special)}"
+    require(isinstance(architecture, str) and architecture in special, "architecture", architecture, known)
+    own = special[str(architecture)]
+    require(isinstance(own, dict), f"dataset.for.{architecture}", own, "a table")
+    return {**common, **own}

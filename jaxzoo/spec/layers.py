@@ -1,0 +1,154 @@
+"""What a network is made of: each architecture written once, as a tuple of layers.
+
+The Flax module (one model, networks.py) and the lanes engine (many models) are both read off that tuple, and
+parameters carry its names on disk.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from jaxzoo.spec.zoo_spec import ARCHITECTURES
+
+
+@dataclass(frozen=True)
+class Conv:
+    """Square convolution with a bias, or without; `padding` zeros on each side."""
+
+    name: str
+    kernel: int
+    features: int
+    stride: int = 1
+    padding: int = 0
+    bias: bool = True
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """Batch normalisation per channel, with scale and bias (Ioffe, Szegedy 2015), as `torch.nn.BatchNorm2d`."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """Maximum of 2 x 2 windows with stride 2; a last odd row or column is left out."""
+
+
+@dataclass(frozen=True)
+class MeanPool:
+    """Mean of each channel over all positions: (height, width, channels) to (channels,)."""
+
+
+@dataclass(frozen=True)
+class Activate:
+    """The member's activation function."""
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Dropout with the member's rate; `draw` numbers the places where a network drops out."""
+
+    draw: int
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """(height, width, channels) to one axis, in this order (PyTorch's is channels, height, width)."""
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Linear layer with a bias; None features: one per class."""
+
+    name: str
+    features: int | None
+
+
+@dataclass(frozen=True)
+class Residual:
+    """The sum of what two chains of layers make of the same input; an empty `shortcut` passes it on."""
+
+    main: "Layers"
+    shortcut: "Layers"
+
+
+Layer = Conv | BatchNorm | MaxPool | MeanPool | Activate | Dropout | Flatten | Dense | Residual
+Layers = tuple[Layer, ...]
+
+CNN_S: Layers = (
+    *(Conv("conv1", 5, 8), MaxPool(), Activate(), Dropout(0)),
+    *(Conv("conv2", 5, 6), MaxPool(), Activate(), Dropout(1)),
+    *(Conv("conv3", 2, 4), Activate()),
+    Flatten(),
+    *(Dense("dense1", 20), Activate(), Dropout(2)),
+    Dense("dense2", None),
+)
+CNN_L: Layers = (
+    *(Conv("conv1", 3, 16), MaxPool(), Activate(), Dropout(0)),
+    *(Conv("conv2", 3, 32), MaxPool(), Activate(), Dropout(1)),
+    *(Conv("conv3", 3, 15), MaxPool(), Activate(), Dropout(2)),
+    Flatten(),
+    *(Dense("dense1", 20), Activate(), Dropout(3)),
+    Dense("dense2", None),
+)
+
+
+def resnet_18(width: int) -> Layers:
+    """ResNet-18 for small images (He et al. 2016): stages of `width`, 2, 4 and 8 times as many channels.
+
+    A stem of one 3 x 3 convolution with stride 1 and no pooling; names as in torchvision, with _ for dots.
+    """
+    layers: list[Layer] = [Conv("conv1", 3, width, padding=1, bias=False), BatchNorm("bn1"), Activate()]
+    before = width
+    for stage in range(4):
+        features = width * 2**stage
+        for block in range(2):
+            stride = 2 if stage > 0 and block == 0 else 1
+            layers += [_basic_block(f"layer{stage + 1}_{block}", before, features, stride), Activate()]
+            before = features
+    return (*layers, MeanPool(), Dense("fc", None))
+
+
+def _basic_block(name: str, before: int, features: int, stride: int) -> Residual:
+    main = (
+        *(Conv(f"{name}_conv1", 3, features, stride, padding=1, bias=False), BatchNorm(f"{name}_bn1"), Activate()),
+        *(Conv(f"{name}_conv2", 3, features, padding=1, bias=False), BatchNorm(f"{name}_bn2")),
+    )
+    if stride == 1 and before == features:
+        return Residual(main, ())
+    shortcut = Conv(f"{name}_downsample_0", 1, features, stride, bias=False), BatchNorm(f"{name}_downsample_1")
+    return Residual(main, shortcut)
+
+
+LAYERS = {"cnn-s": CNN_S, "cnn-l": CNN_L, "resnet-18": resnet_18(64), "resnet-18-narrow": resnet_18(8)}
+assert tuple(LAYERS) == ARCHITECTURES
+
+
+def architecture_layers(architecture: str) -> Layers:
+    """The layer tuple of an architecture."""
+    return LAYERS[architecture]
+
+
+def each_layer(layers: Layers) -> Iterator[Layer]:
+    """All layers in their order, those inside residuals one by one: of the main chain, then of the shortcut."""
+    for layer in layers:
+        if isinstance(layer, Residual):
+            yield from each_layer(layer.main)
+            yield from each_layer(layer.shortcut)
+        else:
+            yield layer
+
+
+def weight_layers(layers: Layers) -> tuple[Conv | Dense, ...]:
+    """The layers that have weights, in their order."""
+    return tuple(layer for layer in each_layer(layers) if isinstance(layer, Conv | Dense))
+
+
+def norm_layers(layers: Layers) -> tuple[BatchNorm, ...]:
+    """The layers that keep running batch statistics, in their order."""
+    return tuple(layer for layer in each_layer(layers) if isinstance(layer, BatchNorm))
+
+
+def variance_name(name: str) -> str:
+    """What the parameters are called that give the variance of a layer's outputs."""
+    return f"{name}_variance"

@@ -1,0 +1,1 @@
+"""How a zoo is kept on disk: its record, its snapshots, which epochs stay."""

@@ -1,0 +1,147 @@
+"""A cohort, or its twins, from the last whole epoch on disk to the last one wanted."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxzoo.models.networks import Variables
+from jaxzoo.spec.plan import Cohort
+from jaxzoo.storage.cohort_store import CohortStore, Saved, ZooRecord, cohort_folder
+from jaxzoo.training.memory import check_cohort
+from jaxzoo.training.population import (
+    Metrics,
+    Population,
+    Stopped,
+    evaluate,
+    get_params,
+    get_state,
+    initial_state,
+    put_cohort,
+    train_epoch,
+)
+from jaxzoo.training.programs import Program
+from jaxzoo.training.sparsify import sparsity_metrics
+from jaxzoo.training.steps import DeviceImages, State
+
+
+class Trained(NamedTuple):
+    """So many more training samples are done, of one of `cohorts`; `restored` ones were done by an earlier run."""
+
+    cohort: int
+    cohorts: int
+    epoch: int
+    samples: int
+    restored: bool = False
+    twins: bool = False
+
+
+class EpochSaved(NamedTuple):
+    """An epoch of a cohort is trained, evaluated and on its way to the disk."""
+
+    cohort: int
+    epoch: int
+    metrics: Metrics
+    twins: bool = False
+
+
+class Notice(NamedTuple):
+    """Something that a person should know."""
+
+    text: str
+
+
+Event = Trained | EpochSaved | Notice
+
+
+class Interrupted(Exception):
+    """`should_stop` asked for an end; every finished epoch is on disk and the same call goes on from there."""
+
+
+class Run(NamedTuple):
+    """What all cohorts of a zoo share: how many they are, the images, who hears of progress and who may end it."""
+
+    cohorts: int
+    images: DeviceImages
+    on_event: Callable[[Event], None]
+    should_stop: Callable[[], bool]
+
+
+def run_cohort(
+    folder: Path, record: ZooRecord, program: Program, cohort: Cohort, begin: Callable[[], Variables], run: Run
+) -> None:
+    """Trains the cohort of the zoo in a folder to its last epoch.
+
+    `begin()` gives the variables of epoch 0, (models, ...). Raises Interrupted.
+    """
+    epochs = record.epochs
+    twins = program.method is not None
+    samples = len(cohort.members) * cohort.key.dataset.train
+    with CohortStore(cohort_folder(folder, cohort.number), record.kept) as store:
+        saved, notes = store.restore()
+        for note in notes:
+            run.on_event(Notice(note))
+        done = 0 if saved is None else saved.epoch
+        run.on_event(Trained(cohort.number, run.cohorts, done, done * samples, restored=True, twins=twins))
+        if saved is not None and done >= epochs:
+            return
+        check_cohort(program, len(cohort.members))
+        state = initial_state(cohort, begin(), program.method) if saved is None else _restore(program, cohort, saved)
+        population = put_cohort(program, cohort, state)
+        for epoch in range(0 if saved is None else done + 1, epochs + 1):
+            try:
+                metrics = _run_epoch(population, cohort.number, epoch, run)
+            except Stopped as stopped:
+                raise Interrupted(f"{folder}: stopped in epoch {epoch} of cohort {cohort.number}") from stopped
+            _save(store, cohort.number, epoch, population, metrics, run.on_event)
+
+
+def _restore(program: Program, cohort: Cohort, saved: Saved) -> State:
+    """A twin's whole state is kept for going on; of a dense one the snapshot has the variables."""
+    state = initial_state(cohort, saved.variables, program.method)
+    if program.method is not None:
+        return jax.tree.unflatten(jax.tree.structure(state), saved.leaves)
+    return state._replace(optimizer=jax.tree.unflatten(jax.tree.structure(state.optimizer), saved.leaves))
+
+
+def _run_epoch(population: Population, cohort: int, epoch: int, run: Run) -> Metrics:
+    """Epoch 0 is the cohort as it begins, evaluated on all splits. One once trained is evaluated whatever comes."""
+    if epoch == 0:
+        return evaluate(population, run.images, ("train", "validation", "test"), run.should_stop)
+    twins = population.program.method is not None
+
+    def report(samples: int) -> None:
+        run.on_event(Trained(cohort, run.cohorts, epoch, samples, twins=twins))
+
+    metrics = train_epoch(population, run.images, epoch, report, run.should_stop)
+    return metrics | evaluate(population, run.images, ("validation", "test"))
+
+
+def _save(
+    store: CohortStore,
+    cohort: int,
+    epoch: int,
+    population: Population,
+    metrics: Metrics,
+    on_event: Callable[[Event], None],
+) -> None:
+    twins = population.program.method is not None
+    state = get_state(population)
+    params = get_params(population) if twins else state.params
+    variables = {"params": params, **({"batch_stats": state.batch_stats} if state.batch_stats else {})}
+    metrics = {name: values.astype(np.float32) for name, values in metrics.items()}
+    metrics["finite"] = _finite(state, metrics)
+    if twins:
+        metrics |= {name: values.astype(np.float32) for name, values in sparsity_metrics(params).items()}
+    store.save(epoch, variables, metrics, jax.tree.leaves(state if twins else state.optimizer))
+    on_event(EpochSaved(cohort, epoch, metrics, twins))
+
+
+def _finite(state: State, metrics: Metrics) -> np.ndarray:
+    """Whether a member's training loss and all its parameters are finite, (models,)."""
+    leaves = jax.tree.leaves(state.params)
+    return np.isfinite(metrics["train_loss"]) & np.logical_and.reduce(
+        [np.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim))) for leaf in leaves]
+    )

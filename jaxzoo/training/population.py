@@ -1,0 +1,219 @@
+"""A cohort through an epoch, and its evaluation.
+
+A cohort lies on the devices in slabs, the last one filled up with copies of its last member. On the host, as on disk,
+the model axis is first; the transposition happens here.
+"""
+
+import functools
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxzoo.datasets import Images
+from jaxzoo.devices import put_lanes
+from jaxzoo.models.networks import Network, Params, Variables
+from jaxzoo.spec.layers import architecture_layers
+from jaxzoo.spec.plan import Cohort, Member
+from jaxzoo.spec.zoo_spec import DatasetSpec
+from jaxzoo.training.keys import Role, fold, member_keys
+from jaxzoo.training.optimizers import build_optimizer
+from jaxzoo.training.programs import Program
+from jaxzoo.training.sparsify import Method
+from jaxzoo.training.steps import DeviceImages, Hyperparameters, State, Tally, empty_tally
+
+SEGMENT_SECONDS = 0.5  # how often progress shows and an interrupt acts
+
+Metrics = dict[str, np.ndarray]
+
+
+class Slab(NamedTuple):
+    """As many members as one run of a program takes, on the devices, the model axis last."""
+
+    state: State
+    hyperparameters: Hyperparameters
+
+
+class Population(NamedTuple):
+    """A cohort on the devices: `size` members, in slabs that training replaces."""
+
+    program: Program
+    slabs: list[Slab]
+    size: int
+
+
+class Stopped(Exception):
+    """The work was asked to stop in the middle of an epoch; what it had done of the epoch is lost."""
+
+
+def put_images(images: Images, mesh: Mesh) -> DeviceImages:
+    """All splits on every device of the mesh."""
+    splits = (images.train, images.validation, images.test)
+    on_host = DeviceImages(
+        pixels=np.concatenate([split.pixels for split in splits]),
+        labels=np.concatenate([split.labels for split in splits]),
+        scale=np.asarray(1 / (255 * images.std), np.float32),
+        shift=np.asarray(-images.mean / images.std, np.float32),
+    )
+    return jax.device_put(on_host, NamedSharding(mesh, P()))
+
+
+def initial_variables(cohort: Cohort) -> Variables:
+    """The untrained parameters, and batch statistics where networks have them; leaves (models, ...) on the host.
+
+    Drawn one member at a time: the same bits whoever else is in the cohort.
+    """
+    drawn = [
+        _initializer(cohort.key.architecture, cohort.key.dataset, member.initialization)(key)
+        for member, key in zip(cohort.members, member_keys(_column(cohort.members, "seed")), strict=True)
+    ]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(drawn))
+
+
+@functools.cache
+def _initializer(architecture: str, dataset: DatasetSpec, initialization: str) -> Callable[[jax.Array], Variables]:
+    # no parameter's draw depends on the activation
+    network = Network(architecture_layers(architecture), dataset.classes, "tanh", initialization)
+    image = np.zeros((1, dataset.size, dataset.size, dataset.channels), np.float32)
+    return jax.jit(lambda member: network.init(fold(member, Role.INITIALIZATION), image))
+
+
+def initial_state(cohort: Cohort, variables: Variables, method: Method | None = None) -> State:
+    """The state before the first step, from dense variables; leaves (models, ...) on the host."""
+    params = variables["params"]
+    params, masks = (params, {}) if method is None else method.begin(params)
+    lanes_last = jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, -1), params)
+    rates = np.zeros(len(cohort.members), np.float32)
+    optimizer = build_optimizer(cohort.key.optimizer, cohort.key.momentum, rates, rates).init(lanes_last)
+    optimizer = jax.device_get(optimizer)
+    moments = jax.tree.map(lambda leaf: np.moveaxis(leaf, -1, 0) if leaf.ndim else leaf, optimizer)
+    return State(params, moments, masks, variables.get("batch_stats", {}))
+
+
+def put_cohort(program: Program, cohort: Cohort, state: State) -> Population:
+    """The cohort on the devices, from its state on the host."""
+    hyperparameters = Hyperparameters(
+        seed=_column(cohort.members, "seed").astype(np.uint32),
+        learning_rate=_column(cohort.members, "learning_rate").astype(np.float32),
+        weight_decay=_column(cohort.members, "weight_decay").astype(np.float32),
+        dropout=_column(cohort.members, "dropout").astype(np.float32),
+    )
+    count = len(cohort.members)
+    slabs = []
+    for first in range(0, count, program.width):
+        rows = np.minimum(np.arange(first, first + program.width), count - 1)
+        slabs.append(jax.tree.map(functools.partial(put_lanes, program.mesh, rows), Slab(state, hyperparameters)))
+    return Population(program, slabs, count)
+
+
+def get_state(population: Population) -> State:
+    """The state of a population, leaves (models, ...) on the host."""
+    return _join(population, [slab.state for slab in population.slabs])
+
+
+def get_params(population: Population) -> Params:
+    """The parameters as they are evaluated, sparse ones with their zeros; leaves (models, ...) on the host."""
+    return _join(population, [_evaluated(population.program, slab) for slab in population.slabs])
+
+
+def _evaluated(program: Program, slab: Slab) -> Params:
+    return slab.state.params if program.sparse is None else program.sparse(slab.state.params)
+
+
+def _join(population: Population, slabs: Sequence[Any]) -> Any:
+    def join(*leaves: np.ndarray) -> np.ndarray:
+        if leaves[0].ndim == 0:
+            return leaves[0]
+        return np.concatenate([np.moveaxis(leaf, -1, 0) for leaf in leaves])[: population.size]
+
+    return jax.tree.map(join, *jax.device_get(slabs))
+
+
+def train_epoch(
+    population: Population,
+    images: DeviceImages,
+    epoch: int,
+    on_steps: Callable[[int], None] = lambda samples: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Metrics:
+    """Trains every slab through one epoch, in place: the states the population had are used up.
+
+    Returns loss and accuracy as running means over the epoch, (models,). `on_steps` hears after every segment of about
+    half a second how many training samples it was. Raises Stopped between two segments when `should_stop()`.
+    """
+    program, slabs, count = population
+    tallies = []
+    segment = 16
+    for place, (state, hyperparameters) in enumerate(slabs):
+        order = program.shuffle(hyperparameters.seed, epoch)
+        state = state if program.mask is None else program.mask(state, epoch)
+        members = min(program.width, count - place * program.width)
+        tally = empty_tally(hyperparameters.learning_rate)
+        first = 0
+        while first < program.steps:
+            if should_stop():
+                raise Stopped
+            start = time.monotonic()
+            last = min(first + segment, program.steps)
+            when = map(np.int32, (epoch, first, last))  # as compiled ahead of time
+            state, tally = program.train(state, tally, hyperparameters, images, order, *when)
+            jax.block_until_ready(tally)
+            segment = _next_segment(segment, last - first, time.monotonic() - start)
+            on_steps(
+                (min(last * program.key.batch_size, program.key.dataset.train) - first * program.key.batch_size)
+                * members
+            )
+            first = last
+        slabs[place] = Slab(state, hyperparameters)
+        tallies.append(jax.device_get(tally))
+    return _metrics("train", tallies, count, program.key.dataset.train)
+
+
+def evaluate(
+    population: Population,
+    images: DeviceImages,
+    splits: Sequence[str],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Metrics:
+    """Loss and accuracy on splits (`train`, `validation`, `test`), (models,) each; NaN on an empty split.
+
+    Raises Stopped between two slabs when `should_stop()`.
+    """
+    program, slabs, count = population
+    dataset = program.key.dataset
+    sizes = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    firsts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
+    metrics: Metrics = {}
+    for split in splits:
+        bounds = (firsts[split], firsts[split] + sizes[split])
+        tallies = []
+        for slab in slabs:
+            if should_stop():
+                raise Stopped
+            tallies.append(jax.device_get(_tally(program, slab, images, bounds)))
+        metrics |= _metrics(split, tallies, count, sizes[split])
+    return metrics
+
+
+def _tally(program: Program, slab: Slab, images: DeviceImages, bounds: tuple[int, int]) -> Tally:
+    return program.evaluate(_evaluated(program, slab), slab.state.batch_stats, images, *bounds)
+
+
+def _metrics(split: str, tallies: Sequence[Tally], count: int, examples: int) -> Metrics:
+    loss, correct = (np.concatenate(sums)[:count] for sums in zip(*tallies, strict=True))
+    divisor = examples or math.nan
+    return {f"{split}_loss": loss / divisor, f"{split}_accuracy": correct / divisor}
+
+
+def _next_segment(segment: int, steps: int, seconds: float) -> int:
+    """Steps that take about SEGMENT_SECONDS; at most four times as many as before: the first runs also compile."""
+    return max(1, min(4 * segment, round(steps * SEGMENT_SECONDS / max(seconds, 1e-6))))
+
+
+def _column(members: Sequence[Member], name: str) -> np.ndarray:
+    return np.array([getattr(member, name) for member in members])

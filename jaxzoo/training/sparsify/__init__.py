@@ -1,0 +1,7 @@
+"""How models become sparse: what changes in a training step, and which weights are gone."""
+
+from jaxzoo.training.sparsify.magnitude import apply_masks
+from jaxzoo.training.sparsify.methods import Derived, Method, build_method
+from jaxzoo.training.sparsify.sparsity import sparsity_metrics
+
+__all__ = ["Derived", "Method", "apply_masks", "build_method", "sparsity_metrics"]

@@ -1,0 +1,61 @@
+"""Gradual magnitude pruning (Zhu, Gupta 2017, "To prune, or not to prune").
+
+The smallest weights are set to zero and stay there; biases are kept. Arrays have the model axis last.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxzoo.models.networks import Params
+
+
+def full_masks(params: Params) -> Params:
+    """A mask of ones for each kernel; on the host."""
+    masks: dict[str, Any] = {
+        layer: {"kernel": np.ones_like(kinds["kernel"])} for layer, kinds in params.items() if "kernel" in kinds
+    }
+    return masks
+
+
+def sparsity_at(epoch: jax.Array | int, epochs: int, target: float) -> jax.Array:
+    """The sparsity from an epoch on, counted from 1: s (1 - (1 - t / T)^3), with T half of the epochs, rounded up."""
+    progress = jnp.clip(jnp.asarray(epoch, jnp.float32) / math.ceil(epochs / 2), 0.0, 1.0)
+    return target * (1 - (1 - progress) ** 3)
+
+
+def prune(params: Params, sparsity: jax.Array, scope: str) -> Params:
+    """Masks that leave out each model's smallest weights: of all its kernels ("global"), or of each ("layer").
+
+    How many is the sparsity times their number, rounded; among equals the first go.
+    """
+    magnitudes = {layer: jnp.abs(kinds["kernel"]) for layer, kinds in params.items()}
+    if scope == "layer":
+        return {layer: {"kernel": _mask(leaf, sparsity)} for layer, leaf in magnitudes.items()}
+    models = next(iter(magnitudes.values())).shape[-1]
+    flat = jnp.concatenate([leaf.reshape(-1, models) for leaf in magnitudes.values()])
+    ends = np.cumsum([math.prod(leaf.shape[:-1]) for leaf in magnitudes.values()])
+    parts = jnp.split(_mask(flat, sparsity), ends[:-1])
+    return {
+        layer: {"kernel": part.reshape(leaf.shape)}
+        for part, (layer, leaf) in zip(parts, magnitudes.items(), strict=True)
+    }
+
+
+def apply_masks(params: Params, masks: Params) -> Params:
+    """The parameters with the masked weights at zero."""
+    return {
+        layer: kinds | ({"kernel": kinds["kernel"] * masks[layer]["kernel"]} if layer in masks else {})
+        for layer, kinds in params.items()
+    }
+
+
+def _mask(magnitude: jax.Array, sparsity: jax.Array) -> jax.Array:
+    """Ones, and zeros for so much of each model's magnitudes, (..., M)."""
+    flat_DM = magnitude.reshape(-1, magnitude.shape[-1])
+    rank_DM = jnp.argsort(jnp.argsort(flat_DM, axis=0, stable=True), axis=0)
+    gone = jnp.round(sparsity * flat_DM.shape[0]).astype(int)
+    return (rank_DM >= gone).astype(jnp.float32).reshape(magnitude.shape)

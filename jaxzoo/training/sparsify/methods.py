@@ -1,0 +1,62 @@
+"""What a method changes in a cohort's programs: what is trained, through what it acts, what stays at zero."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxzoo.models.networks import Params
+from jaxzoo.spec.layers import Layers, weight_layers
+from jaxzoo.spec.zoo_spec import TwinSpec
+from jaxzoo.training.sparsify import magnitude, variational
+
+
+class Derived(NamedTuple):
+    """What a forward pass takes, from what is trained; and a divergence from a prior in nats, (M,), if any."""
+
+    layers: Params
+    divergence: jax.Array | None
+
+
+class Method(NamedTuple):
+    """The parts of a training step that a method defines; a dense zoo has none.
+
+    begin(params) -> (trained parameters, masks), before the first step, on the host;
+    derive(trained) -> Derived;
+    divergence_weight(epoch) -> the divergence's factor in the loss, epochs counted from 1;
+    mask(trained, masks, epoch) -> masks of an epoch; without masks, {} stays {};
+    sparse(trained) -> parameters as they are evaluated and saved.
+    """
+
+    begin: Callable[[Params], tuple[Params, Params]]
+    derive: Callable[[Params], Derived]
+    divergence_weight: Callable[[jax.Array], jax.Array]
+    mask: Callable[[Params, Params, jax.Array], Params]
+    sparse: Callable[[Params], Params]
+    samples: bool
+
+
+def build_method(twin: TwinSpec, layers: Layers) -> Method:
+    """The method of a twin for networks of these layers."""
+    if twin.method == "variational-dropout":
+        return Method(
+            begin=lambda params: (variational.with_log_variances(layers, params), {}),
+            derive=lambda params: Derived(*variational.moments(layers, params)),
+            divergence_weight=lambda epoch: variational.kl_weight(epoch, twin.epochs),
+            mask=lambda params, masks, epoch: masks,
+            sparse=functools.partial(variational.sparse_params, layers),
+            samples=True,
+        )
+    names = [layer.name for layer in weight_layers(layers)]
+    return Method(
+        begin=lambda params: (params, magnitude.full_masks(params)),
+        derive=lambda params: Derived(params, None),
+        divergence_weight=lambda epoch: jnp.float32(0),
+        mask=lambda params, masks, epoch: magnitude.prune(
+            {name: params[name] for name in names}, magnitude.sparsity_at(epoch, twin.epochs, twin.sparsity), twin.scope
+        ),
+        sparse=lambda params: params,
+        samples=False,
+    )

@@ -1,0 +1,265 @@
+"""What a program compiles: the shuffle of an epoch, a loop over training steps, a loop over images to evaluate.
+
+Arrays have the model axis last; while training it may be folded to two axes, `models`.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+from jaxzoo.models.engines import Forward
+from jaxzoo.models.networks import Array, DropoutDraw, Params, SamplingDraw
+from jaxzoo.spec.plan import CohortKey
+from jaxzoo.training.augmentation import augment
+from jaxzoo.training.keys import Role, fold, member_keys
+from jaxzoo.training.optimizers import build_optimizer
+from jaxzoo.training.schedules import one_cycle
+from jaxzoo.training.sparsify import Derived, Method, apply_masks
+
+
+class Hyperparameters(NamedTuple):
+    """What differs between the members of a cohort, (M,) each."""
+
+    seed: Array
+    learning_rate: Array
+    weight_decay: Array
+    dropout: Array
+
+
+class State(NamedTuple):
+    """What training changes: leaves (..., M), but for the optimizer's scalar step count.
+
+    `masks`, where a method has them, hold weights at zero; `batch_stats`, of networks that normalise batches, are
+    their running means and variances.
+    """
+
+    params: Params
+    optimizer: optax.OptState
+    masks: Params
+    batch_stats: Params
+
+
+class Tally(NamedTuple):
+    """Sums over examples, (M,): of the cross-entropy in nats, and of correct predictions."""
+
+    loss: Array
+    correct: Array
+
+
+class DeviceImages(NamedTuple):
+    """All splits one after the other, on every device: pixels (N, H, W, C) uint8, labels (N,), and the normalisation.
+
+    A pixel enters the network as `pixel * scale + shift`, with one scale and shift per channel.
+    """
+
+    pixels: Array
+    labels: Array
+    scale: Array
+    shift: Array
+
+
+class Recipe(NamedTuple):
+    """What the training loop is built from.
+
+    `method` makes twins, None the zoo itself; `at_once` images of a batch go forward and backward at a time, gradients
+    are summed over such parts; `models` is the shape of the model axis; `cycle` the steps of the one cycle of learning
+    rates, None where they are constant.
+    """
+
+    key: CohortKey
+    method: Method | None
+    forward: Forward
+    at_once: int
+    models: tuple[int, ...]
+    cycle: int | None
+
+
+def steps_of(key: CohortKey) -> int:
+    """Steps in an epoch; the last batch may be incomplete."""
+    return -(-key.dataset.train // key.batch_size)
+
+
+def shuffle(key: CohortKey, method: Method | None, seed_M: jax.Array, epoch: jax.Array) -> jax.Array:
+    """Every member's own order of the training images in an epoch, (S * B, M); fillers at the end are image 0."""
+    count, batch = key.dataset.train, key.batch_size
+
+    def permutation(member_key: jax.Array) -> jax.Array:
+        return jax.random.permutation(fold(member_key, Role.SHUFFLE, epoch), count)
+
+    order_NM = jax.vmap(permutation, out_axes=-1)(_root_keys(method, seed_M))
+    return jnp.pad(order_NM, ((0, -count % batch), (0, 0)))
+
+
+def train(
+    recipe: Recipe,
+    state: State,
+    tally: Tally,
+    hyper: Hyperparameters,
+    images: DeviceImages,
+    order: jax.Array,
+    epoch: jax.Array,
+    first: jax.Array,
+    last: jax.Array,
+) -> tuple[State, Tally]:
+    """The steps first to last - 1 of an epoch."""
+    key, models = recipe.key, recipe.models
+    role_keys = _epoch_keys(recipe, hyper.seed, epoch)
+    state, tally, hyper = fold_models((state, tally, hyper), models)
+    gradients_of = functools.partial(_gradients, recipe, hyper, images, order, epoch)
+
+    def step(number: jax.Array, carry: tuple[State, Tally]) -> tuple[State, Tally]:
+        state, tally = carry
+        fold_step = jax.vmap(jax.random.fold_in, in_axes=(0, None))
+        keys = {role: fold_step(key_M, number).reshape(models) for role, key_M in role_keys.items()}
+        gradients, batch_stats, batch_tally = gradients_of(state, keys, number)
+        optimizer = _optimizer(recipe, hyper, (epoch - 1) * steps_of(key) + number)
+        updates, moments = optimizer.update(gradients, state.optimizer, state.params)
+        params = apply_masks(optax.apply_updates(state.params, updates), state.masks)
+        return State(params, moments, state.masks, batch_stats), jax.tree.map(jnp.add, tally, batch_tally)
+
+    return unfold_models(lax.fori_loop(first, last, step, (state, tally)), models)
+
+
+def _optimizer(recipe: Recipe, hyper: Hyperparameters, step: jax.Array) -> optax.GradientTransformation:
+    key = recipe.key
+    if recipe.cycle is None:
+        return build_optimizer(key.optimizer, key.momentum, hyper.learning_rate, hyper.weight_decay)
+    rate, momentum = one_cycle(step, recipe.cycle)
+    rate_M = hyper.learning_rate * rate
+    return build_optimizer(key.optimizer, momentum, rate_M, hyper.weight_decay, beta1=momentum)
+
+
+def _gradients(
+    recipe: Recipe,
+    hyper: Hyperparameters,
+    images: DeviceImages,
+    order: jax.Array,
+    epoch: jax.Array,
+    state: State,
+    keys: dict[Role, jax.Array],
+    number: jax.Array,
+) -> tuple[Params, Params, Tally]:
+    """Of the batch of a step: the gradients of its mean loss, the batch statistics after it, its tally."""
+    key, method, at_once, models = recipe.key, recipe.method, recipe.at_once, recipe.models
+    B, N = key.batch_size, key.dataset.train
+    examples = jnp.minimum(B, N - number * B).astype(jnp.float32)
+    derive = (lambda params: Derived(params, None)) if method is None else method.derive
+    derived, pull_back = jax.vjp(derive, state.params)
+
+    def add_part(part: jax.Array, carry: tuple[Params, Params, Tally]) -> tuple[Params, Params, Tally]:
+        gradients, batch_stats, tally = carry
+        first = part * at_once
+        weight_B = (number * B + first + jnp.arange(at_once) < N).astype(jnp.float32)
+        choice_BM = fold_models(lax.dynamic_slice_in_dim(order, number * B + first, at_once), models)
+        pixels, label_BM = _gather(images, choice_BM)
+        pixels = _augment(pixels, keys.get(Role.AUGMENTATION), key.augmentation, first)
+        dropout = DropoutDraw(hyper.dropout, keys[Role.DROPOUT], first) if key.dropout else None
+        sampling = SamplingDraw(keys[Role.SAMPLING], first) if method is not None and method.samples else None
+
+        def loss(layers: Params) -> tuple[jax.Array, tuple[Params, Tally]]:
+            batch = _normalise(images, pixels)
+            logits, moved = recipe.forward(layers, batch_stats, batch, dropout, sampling, weight_B)
+            part_tally = _count(logits, label_BM, weight_B)
+            return jnp.sum(part_tally.loss) / examples, (moved, part_tally)
+
+        part_gradients, (moved, part_tally) = jax.grad(loss, has_aux=True)(derived.layers)
+        return jax.tree.map(jnp.add, gradients, part_gradients), moved, jax.tree.map(jnp.add, tally, part_tally)
+
+    nothing = jax.tree.map(jnp.zeros_like, derived.layers), state.batch_stats, empty_tally(hyper.learning_rate)
+    gradients, batch_stats, tally = lax.fori_loop(0, B // at_once, add_part, nothing)
+    weight = jnp.float32(0) if method is None else method.divergence_weight(epoch)
+    weights = jax.tree.map(lambda divergence_M: jnp.full_like(divergence_M, weight), derived.divergence)
+    (gradients,) = pull_back(Derived(gradients, weights))
+    return gradients, batch_stats, tally
+
+
+def mask(method: Method, state: State, epoch: jax.Array) -> State:
+    """The state with the masks of an epoch."""
+    masks = method.mask(state.params, state.masks, epoch)
+    return state._replace(params=apply_masks(state.params, masks), masks=masks)
+
+
+def evaluate(
+    forward: Forward,
+    batch: int,
+    params: Params,
+    batch_stats: Params,
+    images: DeviceImages,
+    first: jax.Array,
+    last: jax.Array,
+) -> Tally:
+    """Every example of first to last - 1 exactly once, the images of a batch shared by all models."""
+
+    def add_batch(number: jax.Array, tally: Tally) -> Tally:
+        place_B = first + number * batch + jnp.arange(batch)
+        pixels, label_BM = _gather(images, jnp.minimum(place_B, last - 1)[:, None])
+        weight_B = (place_B < last).astype(jnp.float32)
+        logits, _ = forward(params, batch_stats, _normalise(images, pixels), None, None, None)
+        return jax.tree.map(jnp.add, tally, _count(logits, label_BM, weight_B))
+
+    leaf = jax.tree.leaves(params)[0]
+    return lax.fori_loop(0, (last - first + batch - 1) // batch, add_batch, empty_tally(leaf[(0,) * (leaf.ndim - 1)]))
+
+
+def empty_tally(like_M: Array) -> Tally:
+    """Nothing counted yet, for as many models as the array has."""
+    return Tally(jnp.zeros_like(like_M), jnp.zeros_like(like_M))
+
+
+def fold_models(tree: Any, models: tuple[int, ...]) -> Any:
+    """Arrays (..., M) as (..., *models); scalars as they are."""
+    return jax.tree.map(lambda leaf: leaf.reshape(*leaf.shape[:-1], *models) if leaf.ndim else leaf, tree)
+
+
+def unfold_models(tree: Any, models: tuple[int, ...]) -> Any:
+    """Arrays (..., *models) as (..., M); scalars as they are."""
+    axes = len(models)
+    return jax.tree.map(lambda leaf: leaf.reshape(*leaf.shape[:-axes], -1) if leaf.ndim else leaf, tree)
+
+
+def _root_keys(method: Method | None, seed_M: Array) -> jax.Array:
+    """What everything that the members draw is folded from, (M,) keys; a twin's draws are not its parent's."""
+    key_M = member_keys(jnp.asarray(seed_M))
+    return key_M if method is None else jax.vmap(lambda key: fold(key, Role.TWIN))(key_M)
+
+
+def _epoch_keys(recipe: Recipe, seed_M: Array, epoch: jax.Array) -> dict[Role, jax.Array]:
+    """What the draws of an epoch's steps are folded from, (M,) keys by role; only of roles that draw."""
+    roles = (Role.DROPOUT, Role.SAMPLING, *((Role.AUGMENTATION,) if recipe.key.augmentation else ()))
+    fold_role = jax.vmap(lambda key, role: fold(key, role, epoch), in_axes=(0, None))
+    root_M = _root_keys(recipe.method, seed_M)
+    return {role: fold_role(root_M, role) for role in roles}
+
+
+def _gather(images: DeviceImages, choice_BM: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Raw pixels (B, M, H, W, C) and labels (B, M)."""
+    return images.pixels[choice_BM], images.labels[choice_BM]
+
+
+def _augment(pixels_BMHWC: jax.Array, key_M: jax.Array | None, names: tuple[str, ...], first: jax.Array) -> jax.Array:
+    """The images as each member draws them, from the image `first` of its batch on."""
+    if key_M is None:
+        return pixels_BMHWC
+    pixels = pixels_BMHWC.reshape(len(pixels_BMHWC), -1, *pixels_BMHWC.shape[-3:])
+    drawn = jax.vmap(lambda key, images: augment(key, images, names, first), in_axes=(0, 1), out_axes=1)
+    return drawn(key_M.reshape(-1), pixels).reshape(pixels_BMHWC.shape)
+
+
+def _normalise(images: DeviceImages, pixels_BMHWC: jax.Array) -> jax.Array:
+    """As they enter the network, (B, H, W, C, M)."""
+    models = pixels_BMHWC.ndim - 4
+    pixels = jnp.moveaxis(pixels_BMHWC, range(1, models + 1), range(-models, 0)).astype(jnp.float32)
+    scale, shift = (channels.reshape(-1, *(1,) * models) for channels in (images.scale, images.shift))
+    return pixels * scale + shift
+
+
+def _count(logits_BOM: jax.Array, label_BM: jax.Array, weight_B: jax.Array) -> Tally:
+    """Cross-entropy of log-softmax and correct predictions, summed over the batch with its weights."""
+    chosen = jnp.arange(logits_BOM.shape[1]).reshape(-1, *(1,) * (label_BM.ndim - 1)) == label_BM[:, None]
+    loss_BM = -jnp.sum(jnp.where(chosen, jax.nn.log_softmax(logits_BOM, axis=1), 0.0), axis=1)
+    correct_BM = (jnp.argmax(logits_BOM, axis=1) == label_BM).astype(jnp.float32)
+    return Tally(jnp.tensordot(weight_B, loss_BM, 1), jnp.tensordot(weight_B, correct_BM, 1))

@@ -1,0 +1,106 @@
+"""The engine and lane width for a cohort on the devices at hand: given, usual, or measured."""
+
+import itertools
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxzoo.devices import AXIS, platform_of
+from jaxzoo.errors import InputError
+from jaxzoo.models.engines import engines_for, usual_lanes
+from jaxzoo.spec.layers import architecture_layers, norm_layers
+from jaxzoo.spec.plan import Cohort, CohortKey
+from jaxzoo.training.memory import compile_to_fit
+from jaxzoo.training.population import initial_state, initial_variables, put_cohort
+from jaxzoo.training.programs import Program, build_program
+from jaxzoo.training.steps import DeviceImages, empty_tally
+
+SEARCH_SECONDS = 22.0  # no further candidate is begun after that: with the last one's compilation it stays under 30 s
+RUN_SECONDS = 0.5
+
+# (engine, lanes a device), the likely best first. On a CPU a vector of 16 floats, and a working set that stays in a
+# core's cache; plain vmap is 40 times slower there and is not tried.
+CPU_CANDIDATES = (("lanes", 16), ("lanes", 32), ("lanes", 8))
+# 1,024 fill the registers of a TPU and have kernels of their own; elsewhere nobody has measured yet.
+OTHER_CANDIDATES = (("lanes", 1024), ("lanes", 128), ("vmap", 128), ("lanes", 256))
+LARGE_CANDIDATES = (("vmap", 1), ("vmap", 2))  # of networks that fill a device one by one
+
+
+class Choice(NamedTuple):
+    """How a zoo is trained; `timed` has the training samples/s of what was tried, by "<engine> <lanes>"."""
+
+    engine: str
+    lanes: int
+    timed: Mapping[str, float]
+
+
+def measure_engines(
+    cohort: Cohort, images: DeviceImages, mesh: Mesh, on_note: Callable[[str], None] = lambda text: None
+) -> Choice:
+    """The fastest candidate for the cohort by some steps of training each; what does not fit the device is left out.
+
+    Raises InputError where nothing fits.
+    """
+    start = time.monotonic()
+    timed: dict[tuple[str, int], float] = {}
+    for engine, lanes in _candidates(cohort, mesh):
+        if timed and time.monotonic() - start > SEARCH_SECONDS:
+            break
+        program = build_program(cohort.key, engine, lanes, mesh)
+        try:
+            compiled, _ = compile_to_fit(program)
+        except InputError as error:
+            on_note(f"engine {engine}, {lanes} lanes: {error}")
+            continue
+        timed[engine, lanes] = _rate(program, compiled, cohort, images)
+    if not timed:
+        raise InputError("engine: no candidate fits the memory of this device")
+    engine, lanes = max(timed, key=timed.__getitem__)
+    named = {f"{name} {width}": round(rate) for (name, width), rate in timed.items()}
+    rates = ", ".join(f"{name}: {rate:,}" for name, rate in named.items())
+    on_note(f"engine {engine}, {lanes} lanes a device, is the fastest here (samples/s: {rates})")
+    return Choice(engine, lanes, named)
+
+
+def candidates_for(key: CohortKey, platform: str) -> tuple[tuple[str, int], ...]:
+    """Engines and lane widths that are worth trying, the likely best first."""
+    if norm_layers(architecture_layers(key.architecture)):
+        return LARGE_CANDIDATES
+    if engines_for(key.architecture, key.precision) == ("vmap",):
+        return (("vmap", usual_lanes(key.architecture, platform)),)
+    return CPU_CANDIDATES if platform == "cpu" else OTHER_CANDIDATES
+
+
+def _candidates(cohort: Cohort, mesh: Mesh) -> list[tuple[str, int]]:
+    """Without widths that the cohort would leave half empty, but for the narrowest."""
+    candidates = candidates_for(cohort.key, platform_of(mesh))
+    enough = max(2 * -(-len(cohort.members) // mesh.size), 1 + min(lanes for _, lanes in candidates))
+    return [(engine, lanes) for engine, lanes in candidates if lanes < enough]
+
+
+def _rate(program: Program, compiled: Any, cohort: Cohort, images: DeviceImages) -> float:
+    """Training samples/s over the cohort's members: lanes that its last slab leaves empty do not count."""
+    one = cohort._replace(members=cohort.members[:1])  # in every lane
+    ((state, hyperparameters),) = put_cohort(program, one, initial_state(one, initial_variables(one))).slabs
+    examples = program.steps * cohort.key.batch_size
+    sharding = NamedSharding(program.mesh, P(None, AXIS))
+    order = jax.device_put(np.zeros((examples, program.width), np.int32), sharding)
+    tally = empty_tally(hyperparameters.learning_rate)
+    rates = []
+    start = time.monotonic()
+    for doubling in itertools.count():
+        steps = min(2**doubling, program.steps)
+        begin = time.monotonic()
+        epoch, first, last = np.int32(1), np.int32(0), np.int32(steps)
+        state, tally = compiled(state, tally, hyperparameters, images, order, epoch, first, last)
+        jax.block_until_ready(tally)
+        rates.append(steps * cohort.key.batch_size / (time.monotonic() - begin))
+        if doubling and time.monotonic() - start > RUN_SECONDS + 1 / rates[0]:
+            break
+    slabs = -(-len(cohort.members) // program.width)
+    return max(rates) * len(cohort.members) / slabs

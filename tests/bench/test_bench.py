@@ -1,0 +1,94 @@
+"""The bench: what it counts is right, it runs, and what cannot be measured is one clear line."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import pytest
+
+import jaxzoo
+from jaxzoo.bench.arithmetic import training_flops
+from jaxzoo.bench.contenders import matmul_peak, population
+from jaxzoo.bench.tpu import estimated_cycles
+
+HLO = """HloModule jit_step
+
+%body (p: (s32[], f32[8,128])) -> (s32[], f32[8,128]) {
+  %fusion.1 = f32[8,128]{1,0} fusion(%x), kind=kLoop, backend_config={"estimated_cycles":"7"}
+}
+
+%condition (p: (s32[], f32[8,128])) -> pred[] {
+  %limit = s32[] constant(5)
+}
+
+%step_body (p: (s32[], f32[8,128])) -> (s32[], f32[8,128]) {
+  %loop = (s32[], f32[8,128]) while(%t), condition=%condition, body=%body
+  %copy = f32[8,128]{1,0} copy(%x), backend_config={"estimated_cycles":"2"}
+}
+
+%step_condition (p: (s32[], f32[8,128])) -> pred[] {
+  %limit = s32[] get-tuple-element(%p), index=1
+}
+
+ENTRY %main (x: f32[8,128]) -> f32[8,128] {
+  %fusion.2 = f32[8,128]{1,0} fusion(%x), kind=kLoop, backend_config={"estimated_cycles":"100"}
+  %steps = (s32[], f32[8,128]) while(%t), condition=%step_condition, body=%step_body
+}
+"""
+
+
+def test_cycles_are_counted_with_the_trips_of_the_loops_around_them():
+    assert estimated_cycles(HLO, steps=1000) == 100 + 1000 * (2 + 5 * 7)
+
+
+def test_flops_of_a_training_sample():
+    """By hand: twice the multiply-adds; the first layer twice (forward, kernel), the others three times."""
+    by_hand = 2 * (2 * 24 * 24 * 8 * 25 + 3 * (8 * 8 * 6 * 200 + 3 * 3 * 4 * 24 + 36 * 20 + 20 * 10))
+    assert training_flops("cnn-s", jaxzoo.load_spec("mnist-seed").dataset) == by_hand
+
+
+def test_a_population_and_the_matmul_are_timed():
+    contender = population("cnn-s", "lanes", 3, False)
+    assert contender.run(0.1) > 0
+    assert contender.setup_seconds > 0
+    assert contender.peak_memory() > 50
+    assert matmul_peak().run(0.1) > 1e8
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "jaxzoo.commands.bench", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=500)
+
+
+def test_the_table_is_printed_and_kept(tmp_path):
+    done = run("--architectures", "cnn-s", "--models", 2, "--rounds", 2, "--seconds", 1, "--json", tmp_path / "t.json")
+    assert done.returncode == 0, done.stderr
+    rows = {row["contender"]: row for row in json.loads((tmp_path / "t.json").read_text())}
+    wanted = {"vmap, seed zoo", "lanes, seed zoo", "lanes, mixed zoo", "twins, variational-dropout", "twins, magnitude"}
+    assert wanted <= set(rows)
+    assert all(row["lowest"] <= row["samples_per_s"] <= row["highest"] for row in rows.values())
+    assert "lanes, mixed zoo" in done.stdout
+    if importlib.util.find_spec("torch"):
+        assert rows["PyTorch, a model per core"]["ratio"] == 1
+    else:
+        assert "without PyTorch" in done.stderr
+
+
+BAD = {
+    "unknown chip": (("--tpu", "v99"), "--tpu is 'v99', expected one of: v5e"),
+    "no lanes": (("--tpu", "v5e", "--lanes", "0"), "argument --lanes: got '0', expected a whole number, 1 or more"),
+    "no rounds": (("--rounds", "0"), "argument --rounds: got '0', expected a whole number, 1 or more"),
+    "unknown architecture": (("--architectures", "vgg"), "invalid choice: 'vgg'"),
+    "unknown zoo": (("--tpu", "v5e", "--zoos", "svnh"), "there is no zoo 'svnh'; nearest: "),
+}
+if importlib.util.find_spec("libtpu") is None:
+    BAD["no libtpu"] = (("--tpu", "v5e"), "--tpu: libtpu is not installed")
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_line_and_status_2(arguments, message):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert message in done.stderr

@@ -1,0 +1,155 @@
+"""lanes = vmap of Flax = one Flax model after the other, in logits, gradients and after 100 steps."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh
+from populations import cohort_of, population_of, small_images, small_spec
+
+from jaxzoo.models.engines import population_forward
+from jaxzoo.models.networks import DropoutDraw, Network
+from jaxzoo.spec.layers import architecture_layers
+from jaxzoo.spec.zoo_spec import ACTIVATIONS, OPTIMIZERS
+from jaxzoo.training.keys import Role, fold, member_keys
+from jaxzoo.training.optimizers import build_optimizer
+from jaxzoo.training.population import get_state, initial_variables, put_images, train_epoch
+
+ARCHITECTURES = ("cnn-s", "cnn-l")
+RATES = {"adam": (1e-3, 3e-4), "sgd": (1e-2, 1e-3), "rms_prop": (1e-3, 3e-4)}
+CASES = [(name, OPTIMIZERS[place % 3], (0.0,)) for place, name in enumerate(ACTIVATIONS)]
+CASES += [("tanh", "adam", (0.0, 0.5)), ("gelu", "sgd", (0.3,)), ("relu", "rms_prop", (0.0, 0.3))]
+
+
+def one_device():
+    return Mesh(np.array(jax.devices()[:1]), ("models",))
+
+
+def grid_spec(architecture, activation, optimizer, dropout, **changes):
+    return small_spec(
+        architecture,
+        seeds=1,
+        activation=(activation,),
+        optimizer=(optimizer,),
+        dropout=dropout,
+        learning_rate=RATES[optimizer],
+        weight_decay=(1e-2,),
+        **changes,
+    )
+
+
+def relative_distance(left, right):
+    """The largest distance of two trees, in units of the largest number in a leaf."""
+    distances = jax.tree.map(lambda a, b: np.abs(a - b).max() / max(np.abs(b).max(), 1e-3), left, right)
+    return max(jax.tree.leaves(distances))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_logits_and_gradients_of_both_engines_are_those_of_flax(architecture, activation):
+    spec = small_spec(architecture, seeds=3, activation=(activation,))
+    cohort = cohort_of(spec)
+    params = initial_variables(cohort)["params"]
+    lanes_last = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), params)
+    pixels = small_images(spec.dataset).train.pixels
+    images_MBHWC = pixels[:30].reshape(3, 10, *pixels.shape[1:]) / np.float32(255)
+    dropout = DropoutDraw(jnp.array([0.0, 0.3, 0.5]), member_keys(np.arange(3)))
+    network = Network(architecture_layers(architecture), 10, activation)
+
+    def loss_of_one(params, images, rate, key):
+        return jnp.sum(jnp.sin(network.apply({"params": params}, images, DropoutDraw(rate, key))))
+
+    for engine in ("lanes", "vmap"):
+        forward = population_forward(engine, architecture, 10, activation)
+        images_BHWCM = jnp.moveaxis(images_MBHWC, 0, -1)
+
+        def loss(params, forward=forward, images_BHWCM=images_BHWCM):
+            logits, _ = forward(params, {}, images_BHWCM, dropout, None, None)
+            loss_M = jnp.sum(jnp.sin(logits), axis=(0, 1))
+            return jnp.sum(loss_M), loss_M
+
+        gradients, loss_M = jax.jit(jax.grad(loss, has_aux=True))(lanes_last)
+        for model in range(3):
+            one = jax.tree.map(lambda leaf, model=model: leaf[model], params)
+            arguments = (one, images_MBHWC[model], dropout.rate[model], dropout.key[model])
+            value, wanted = jax.value_and_grad(loss_of_one)(*arguments)
+            np.testing.assert_allclose(loss_M[model], value, atol=1e-4)  # float32: 100 terms, each off by up to 1e-6
+            got = jax.tree.map(lambda leaf, model=model: leaf[..., model], gradients)
+            assert relative_distance(got, wanted) < 2e-5  # float32 sums of up to 5,760 terms
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(("activation", "optimizer", "dropout"), CASES)
+def test_both_engines_end_in_the_same_weights_after_100_steps(architecture, activation, optimizer, dropout):
+    """In float64: in float32 near ties in pooling windows, decided by the last bit, move the weights apart by 1e-3."""
+    spec = grid_spec(architecture, activation, optimizer, dropout, train=47)  # 5 steps an epoch, the last of 7 images
+    cohort = cohort_of(spec)
+    ends, losses = [], []
+    with jax.enable_x64(True):
+        images = put_images(small_images(spec.dataset), one_device())
+        for engine in ("lanes", "vmap"):
+            population = in_float64(population_of(cohort, one_device(), engine=engine, lanes=len(cohort.members)))
+            for epoch in range(1, 21):
+                metrics = train_epoch(population, images, epoch)
+            ends.append(get_state(population).params)
+            losses.append(metrics["train_loss"])
+
+    start = initial_variables(cohort)["params"]
+    moved = max(jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(a - b).max(), ends[1], start)))
+    apart = max(jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(a - b).max(), *ends)))
+    assert moved > 1e-2
+    assert apart < 1e-8 * moved  # float64 rounds to 1e-16; 100 steps amplified float32's 6e-8 by up to 1e6
+    np.testing.assert_allclose(*losses, rtol=1e-8)
+
+
+def in_float64(population):
+    """The population with all its floating-point numbers in float64."""
+    widen = functools.partial(jax.tree.map, lambda leaf: leaf.astype(float) if leaf.dtype == np.float32 else leaf)
+    return population._replace(slabs=[widen(slab) for slab in population.slabs])
+
+
+def test_a_population_is_one_flax_and_optax_loop_per_member():
+    spec = grid_spec("cnn-s", "tanh", "adam", (0.0, 0.5), epochs=2)
+    cohort = cohort_of(spec)
+    images = small_images(spec.dataset)
+    population = population_of(cohort, one_device(), lanes=4)
+    device_images = put_images(images, one_device())
+    for epoch in (1, 2):
+        metrics = train_epoch(population, device_images, epoch)
+    end = get_state(population).params
+
+    for member in cohort.members:
+        weights, loss = train_alone(spec, member, images)
+        got = jax.tree.map(lambda leaf, row=member.row: leaf[row], end)
+        assert relative_distance(got, weights) < 1e-4  # 10 steps in float32
+        np.testing.assert_allclose(metrics["train_loss"][member.row], loss, rtol=1e-4)
+
+
+def train_alone(spec, member, images):
+    """One member as anyone would write it: its own shuffle, batches, dropout and optimizer."""
+    network = Network(architecture_layers(spec.architecture), 10, member.activation, member.initialization)
+    root = jax.random.key(member.seed)
+    pixels = (images.train.pixels / 255 - images.mean) / images.std
+    pixels = jnp.asarray(pixels, jnp.float32)
+    labels = jnp.asarray(images.train.labels)
+    params = network.init(fold(root, Role.INITIALIZATION), pixels[:1])["params"]
+    optimizer = build_optimizer(member.optimizer, 0.9, member.learning_rate, member.weight_decay)
+    state = optimizer.init(params)
+
+    def batch_loss(params, batch, key):
+        logits = network.apply({"params": params}, pixels[batch], DropoutDraw(jnp.float32(member.dropout), key))
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels[batch]).mean()
+
+    for epoch in range(1, spec.epochs + 1):
+        order = np.asarray(jax.random.permutation(fold(root, Role.SHUFFLE, epoch), len(labels)))
+        total = 0.0
+        for step, first in enumerate(range(0, len(order), spec.batch_size)):
+            batch = order[first : first + spec.batch_size]
+            loss, gradient = jax.value_and_grad(batch_loss)(params, batch, fold(root, Role.DROPOUT, epoch, step))
+            updates, state = optimizer.update(gradient, state, params)
+            params = optax.apply_updates(params, updates)
+            total += float(loss) * len(batch)
+    return params, total / len(order)

@@ -1,0 +1,145 @@
+"""Small populations on real images, for the tests."""
+
+import dataclasses
+
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from jaxzoo.datasets.images import Images, Split, make_images
+from jaxzoo.models.networks import parameter_shapes
+from jaxzoo.reading.zoo import METRICS, open_zoo
+from jaxzoo.spec.plan import plan_zoo
+from jaxzoo.spec.zoo_spec import DatasetSpec, Grid, Schedule, SeedRange, ZooSpec
+from jaxzoo.storage.cohort_store import CohortStore, ZooRecord, begin_zoo, cohort_folder
+from jaxzoo.training.population import initial_state, initial_variables, put_cohort
+from jaxzoo.training.programs import build_program
+
+SHAPES = {"cnn-s": (28, 1), "cnn-l": (32, 3), "resnet-18": (32, 3), "resnet-18-narrow": (32, 3)}
+
+
+def small_spec(architecture="cnn-s", *, train=47, epochs=2, seeds=4, batch_size=10, **grid) -> ZooSpec:
+    """A zoo on a few digits; its last batch is incomplete."""
+    size, channels = SHAPES[architecture]
+    dataset = DatasetSpec(name="digits", classes=10, train=train, validation=13, test=25, size=size, channels=channels)
+    values = {
+        "activation": ("tanh",),
+        "initialization": ("kaiming_uniform",),
+        "optimizer": ("adam",),
+        "learning_rate": (1e-3,),
+    } | grid
+    return ZooSpec(
+        name="small",
+        dataset=dataset,
+        architecture=architecture,
+        grid=Grid(**values),
+        seeds=SeedRange(first=1, last=seeds),
+        batch_size=batch_size,
+        epochs=epochs,
+    )
+
+
+def small_images(dataset: DatasetSpec) -> Images:
+    """scikit-learn's digits at the size and with the channels that the dataset wants; the channels differ."""
+    bunch = load_digits()
+    count = dataset.train + dataset.validation + dataset.test
+    size = (dataset.size, dataset.size)
+    gray = np.stack([np.asarray(Image.fromarray(np.uint8(15 * image)).resize(size)) for image in bunch.images[:count]])
+    pixels = np.stack([np.roll(gray, 2 * channel, axis=1) for channel in range(dataset.channels)], axis=-1)
+    labels = bunch.target[:count].astype(np.int32)
+    bounds = [dataset.train, dataset.train + dataset.validation]
+    parts = zip(np.split(pixels, bounds), np.split(labels, bounds), strict=True)
+    return make_images(dataset, *(Split(*part) for part in parts))
+
+
+def resnet_spec(*, folder=None, **changes) -> ZooSpec:
+    """A zoo of narrow ResNets, trained as the published ones; its images may lie in a folder."""
+    grid = {"activation": ("relu",), "optimizer": ("sgd",), "learning_rate": (0.05,), "weight_decay": (5e-4,)}
+    spec = replace_dataset(small_spec("resnet-18-narrow", batch_size=16, **grid), folder=folder)
+    published = {"schedule": Schedule(kind="one-cycle"), "augmentation": ("crop", "flip")}
+    return dataclasses.replace(spec, **published | changes)
+
+
+def write_folder(folder, dataset: DatasetSpec) -> None:
+    """`small_images` as a user's own files."""
+    images = small_images(dataset)
+    both = (np.concatenate(arrays) for arrays in zip(images.train, images.validation, strict=True))
+    folder.mkdir(parents=True)
+    for name, (pixels, labels) in {"train": both, "test": images.test}.items():
+        np.savez(folder / f"{name}.npz", images=pixels, labels=labels)
+
+
+def cohort_of(spec: ZooSpec, models=None):
+    """The only cohort of a spec, of all models or those given, in that order."""
+    (cohort,) = plan_zoo(spec).cohorts
+    if models is None:
+        return cohort
+    return cohort._replace(members=tuple(cohort.members[model] for model in models))
+
+
+def population_of(cohort, mesh, *, engine="lanes", lanes=4, twin=None):
+    """The untrained cohort, or its twins, on the devices of a mesh."""
+    program = build_program(cohort.key, engine, lanes, mesh, twin)
+    return put_cohort(program, cohort, initial_state(cohort, initial_variables(cohort), program.method))
+
+
+def write_digits_config(path, **changes):
+    """A TOML file of one small zoo on the embedded digits, 2 x 2 models in two cohorts, for the command line."""
+    values = {"batch_size": "10", "epochs": "3", "seeds": "{ first = 1, last = 2 }", "rate": "[1e-3]"}
+    values |= {"twins": "{ epochs = 2 }", **changes}
+    path.write_text(
+        f"""
+[dataset]
+name = "digits"
+classes = 10
+train = 1_257
+validation = 180
+test = 360
+size = 28
+channels = 1
+
+[zoos.tiny]
+architecture = "cnn-s"
+batch_size = {values["batch_size"]}
+epochs = {values["epochs"]}
+twins = {values["twins"]}
+seeds = {values["seeds"]}
+
+[zoos.tiny.grid]
+activation = ["tanh"]
+initialization = ["kaiming_uniform"]
+optimizer = ["adam", "sgd"]
+dropout = [0.0]
+learning_rate = {values["rate"]}
+"""
+    )
+    return path
+
+
+def replace_dataset(spec: ZooSpec, **changes) -> ZooSpec:
+    """The spec with changes to its dataset."""
+    return dataclasses.replace(spec, dataset=dataclasses.replace(spec.dataset, **changes))
+
+
+def store_zoo(folder, spec: ZooSpec, *, scale=0.1, finite=lambda model, epoch: True):
+    """A zoo on disk through the real store, its weights and metrics drawn instead of trained."""
+    plan = plan_zoo(spec)
+    record = ZooRecord(spec=spec, engine="lanes", lanes=16, fingerprint="f" * 64, versions={})
+    begin_zoo(folder, record, plan, "card")
+    shapes = parameter_shapes(spec.architecture, spec.dataset)
+    for cohort in plan.cohorts:
+        with CohortStore(cohort_folder(folder, cohort.number)) as store:
+            for epoch in range(spec.epochs + 1):
+                draws = np.random.default_rng([cohort.number, epoch])
+                count = len(cohort.members)
+                params = {
+                    layer: {
+                        kind: np.float32(scale) * draws.standard_normal((count, *shape), np.float32)
+                        for kind, shape in kinds.items()
+                    }
+                    for layer, kinds in shapes.items()
+                }
+                metrics = {name: draws.random(count, np.float32) for name in METRICS}
+                metrics["finite"] = np.array([finite(member.model, epoch) for member in cohort.members])
+                store.save(epoch, {"params": params}, metrics, [np.int32(epoch)])
+    return open_zoo(folder)

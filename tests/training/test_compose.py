@@ -1,0 +1,211 @@
+"""The whole way: from a spec to a zoo on disk, stopped, killed, damaged, and gone on with."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from populations import write_digits_config
+
+import jaxzoo
+from jaxzoo.datasets import load_images
+from jaxzoo.errors import InputError
+from jaxzoo.reading.zoo import METRICS, open_zoo
+from jaxzoo.storage.cohort_store import cohort_folder
+from jaxzoo.training.cohort import EpochSaved, Interrupted, Notice, Trained
+from jaxzoo.training.zoo import generate
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory):
+    (spec,) = jaxzoo.read_config(write_digits_config(tmp_path_factory.mktemp("config") / "tiny.toml"))
+    return spec
+
+
+@pytest.fixture(scope="module")
+def finished(spec, tmp_path_factory):
+    """The zoo made in one go, and the events on the way."""
+    events = []
+    zoo = generate(spec, tmp_path_factory.mktemp("zoos") / "tiny", on_event=events.append)
+    return zoo, events
+
+
+def assert_same_zoo(zoo, other):
+    assert zoo.epochs == other.epochs
+    for epoch in zoo.epochs:
+        np.testing.assert_array_equal(zoo.weights(epoch), other.weights(epoch))
+    assert zoo.metrics.equals(other.metrics)
+    assert zoo.members.equals(other.members)
+    assert list(zoo.twins) == list(other.twins)
+    for method, twins in zoo.twins.items():
+        assert_same_zoo(twins, other.twins[method])
+
+
+def test_a_zoo_holds_every_epoch_of_every_member(spec, finished):
+    zoo, _ = finished
+    assert zoo.epochs == (0, 1, 2, 3)
+    assert zoo.weights(epoch=3).shape == (4, 2464)
+    assert list(zoo.metrics.columns) == ["model", "epoch", *METRICS]
+    assert len(zoo.metrics) == 16
+    assert zoo.metrics["finite"].all()
+    assert zoo.members["optimizer"].tolist() == ["adam", "adam", "sgd", "sgd"]
+    assert zoo.members["seed"].tolist() == [1, 2, 1, 2]
+    assert zoo.spec == spec
+
+
+def test_weights_are_the_params_in_the_order_of_the_layout(finished):
+    zoo, _ = finished
+    weights, params = zoo.weights(epoch=2), zoo.params(epoch=2)
+    assert zoo.layout[0].columns.start == 0
+    assert zoo.layout[-1].columns.stop == 2464
+    for entry, following in zip(zoo.layout, zoo.layout[1:], strict=False):
+        assert entry.columns.stop == following.columns.start
+    for layer, kind, columns, shape in zoo.layout:
+        np.testing.assert_array_equal(weights[:, columns].reshape(-1, *shape), params[layer][kind])
+
+
+def test_models_and_epochs_are_read_as_asked_for(finished):
+    zoo, _ = finished
+    everyone = zoo.weights(epoch=1)
+    np.testing.assert_array_equal(zoo.weights(epoch=1, models=[3, 0, 3]), everyone[[3, 0, 3]])
+    with pytest.raises(InputError, match=r"epoch is 4, expected one of 0\.\.3"):
+        zoo.weights(epoch=4)
+    with pytest.raises(InputError, match=r"model is 4, expected 0\.\.3"):
+        zoo.params(epoch=1, models=[4])
+
+
+def test_anyone_can_apply_the_network_and_gets_the_metrics(spec, finished):
+    zoo, _ = finished
+    images = load_images(spec.dataset)
+    normalised = ((images.test.pixels / 255 - images.mean) / images.std).astype(np.float32)
+    params = zoo.params(epoch=3)
+    logits = jax.vmap(lambda p, x: zoo.network.apply({"params": p}, x), (0, None))(params, normalised)
+    accuracy = (np.argmax(logits, -1) == images.test.labels).mean(1)
+    stored = zoo.metrics_at(3)["test_accuracy"]
+    np.testing.assert_allclose(accuracy, stored, atol=1.5 / 360)  # a tie in float32 may fall to either side
+
+
+def test_models_learn(finished):
+    zoo, _ = finished
+    adam = zoo.members["model"][zoo.members["optimizer"] == "adam"]
+    before, after = zoo.metrics_at(0), zoo.metrics_at(3)
+    assert (after["train_loss"][adam] < 0.8 * before["train_loss"][adam]).all()
+
+
+def test_events_tell_of_all_samples_and_epochs(spec, finished):
+    _, events = finished
+    trained = [event for event in events if isinstance(event, Trained)]
+    assert sum(event.samples for event in trained) == 4 * (3 + 2) * spec.dataset.train
+    assert sum(event.samples for event in trained if event.twins) == 4 * 2 * spec.dataset.train
+    saved = [(event.cohort, event.twins, event.epoch) for event in events if isinstance(event, EpochSaved)]
+    epochs = {False: range(4), True: range(3)}
+    assert saved == [(cohort, twins, epoch) for cohort in (0, 1) for twins in epochs for epoch in epochs[twins]]
+
+
+def test_going_on_with_a_finished_zoo_is_quick_and_harmless(spec, finished):
+    zoo, _ = finished
+    files = {path: path.stat().st_mtime_ns for path in zoo.path.rglob("*") if path.is_file() and path.name != ".lock"}
+    events = []
+    generate(spec, zoo.path, on_event=events.append)
+    assert all(event.restored for event in events)
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+
+
+def test_a_stopped_run_goes_on_and_ends_in_the_same_bits(spec, finished, tmp_path):
+    epochs = []
+
+    def note(event):
+        if isinstance(event, EpochSaved):
+            epochs.append(event.epoch)
+
+    for stop_after in (1, 3, 6, 9):  # epochs saved so far: in the middle of either cohort and of the first's twins
+        with pytest.raises(Interrupted, match="stopped in epoch"):
+            generate(spec, tmp_path / "z", on_event=note, should_stop=lambda n=stop_after: len(epochs) >= n)
+    assert_same_zoo(generate(spec, tmp_path / "z", on_event=note), finished[0])
+    assert epochs == [0, 1, 2, 3, 0, 1, 2, 0, 1, 2, 3, 0, 1, 2]
+
+
+def test_a_damaged_last_snapshot_is_made_again(spec, finished, tmp_path):
+    generate(spec, tmp_path / "z")
+    snapshot = cohort_folder(tmp_path / "z", 1) / "snapshots" / "3"
+    (snapshot / "default" / "manifest.ocdbt").write_bytes(b"")
+    events = []
+    zoo = generate(spec, tmp_path / "z", on_event=events.append)
+    assert [event.epoch for event in events if isinstance(event, EpochSaved)] == [3]
+    (notice,) = (event.text for event in events if isinstance(event, Notice))
+    assert "epoch 3 is damaged" in notice
+    assert_same_zoo(zoo, finished[0])
+
+
+def test_cohorts_made_apart_are_the_zoo(spec, finished, tmp_path):
+    first = generate(spec, tmp_path / "z", cohorts=range(1, 2))
+    assert first.epochs == ()
+    assert first.metrics.empty
+    assert_same_zoo(generate(spec, tmp_path / "z", cohorts=range(0, 1)), finished[0])
+
+
+def test_killed_at_any_moment_it_goes_on_and_ends_in_the_same_bits(finished, tmp_path):
+    config = write_digits_config(tmp_path / "tiny.toml")
+    out = tmp_path / "zoos"
+    command = [sys.executable, "-m", "jaxzoo.commands.generate", "--config", config, "--out", out]
+    kills = 0
+    for seconds in (6, 9, 11, 12, 14, 18, 300):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            _, errors = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.communicate()
+            kills += 1
+        else:
+            assert process.returncode == 0, errors
+            break
+    assert kills >= 2
+    assert_same_zoo(open_zoo(out / "tiny"), finished[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_saves_what_is_finished_and_says_how_to_go_on(tmp_path, number):
+    config = write_digits_config(tmp_path / "tiny.toml", epochs="1000")
+    command = [sys.executable, "-m", "jaxzoo.commands.generate", "--config", config, "--out", tmp_path]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    snapshots = cohort_folder(tmp_path / "tiny", 0) / "snapshots"
+    until = time.monotonic() + 120
+    while not (snapshots / "2").exists() and time.monotonic() < until and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(number)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, errors
+    assert "Run the same command again to go on" in out
+    assert "Traceback" not in errors
+    assert not list(snapshots.glob("*tmp*"))
+
+
+def test_bad_input_is_one_line_and_touches_nothing(spec, finished, tmp_path):
+    zoo, _ = finished
+    cases = {
+        r"models is 5, expected 1\.\.4": {"models": 5},
+        "models is 0, expected 1 or more": {"models": 0},
+        "epochs is 0, expected 1 or more": {"epochs": 0},
+        "engine is 'gpu', expected one of: auto, lanes, vmap": {"engine": "gpu"},
+        r"cohorts are 1:3, expected a part of 0:2": {"cohorts": range(1, 3)},
+    }
+    for message, arguments in cases.items():
+        with pytest.raises(InputError, match=message):
+            generate(spec, tmp_path / "z", **arguments)
+    other = dataclasses.replace(spec, epochs=4)
+    with pytest.raises(InputError, match="holds another zoo: epochs 3, got 4"):
+        generate(other, zoo.path)
+    with pytest.raises(InputError, match="was begun with engine 'lanes', got 'vmap'"):
+        generate(spec, zoo.path, engine="vmap")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match="cannot be used"):
+        generate(spec, tmp_path / "file")
+    with pytest.raises(InputError, match="dataset 'svhn' is not prepared and cannot be downloaded"):
+        generate(jaxzoo.load_spec("svhn-seed"), tmp_path / "z", data_dir=tmp_path / "data")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
