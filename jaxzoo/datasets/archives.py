@@ -1,8 +1,8 @@
-"""The published archives in their own formats, read with plain Python: no TensorFlow.
+"""Readers of the published archives in their own formats, in plain Python, without TensorFlow.
 
-Each reader takes the paths of a split's archives and yields its records in their order: an "image", (H, W, C) uint8 or
-the bytes of an encoded file, a "label", and whatever else the dataset has. A file that is not what it should be raises
-InputError.
+Each reader takes the paths of a split's archives and yields the split's records in the order of the archive. A record
+has an "image", (H, W, C) uint8 or the bytes of an encoded file, a "label", and further features if the dataset has
+any. A reader raises InputError where a file is damaged or not in the expected format.
 """
 
 import bz2
@@ -24,33 +24,36 @@ from jaxzoo.errors import InputError
 Record = dict[str, Any]
 Names = dict[str, list[str]]
 
-IDX_BYTES = 8
-CIFAR_FILES = {"train": (*(f"data_batch_{part}.bin" for part in range(1, 6)), "train.bin")}
-CIFAR_FILES["test"] = ("test_batch.bin", "test.bin")
-STL_SIZE = 96
+IDX_BYTES = 8  # the idx format's code for unsigned bytes
+# CIFAR-10's files come first, CIFAR-100's single file last; an archive holds those of one of the two datasets
+CIFAR_FILES = {
+    "train": (*(f"data_batch_{part}.bin" for part in range(1, 6)), "train.bin"),
+    "test": ("test_batch.bin", "test.bin"),
+}
+STL_SIZE = 96  # pixels on a side
 USPS_SIZE = 16
 
 
 @contextlib.contextmanager
 def _whole(path: Path) -> Iterator[None]:
-    """What decompressing and parsing raise on a damaged file becomes one line with its path."""
+    """Turns the errors of decompressing and parsing a damaged file into an InputError of one line with its path."""
     try:
         yield
-    except InputError:
+    except InputError:  # it is a ValueError: the next clause would wrap it once more
         raise
     except (OSError, EOFError, ValueError, KeyError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: cannot be read: {str(error) or type(error).__name__}") from error
 
 
 def read_unpacked(path: Path) -> bytes:
-    """The bytes of a file, gunzipped where it ends in .gz."""
+    """The bytes of a file, decompressed if its name ends in .gz."""
     with _whole(path):
         data = path.read_bytes()
         return gzip.decompress(data) if path.suffix == ".gz" else data
 
 
 def read_idx(paths: Sequence[Path], split: str) -> Iterator[Record]:
-    """MNIST-like images and labels, two files.
+    """Reads images and labels as MNIST has them, one idx file each.
 
     The format (Yann LeCun's MNIST page): two zero bytes, a type byte (8: unsigned bytes), the number of axes, each axis
     as a big-endian 32-bit integer, then the bytes in row-major order.
@@ -75,7 +78,7 @@ def _idx_array(path: Path, axes: int) -> np.ndarray:
 
 
 def read_svhn(paths: Sequence[Path], split: str) -> Iterator[Record]:
-    """SVHN's cropped digits: a MATLAB 5 file with X (32, 32, 3, N) and y (N, 1), where 10 means the digit 0."""
+    """Reads SVHN's cropped digits: a MATLAB 5 file with X (32, 32, 3, N) and y (N, 1); label 10 means the digit 0."""
     import scipy.io
 
     (path,) = paths
@@ -86,30 +89,32 @@ def read_svhn(paths: Sequence[Path], split: str) -> Iterator[Record]:
         raise InputError(f"{path}: X is {pixels.dtype}{pixels.shape}, expected uint8({len(labels)}, 32, 32, 3)")
     if not set(labels.tolist()) <= set(range(1, 11)):
         raise InputError(f"{path}: y has {labels.min()}..{labels.max()}, expected 1..10")
-    for place, (image, label) in enumerate(zip(pixels, labels, strict=True)):
-        yield {"image": image, "label": int(label) % 10, "id": f"{split}_{place:06d}"}
+    for index, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        yield {"image": image, "label": int(label) % 10, "id": f"{split}_{index:06d}"}
 
 
 def read_cifar(paths: Sequence[Path], split: str) -> Iterator[Record]:
-    """CIFAR-10 or CIFAR-100, binary version: rows of the labels' bytes and 3,072 bytes channel by channel."""
+    """Reads CIFAR-10 or CIFAR-100, binary version: rows of the labels' bytes and 3,072 bytes channel by channel."""
     (path,) = paths
     members = _tar_members(path, CIFAR_FILES[split])
+    # these names are CIFAR-100's, whose rows begin with the coarse label
     labels = ("coarse_label", "label") if "train.bin" in members or "test.bin" in members else ("label",)
-    place = 0
+    index = 0
     for name in CIFAR_FILES[split]:
         data = np.frombuffer(members.get(name, b""), np.uint8)
         if data.size % (len(labels) + 3072):
             raise InputError(f"{path}: {name} holds {data.size} bytes, expected rows of {len(labels) + 3072}")
         for row in data.reshape(-1, len(labels) + 3072):
+            record: Record = {label: int(row[position]) for position, label in enumerate(labels)}
             image = row[len(labels) :].reshape(3, 32, 32).transpose(1, 2, 0)
-            yield dict(zip(labels, map(int, row), strict=False)) | {"image": image, "id": f"{split}_{place:05d}"}
-            place += 1
-    if not place:
+            yield record | {"image": image, "id": f"{split}_{index:05d}"}
+            index += 1
+    if not index:
         raise InputError(f"{path}: holds none of {', '.join(CIFAR_FILES[split])}")
 
 
 def cifar_names(paths: Sequence[Path]) -> Names:
-    """The names of the classes, from the archive's text files."""
+    """The names of the classes by feature, from the archive's text files."""
     files = {"batches.meta.txt": "label", "fine_label_names.txt": "label", "coarse_label_names.txt": "coarse_label"}
     members = _tar_members(paths[0], tuple(files))
     with _whole(paths[0]):
@@ -117,7 +122,7 @@ def cifar_names(paths: Sequence[Path]) -> Names:
 
 
 def read_stl(paths: Sequence[Path], split: str) -> Iterator[Record]:
-    """STL-10's labelled images, binary version: column-major planes of 96 x 96, labels from 1."""
+    """Reads STL-10's labelled images, binary version: planes of 96 x 96 bytes, column by column, and labels from 1."""
     (path,) = paths
     members = _tar_members(path, (f"{split}_X.bin", f"{split}_y.bin"))
     with _whole(path):
@@ -125,19 +130,20 @@ def read_stl(paths: Sequence[Path], split: str) -> Iterator[Record]:
         labels = np.frombuffer(members[f"{split}_y.bin"], np.uint8)
     if len(pixels) != len(labels):
         raise InputError(f"{path}: {split}_y.bin holds {len(labels)} labels, expected {len(pixels)}, one per image")
+    # the file's axes are N, C, W, H
     for image, label in zip(pixels.transpose(0, 3, 2, 1), labels, strict=True):
         yield {"image": image, "label": int(label) - 1}
 
 
 def stl_names(paths: Sequence[Path]) -> Names:
-    """The names of the classes."""
+    """The names of the ten classes, from the archive's text file."""
     (data,) = _tar_members(paths[0], ("class_names.txt",)).values()
     with _whole(paths[0]):
         return {"label": data.decode().split()}
 
 
 def _tar_members(path: Path, names: Sequence[str]) -> dict[str, bytes]:
-    """The members with those names that a gzipped tar holds, in whatever folder."""
+    """The contents of a gzipped tar's files with these names, in whatever folder of the archive, by name."""
     found: dict[str, bytes] = {}
     with _whole(path), gzip.open(path) as stream:
         with tarfile.open(fileobj=stream, mode="r|") as archive:
@@ -145,9 +151,10 @@ def _tar_members(path: Path, names: Sequence[str]) -> dict[str, bytes]:
                 name = entry.name.rpartition("/")[2]
                 if entry.isfile() and name in names:
                     content = archive.extractfile(entry)
-                    assert content is not None  # a regular file
+                    assert content is not None  # tarfile gives None only for what is not a regular file
                     found[name] = content.read()
-        while stream.read(1 << 20):  # to the end: only there stands the checksum
+        # the tar ends before gzip's checksum, which is verified only when the stream is read to its end
+        while stream.read(1 << 20):
             pass
     if not found:
         raise InputError(f"{path}: holds none of {', '.join(names)}")
@@ -155,9 +162,10 @@ def _tar_members(path: Path, names: Sequence[str]) -> dict[str, bytes]:
 
 
 def read_usps(paths: Sequence[Path], split: str) -> Iterator[Record]:
-    """USPS digits in LIBSVM's text format, bzip2: a label 1..10 (the digit plus 1), then 256 values place:value.
+    """Reads USPS digits, a bzip2 file in LIBSVM's text format.
 
-    Values are -1..1; bytes as the original's reader (torchvision) makes them: (value + 1) / 2 * 255, cut off.
+    A line is a label 1..10 (the digit plus 1), then 256 pairs index:value with values in -1..1. A value becomes the
+    byte that torchvision, the original's reader, makes of it: (value + 1) / 2 * 255, cut off.
     """
     (path,) = paths
     with _whole(path):
@@ -166,20 +174,23 @@ def read_usps(paths: Sequence[Path], split: str) -> Iterator[Record]:
         with _whole(path):
             label, *pairs = line.split()
             digit = int(float(label)) - 1
-            places, values = np.array([pair.split(":") for pair in pairs], float).T
-        if not np.array_equal(places, np.arange(1, USPS_SIZE**2 + 1)) or np.abs(values).max() > 1:
+            indices, values = np.array([pair.split(":") for pair in pairs], float).T
+        # LIBSVM's format allows gaps where a value is zero; here a gap is taken for damage
+        if not np.array_equal(indices, np.arange(1, USPS_SIZE**2 + 1)) or np.abs(values).max() > 1:
             raise InputError(f"{path}: line {number} is not {USPS_SIZE**2} values of -1..1 in their order")
         image = ((values + 1) / 2 * 255).astype(np.uint8).reshape(USPS_SIZE, USPS_SIZE, 1)
         yield {"image": image, "label": digit}
 
 
 def read_tiny_imagenet(paths: Sequence[Path], split: str) -> Iterator[Record]:
-    """Tiny ImageNet's JPEG files as they are; the published `val` folder is the test split.
+    """Reads Tiny ImageNet's JPEG files without decoding them; the published `val` folder is the test split.
 
-    The archive's own `test` folder has no labels. Classes are in the order of their WordNet ids, as folders sort.
+    The archive's own `test` folder has no labels. Classes are numbered in the order of their WordNet ids, which is
+    how their folders sort.
     """
     (path,) = paths
     with _whole(path), zipfile.ZipFile(path) as archive:
+        # names without the folder that holds the whole archive
         files = {name.partition("/")[2]: name for name in archive.namelist()}
         classes = {wnid: label for label, wnid in enumerate(_wordnet_ids(archive, files))}
         if split == "train":
@@ -192,7 +203,7 @@ def read_tiny_imagenet(paths: Sequence[Path], split: str) -> Iterator[Record]:
 
 
 def tiny_imagenet_names(paths: Sequence[Path]) -> Names:
-    """The names of the classes: WordNet id and its words."""
+    """The names of the classes: a WordNet id, followed by the words that it stands for."""
     with _whole(paths[0]), zipfile.ZipFile(paths[0]) as archive:
         files = {name.partition("/")[2]: name for name in archive.namelist()}
         lines = archive.read(files["words.txt"]).decode().splitlines()
@@ -209,10 +220,11 @@ def _is_image(name: str) -> bool:
 
 
 def png_file(image: np.ndarray) -> io.BytesIO:
-    """The image as a PNG file, lossless."""
+    """The image as a PNG file in memory; the format is lossless."""
     from PIL import Image
 
     file = io.BytesIO()
+    # Pillow takes a gray image without a channel axis
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, "png")
     file.seek(0)
     return file

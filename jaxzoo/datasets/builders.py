@@ -1,7 +1,7 @@
 """Builders of TensorFlow Datasets that prepare without TensorFlow.
 
-Each is the stock builder, or one of ours where TensorFlow Datasets has none, with the archives read by plain Python:
-addresses, checksums, version, features and the place on disk stay the stock builder's.
+Each is a subclass of the stock builder, or of one of ours where TensorFlow Datasets has none, that reads the archives
+in plain Python. Addresses, checksums, version, features and the folder on disk remain the stock builder's.
 """
 
 import io
@@ -20,7 +20,7 @@ from jaxzoo.datasets.sources import SOURCES, Own
 
 
 def find_builder(name: str, root: Path, by_hand: Path) -> tfds.core.DatasetBuilder | None:
-    """Our builder of that name ("name" or "name:1.0.0") on a data directory, None where there is none."""
+    """Our builder for a name ("name" or "name:1.0.0") on a data directory, or None for a name that we do not know."""
     name, _, version = name.partition(":")
     source = SOURCES.get(name)
     if source is None:
@@ -32,7 +32,10 @@ def find_builder(name: str, root: Path, by_hand: Path) -> tfds.core.DatasetBuild
 
 
 def look_for_archives(builder: Any) -> None:
-    """Tells one of our builders what was put there by hand. Writes nothing; raises InputError as `find_archives`."""
+    """Tells one of our builders which archives were put in its folder by hand.
+
+    Writes nothing. Raises InputError as `find_archives` does.
+    """
     builder.found = find_archives(builder.shelf)
 
 
@@ -79,19 +82,19 @@ def _without_tensorflow(stock: type[Any], shelf: Shelf) -> type[Any]:
             "shelf": shelf,
             "_split_generators": _split_generators,
             "_generate_examples": _generate_examples,
-            "url_infos": stock.url_infos,
-            "__module__": stock.__module__,
+            "url_infos": stock.url_infos,  # so that downloads are held to the stock builder's checksums
+            "__module__": stock.__module__,  # TensorFlow Datasets finds a builder's metadata by its module
         },
     )
 
 
 def _builder_class(name: str, base: type[Any], body: dict[str, Any]) -> type[Any]:
-    with registered.skip_registration():  # TensorFlow Datasets' own names stay its own
+    with registered.skip_registration():  # else `tfds.builder(name)` would find our class in place of the stock one
         return types.new_class(base.__name__, (base,), exec_body=lambda space: space.update(body, name=name))
 
 
 def _keyed(records: Iterator[Record]) -> Iterator[tuple[int, Record]]:
-    """Records with their keys; images as files, since encoding arrays would need TensorFlow."""
+    """Numbers the records, and makes images files, since TensorFlow Datasets needs TensorFlow to encode arrays."""
     for key, record in enumerate(records):
         image = record["image"]
         yield key, record | {"image": png_file(image) if isinstance(image, np.ndarray) else io.BytesIO(image)}

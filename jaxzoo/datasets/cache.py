@@ -1,9 +1,9 @@
-"""The images as training wants them, in one folder per dataset and preprocessing, memory-mapped when read.
+"""The cache of images as training wants them: one folder per dataset and preprocessing, memory-mapped when read.
 
     <data-dir>/jaxzoo/<dataset>-28x28x1-<digest>/pixels.npy, labels.npy    train, validation, test, one after the other
-                                                  images.json             fingerprint, mean, std, where they are from
+                                                  images.json             fingerprint, mean, std, and the origin
 
-A folder appears under its name when it is whole, not before.
+A folder gets its name only when it is complete.
 """
 
 import dataclasses
@@ -21,20 +21,23 @@ import numpy as np
 from jaxzoo.datasets.images import SPLITS, Images, Split
 from jaxzoo.spec.zoo_spec import DatasetSpec
 
-FORMAT = 1  # to be raised whenever the same spec would give other arrays
+FORMAT = 1  # raise it whenever a spec comes to give other arrays than before
 
 Stamp = list[list[str | int]]
 
 
 def cache_folder(root: Path, dataset: DatasetSpec) -> Path:
-    """Where the images of exactly this spec are kept."""
+    """The folder that keeps the images of exactly this spec."""
     text = json.dumps([FORMAT, dataclasses.asdict(dataset)], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     return root / "jaxzoo" / f"{dataset.name}-{dataset.size}x{dataset.size}x{dataset.channels}-{digest}"
 
 
 def read_cache(folder: Path) -> Images | None:
-    """The images kept there, None where there are none, none whole, or the files they came from have changed since."""
+    """The images that a folder keeps.
+
+    None if the folder is missing or incomplete, or if the files that the images came from have changed since.
+    """
     try:
         table = json.loads((folder / "images.json").read_text())
         pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
@@ -47,17 +50,18 @@ def read_cache(folder: Path) -> Images | None:
         train, validation, test = (Split(*part) for part in parts)
         return Images(train, validation, test, np.array(table["mean"]), np.array(table["std"]), table["fingerprint"])
     except (OSError, EOFError, ValueError, KeyError, TypeError):
-        return None
+        return None  # whatever is wrong with a cache, it can be made again
 
 
 def write_cache(folder: Path, images: Images, origin: Path, stamp: Stamp) -> None:
-    """Keeps the images read from the files in the folder `origin`; `stamp` is theirs from before they were read.
+    """Keeps images that were read from the files in the folder `origin`.
 
-    Raises OSError, and leaves nothing.
+    `stamp` describes those files as they were before they were read. Raises OSError, and then leaves no partial folder.
     """
     splits = [getattr(images, name) for name in SPLITS]
     table: dict[str, Any] = {name: len(split.labels) for name, split in zip(SPLITS, splits, strict=True)}
     table |= {"fingerprint": images.fingerprint, "mean": images.mean.tolist(), "std": images.std.tolist()}
+    # a relative path remains right when the whole data directory is moved
     table |= {"origin": os.path.relpath(origin.resolve(), folder.resolve()), "stamp": stamp}
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
@@ -65,20 +69,20 @@ def write_cache(folder: Path, images: Images, origin: Path, stamp: Stamp) -> Non
         np.save(partial / "pixels.npy", np.concatenate([split.pixels for split in splits]))
         np.save(partial / "labels.npy", np.concatenate([split.labels for split in splits]))
         (partial / "images.json").write_text(json.dumps(table, indent=2) + "\n")
-        partial.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
+        partial.chmod(0o755)  # mkdtemp lets nobody but the owner in
+        shutil.rmtree(folder, ignore_errors=True)  # a cache that was found incomplete or outdated
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _is_changed(origin: Path, stamp: Stamp) -> bool:
-    """Whether files stand there, and others than before. A prepared dataset may be deleted, its cache stays good."""
+    """Whether the origin holds files other than before. A deleted origin is no change: its cache remains good."""
     now = stamp_of(origin)
     return bool(now) and now != stamp
 
 
 def stamp_of(origin: Path) -> Stamp:
-    """Name, size and time of change of each file of the folder."""
+    """Name, size and modification time of each file of the folder; empty if there is no folder."""
     files: Sequence[Path] = sorted(origin.iterdir()) if origin.is_dir() else []
     return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files if path.is_file()]

@@ -8,11 +8,14 @@ from jaxzoo.errors import InputError
 from jaxzoo.spec.zoo_spec import DatasetSpec
 
 EMBEDDED = "digits"
-SHADES = 16
+SHADES = 16  # the value of the brightest of the 17
 
 
 def load_digits(dataset: DatasetSpec) -> Images:
-    """Resized and drawn with seed 42: the digits come without a test split of their own. Raises InputError."""
+    """The digits, resized and split at random with seed 42, since they come without a test split of their own.
+
+    Raises InputError if the spec wants another number of images than there are.
+    """
     from sklearn import datasets  # here: importing jaxzoo must not import scikit-learn
 
     bunch = datasets.load_digits()

@@ -1,4 +1,4 @@
-"""The archives of a dataset on this machine: put there by hand, downloaded before, or downloaded now."""
+"""Finds the archives of a dataset: put into a folder by hand, downloaded before, or downloaded now."""
 
 import hashlib
 import threading
@@ -13,11 +13,11 @@ from jaxzoo.datasets.archives import read_unpacked
 from jaxzoo.datasets.sources import Source
 from jaxzoo.errors import InputError
 
-CONNECT_SECONDS = 8  # to find out that there is no network; TensorFlow Datasets itself tries for minutes
+CONNECT_SECONDS = 8  # then there is no network; TensorFlow Datasets itself tries for more than three minutes
 
 
 class Shelf(NamedTuple):
-    """Where a dataset's archives may stand, and what they are known by: addresses and checksums by address."""
+    """The folders where a dataset's archives may be, and the checksums, by address, that genuine ones have."""
 
     name: str
     source: Source
@@ -33,9 +33,9 @@ class Shelf(NamedTuple):
 
 
 def find_archives(shelf: Shelf) -> dict[str, Path]:
-    """The paths of the archives that were put there by hand, by name; writes nothing.
+    """The paths of the archives that were put in the folder by hand, by file name. Writes nothing.
 
-    Raises InputError for one that is wrong, and, within seconds, where others are needed and cannot be had.
+    Raises InputError for an archive that is wrong, and, within seconds, if others are needed and cannot be downloaded.
     """
     found: dict[str, Path] = {}
     for file, url in shelf.addresses.items():
@@ -51,21 +51,22 @@ def find_archives(shelf: Shelf) -> dict[str, Path]:
 
 
 def download_archives(shelf: Shelf, found: Mapping[str, Path], dl_manager: Any) -> dict[str, Path]:
-    """The paths of all archives by name, those not `found` downloaded. Raises InputError for one that is wrong."""
+    """The paths of all archives by file name; downloads those not in `found`. Raises InputError for a wrong archive."""
     wanted = {file: url for file, url in shelf.addresses.items() if file not in found}
     downloaded = {file: Path(path) for file, path in dl_manager.download(wanted).items()}
-    if shelf.source.own is not None:  # TensorFlow Datasets has no checksums of these
+    if shelf.source.own is not None:  # TensorFlow Datasets has no checksums of these and has verified nothing
         for file, path in downloaded.items():
             try:
                 _verify(shelf, path, file, wanted[file])
-            except InputError:  # or it would be taken as downloaded from now on
+            except InputError:
+                # with its info file beside it the archive would count as downloaded from now on
                 resource.get_info_path(cast(Any, path)).unlink(missing_ok=True)
                 raise
     return {**found, **downloaded}
 
 
 def _find_by_hand(folder: Path, file: str) -> Path | None:
-    """The archive under its own name, or already gunzipped."""
+    """The archive under its own name, or without .gz if it has been decompressed; None if neither is there."""
     candidates = (folder / file, folder / file.removesuffix(".gz"))
     return next((path for path in candidates if path.is_file()), None)
 
@@ -77,6 +78,7 @@ def _verify(shelf: Shelf, path: Path, file: str, url: str) -> None:
         algorithm, wanted = "sha256", shelf.source.unpacked[file.removesuffix(".gz")]
     else:
         algorithm, wanted = "sha256", shelf.checksums[url]
+    # the same file compressed in another way has another sum, so the sum of such archives is of their content
     if shelf.source.unpacked:
         got = hashlib.new(algorithm, read_unpacked(path)).hexdigest()
     else:
@@ -88,12 +90,12 @@ def _verify(shelf: Shelf, path: Path, file: str, url: str) -> None:
 
 def _is_downloaded(shelf: Shelf, url: str) -> bool:
     file = resource.get_dl_fname(url, shelf.checksums.get(url))
-    folders = (shelf.downloads / shelf.name, shelf.downloads)
+    folders = (shelf.downloads / shelf.name, shelf.downloads)  # the second is TensorFlow Datasets' older layout
     return any(resource.is_locally_cached(cast(Any, folder / file)) for folder in folders)
 
 
 def _check_network(shelf: Shelf, urls: Sequence[str]) -> None:
-    """Raises InputError, within seconds, where the archives cannot be had."""
+    """Raises InputError, within seconds, if the archives cannot be downloaded."""
     problem: list[str] = ["no answer"]
 
     def connect() -> None:
@@ -103,7 +105,8 @@ def _check_network(shelf: Shelf, urls: Sequence[str]) -> None:
         except requests.RequestException as error:
             problem[0] = type(error).__name__
 
-    thread = threading.Thread(target=connect, daemon=True)  # looking up a name has no timeout of its own
+    # in a thread that can be left behind: looking up a host's name has no timeout of its own
+    thread = threading.Thread(target=connect, daemon=True)
     thread.start()
     thread.join(CONNECT_SECONDS)
     if problem:

@@ -11,7 +11,7 @@ from jaxzoo.spec.zoo_spec import DatasetSpec
 
 
 def folder_files(folder: Path, split: str) -> list[Path]:
-    """`<split>.npz`, or `<split>-*.npz` in the order of their names. Raises InputError where both are there."""
+    """`<split>.npz`, or `<split>-*.npz` in the order of their names. Raises InputError if the folder holds both."""
     whole, parts = folder / f"{split}.npz", sorted(folder.glob(f"{split}-*.npz"))
     if parts and whole.exists():
         raise InputError(f"{folder}: holds both {whole.name} and {parts[0].name}, expected one or the other")
@@ -21,7 +21,8 @@ def folder_files(folder: Path, split: str) -> list[Path]:
 def read_folder(dataset: DatasetSpec, folder: Path, *, progress: bool = False) -> dict[str, Split]:
     """The splits that the spec names, from files with `images` (N, H, W) or (N, H, W, C) uint8 and `labels` (N,).
 
-    Preprocessed, and in the order of their contents. Raises InputError.
+    The images are preprocessed and in the order of their contents (see `collect_split`). Raises InputError for files
+    that are missing, damaged or do not fit the spec.
     """
     splits = {}
     for name, count in source_counts(dataset).items():
@@ -35,8 +36,10 @@ def read_folder(dataset: DatasetSpec, folder: Path, *, progress: bool = False) -
 def _examples(files: list[Path]) -> Iterator[Example]:
     for path in files:
         images, labels = _arrays(path)
+        if images.ndim == 3:  # gray images may come without a channel axis
+            images = images[..., None]
         for image, label in zip(images, labels, strict=True):
-            yield image if image.ndim == 3 else image[..., None], int(label)
+            yield image, int(label)
 
 
 def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -45,7 +48,7 @@ def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray]:
             images, labels = file["images"], file["labels"]
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise InputError(f"{path}: cannot be read: {error}; expected arrays images and labels") from error
-    except Exception as error:  # zipfile and zlib have errors of their own
+    except Exception as error:  # of a damaged file zipfile and zlib raise errors of their own classes
         raise InputError(f"{path}: is damaged: {error}") from error
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or labels.shape != images.shape[:1]:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Images in memory: uint8 pixels and labels of three splits, and what to normalise them with."""
+"""Images in memory: pixels and labels of three splits, and the mean and standard deviation that normalise them."""
 
 import hashlib
 import sys
@@ -12,19 +12,22 @@ from jaxzoo.datasets.preprocessing import preprocess
 from jaxzoo.errors import InputError
 from jaxzoo.spec.zoo_spec import DatasetSpec
 
-SPLIT_SEED = 42
+SPLIT_SEED = 42  # the original's
 SPLITS = ("train", "validation", "test")
 
 
 class Split(NamedTuple):
-    """pixels (N, H, W, C) uint8 and labels (N,) int32 below the number of classes."""
+    """Pixels (N, H, W, C) uint8, and labels (N,) int32 from 0 to the number of classes - 1."""
 
     pixels: np.ndarray
     labels: np.ndarray
 
 
 class Images(NamedTuple):
-    """The splits of a dataset; `mean` and `std`, (C,), are in units of 0..1. The fingerprint names the exact arrays."""
+    """The splits of a dataset, with the mean and standard deviation (C,) of pixels scaled to 0..1.
+
+    The fingerprint identifies exactly these arrays.
+    """
 
     train: Split
     validation: Split
@@ -38,7 +41,7 @@ Example = tuple[np.ndarray, int]  # a raw image (H, W, C) uint8 and its label
 
 
 def make_images(dataset: DatasetSpec, train: Split, validation: Split, test: Split) -> Images:
-    """Checks the splits against the spec and measures what it leaves open. Raises InputError."""
+    """Checks the splits against the spec. Measures mean and std of train if the spec has none. Raises InputError."""
     splits = {"train": train, "validation": validation, "test": test}
     for name, split in splits.items():
         _check(dataset, name, split, getattr(dataset, name))
@@ -57,10 +60,10 @@ def make_images(dataset: DatasetSpec, train: Split, validation: Split, test: Spl
 def collect_split(
     dataset: DatasetSpec, name: str, examples: Iterable[Example], count: int, *, progress: bool = False
 ) -> Split:
-    """So many raw examples as the spec wants them, in the order of their contents.
+    """Preprocesses `count` raw examples and puts them in the order of their contents.
 
-    The order is that of a hash of the raw pixels and the label: it does not depend on how a dataset was prepared, and
-    every architecture has the same examples in its splits. Raises InputError where there are more or fewer.
+    The order is that of a hash of the raw pixels and the label. So it does not depend on how a dataset was prepared,
+    and every architecture has the same examples in its splits. Raises InputError for more or fewer examples.
     """
     where = f"dataset {dataset.name!r}: its split {name!r}"
     try:
@@ -74,17 +77,17 @@ def collect_split(
         total=count,
         desc=f"reading {dataset.name} {name}",
         unit=" images",
-        mininterval=0.2 if sys.stderr.isatty() else 10,
+        mininterval=0.2 if sys.stderr.isatty() else 10,  # in a log file every update would be a line
         disable=not progress,
     )
     for image, label in bar:
-        place = len(hashes)
-        if place == count:
+        index = len(hashes)
+        if index == count:
             raise InputError(f"{where} holds more than {count} images, expected as many as it says")
         if not 0 <= label < dataset.classes:
             raise InputError(f"{where} has the label {label}, expected 0..{dataset.classes - 1}")
-        pixels[place] = preprocess(dataset, image)
-        labels[place] = label
+        pixels[index] = preprocess(dataset, image)
+        labels[index] = label
         hashes.append(_content_hash(image, label))
     if len(hashes) != count:
         raise InputError(f"{where} holds {len(hashes)} images, expected {count} as it says")
@@ -93,11 +96,14 @@ def collect_split(
 
 
 def draw_splits(dataset: DatasetSpec, train: Split, test: Split | None) -> tuple[Split, Split, Split]:
-    """Train, validation and test: parts of `train` drawn with seed 42, and `test`, or a third part without it."""
+    """Train, validation and test. Train and validation are drawn from `train` with seed 42.
+
+    Test is `test`, or without it a third part drawn from `train`.
+    """
     parts = [dataset.train, dataset.validation] + ([dataset.test] if test is None else [])
     # RandomState, not Generator: NumPy promises that its stream never changes
     order = np.random.RandomState(SPLIT_SEED).permutation(sum(parts))
-    drawn = [take(train, places) for places in np.split(order, np.cumsum(parts)[:-1])]
+    drawn = [take(train, indices) for indices in np.split(order, np.cumsum(parts)[:-1])]
     return drawn[0], drawn[1], drawn[2] if test is None else test
 
 
@@ -110,12 +116,13 @@ def source_counts(dataset: DatasetSpec) -> dict[str, int]:
 
 
 def take(split: Split, places: np.ndarray) -> Split:
-    """The examples at those places, in that order."""
+    """The examples at these indices, in the order of the indices."""
     return Split(split.pixels[places], split.labels[places])
 
 
 def fingerprint_of(splits: list[Split], mean: np.ndarray, std: np.ndarray) -> str:
     """SHA-256 over shapes, pixels, labels and normalisation, in hexadecimal digits."""
+    # byte orders are fixed, so that every machine gets the same fingerprint
     digest = hashlib.sha256()
     for pixels, labels in splits:
         digest.update(repr(pixels.shape).encode())

@@ -21,9 +21,9 @@ def load_images(
 ) -> Images:
     """The images of a dataset as one architecture sees them: `jaxzoo.load_images(zoo.spec.dataset)`.
 
-    What is not in `data_dir` (see `data_folder`) is downloaded and prepared there; what was read once is kept
-    there and memory-mapped from then on. `progress` draws bars on stderr. Raises InputError where images are missing,
-    damaged or not what the spec says.
+    A dataset that is not in `data_dir` (see `data_folder`) is downloaded and prepared in it. Images that were read once
+    are kept in it, too, and memory-mapped from then on. `progress` shows bars on stderr, `on_note` gets a line if the
+    images cannot be kept. Raises InputError if images are missing, damaged or not what the spec says.
     """
     if is_embedded(dataset):
         return load_digits(dataset)
@@ -33,7 +33,7 @@ def load_images(
     if kept is not None:
         return kept
     origin = find_origin(dataset, root, progress=progress)
-    stamp = stamp_of(origin)
+    stamp = stamp_of(origin)  # before reading: a file that changes meanwhile must not pass for the one that was read
     images = read_images(dataset, origin, progress=progress)
     try:
         write_cache(folder, images, origin, stamp)
@@ -43,16 +43,16 @@ def load_images(
 
 
 def find_origin(dataset: DatasetSpec, root: Path, *, progress: bool = False) -> Path:
-    """The folder of the files that the images are read from, prepared first where it has to be."""
+    """The folder of the files that the images are read from. Prepares a dataset of TensorFlow Datasets if need be."""
     if dataset.folder is not None:
         return root / Path(dataset.folder).expanduser()
-    from jaxzoo.datasets.prepared import prepare  # here: a start from the cache does without TensorFlow Datasets
+    from jaxzoo.datasets.prepared import prepare  # not above: reading the cache needs no TensorFlow Datasets
 
     return prepare(dataset, root, progress=progress)
 
 
 def read_images(dataset: DatasetSpec, origin: Path, *, progress: bool = False) -> Images:
-    """The images read from the files of that folder, not from the cache."""
+    """The images, read from the files in the folder `origin` and not from the cache."""
     if dataset.folder is not None:
         splits = read_folder(dataset, origin, progress=progress)
     else:
@@ -70,7 +70,10 @@ def is_embedded(dataset: DatasetSpec) -> bool:
 
 
 def data_folder(given: str | Path | None) -> Path:
-    """The data directory: as given, else `TFDS_DATA_DIR`, else TensorFlow Datasets' default. Raises InputError."""
+    """The data directory: as given, else `TFDS_DATA_DIR`, else TensorFlow Datasets' default.
+
+    Raises InputError if the path is a file.
+    """
     root = Path(given or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
     if root.exists() and not root.is_dir():
         raise InputError(f"{root}: is a file, expected the folder of the datasets")

@@ -1,4 +1,4 @@
-"""Datasets of TensorFlow Datasets: prepared where they are not, and read in bulk, without TensorFlow."""
+"""Prepares datasets of TensorFlow Datasets and reads them in bulk, without TensorFlow."""
 
 import contextlib
 import importlib.util
@@ -26,13 +26,13 @@ from jaxzoo.datasets.sources import SOURCES
 from jaxzoo.errors import InputError
 from jaxzoo.spec.zoo_spec import DatasetSpec
 
-LEFT_SECONDS = 3600
-BULK = 1000  # records a read: one by one takes twice as long
-PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGB"}  # by the channels that the dataset states
+LEFT_SECONDS = 3600  # a folder that changed within the last hour may be one that another program is writing
+BULK = 1000  # records per read: reading them one by one takes twice as long
+PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGB"}  # by the channels that the dataset states; transparency is dropped
 
 
 def prepare(dataset: DatasetSpec, root: Path, *, progress: bool = False) -> Path:
-    """The folder of the prepared dataset, downloaded and prepared first where it is not there. Raises InputError."""
+    """The folder of the prepared dataset. Downloads and prepares the dataset if need be. Raises InputError."""
     name = dataset.tfds or dataset.name
     with _quiet(progress):
         ours = _own_builder(dataset, name, root)
@@ -43,21 +43,21 @@ def prepare(dataset: DatasetSpec, root: Path, *, progress: bool = False) -> Path
         if ours is not None:
             look_for_archives(ours)
         with _locked(root, dataset, builder.name):
-            if not folder.exists():  # another process may just have prepared it
+            if not folder.exists():  # another process may have prepared it while this one waited for the lock
                 _remove_leftovers(folder)
                 _download_and_prepare(dataset, builder, root)
     return folder
 
 
 def read_prepared(dataset: DatasetSpec, folder: Path, *, progress: bool = False) -> dict[str, Split]:
-    """The splits that the spec names, preprocessed, in the order of their contents. Raises InputError."""
+    """The splits that the spec names, preprocessed and in the order of their contents. Raises InputError."""
     where = f"dataset {dataset.name!r} in {folder}"
     try:
         builder = tfds.builder_from_directory(folder)
         image, label = _features(dataset, where, builder.info)
     except InputError:
         raise
-    except Exception as error:  # of whatever reads damaged metadata
+    except Exception as error:  # damaged metadata raises errors of many classes
         raise InputError(f"{where}: cannot be read: {_one_line(error)}") from error
     splits = {}
     for name, count in source_counts(dataset).items():
@@ -76,7 +76,7 @@ def read_prepared(dataset: DatasetSpec, folder: Path, *, progress: bool = False)
 def _own_builder(dataset: DatasetSpec, name: str, root: Path) -> tfds.core.DatasetBuilder | None:
     try:
         return find_builder(name, root, root / dataset.name)
-    except Exception as error:  # no such version; a damaged dataset_info.json
+    except Exception as error:  # there is no such version, or dataset_info.json is damaged
         raise _unopened(dataset, name, root, error) from error
 
 
@@ -85,15 +85,16 @@ def _unopened(dataset: DatasetSpec, name: str, root: Path, error: Exception) -> 
 
 
 def _other_builder(dataset: DatasetSpec, name: str, root: Path) -> tfds.core.DatasetBuilder:
-    """Any dataset that TensorFlow Datasets knows or that lies prepared in the data directory."""
+    """A builder of any dataset that TensorFlow Datasets knows or that lies prepared in the data directory."""
     not_found = tfds.core.registered.DatasetNotFoundError
     try:
+        # a prepared copy first: reading it takes no builder, and none of the packages that builders import
         with contextlib.suppress(not_found):
             return read_only_builder.builder_from_files(name, data_dir=str(root))
         builder = tfds.builder(name, data_dir=root)
     except not_found as error:
         raise InputError(f"dataset {dataset.name!r}: TensorFlow Datasets has no {name!r}, nor has {root}") from error
-    except Exception as error:  # builders import what they need; names have several ways to be wrong
+    except Exception as error:  # a builder may import a missing package, and a name can be wrong in several ways
         raise _unopened(dataset, name, root, error) from error
     if not Path(builder.data_path).exists() and importlib.util.find_spec("tensorflow") is None:
         raise InputError(
@@ -107,6 +108,7 @@ def _download_and_prepare(dataset: DatasetSpec, builder: tfds.core.DatasetBuilde
     where = f"dataset {dataset.name!r}"
     config = tfds.download.DownloadConfig(try_download_gcs=False)
     try:
+        # array_record needs no TensorFlow; parquet, when it was tried, silently wrote 3,400 of 60,000 rows
         builder.download_and_prepare(file_format="array_record", download_config=config)
     except InputError:
         raise
@@ -122,7 +124,7 @@ def _download_and_prepare(dataset: DatasetSpec, builder: tfds.core.DatasetBuilde
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """What a killed process left beside a dataset's folder; not what another program may be writing just now."""
+    """Removes what a killed process left beside a dataset's folder, but nothing that may still be written to."""
     for path in folder.parent.glob("incomplete.*"):
         if path.stat().st_mtime < time.time() - LEFT_SECONDS:
             shutil.rmtree(path, ignore_errors=True)
@@ -130,7 +132,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(root: Path, dataset: DatasetSpec, name: str) -> Iterator[None]:
-    """One process prepares a dataset of TensorFlow Datasets, others wait for it."""
+    """Holds a lock, so that one process prepares a dataset of TensorFlow Datasets and others wait for it."""
     path = root / "jaxzoo" / f"{name}.lock"
     lock = filelock.FileLock(path)
     try:
@@ -148,7 +150,7 @@ def _locked(root: Path, dataset: DatasetSpec, name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet(progress: bool) -> Iterator[None]:
-    """TensorFlow Datasets prints to stdout, and draws its bars unless told not to."""
+    """Keeps TensorFlow Datasets from printing to stdout and, without `progress`, from showing bars."""
     if not progress:
         tfds.disable_progress_bar()
     try:
@@ -159,7 +161,7 @@ def _quiet(progress: bool) -> Iterator[None]:
 
 
 def _features(dataset: DatasetSpec, where: str, info: Any) -> tuple[str, str]:
-    """The names of the image and the label. Raises InputError where they are not what the spec says."""
+    """The names of the features with image and label. Raises InputError if these are not what the spec says."""
     image, label = info.supervised_keys or ("image", "label")
     features = dict(info.features.items())
     pixels, classes = features.get(image), features.get(label)
@@ -184,12 +186,13 @@ def _examples(builder: Any, split: str, where: str, image: str, label: str) -> I
             yield pixels.reshape(*pixels.shape[:2], -1), feature[label].int64_list.value[0]
     except InputError:
         raise
-    except Exception as error:  # of array_record, protobuf or Pillow, each with its own
+    except Exception as error:  # array_record, protobuf and Pillow each have their own classes of errors
         raise InputError(f"{where}: its split {split!r} is damaged: {_one_line(error)}") from error
 
 
 def _records(builder: Any, split: str) -> Iterator[bytes]:
     """The serialized examples of a split, from array_record or tfrecord files."""
+    # TensorFlow Datasets reads tfrecord files only with TensorFlow
     if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
         for path in builder.info.splits[split].filepaths:
             yield from _tfrecords(Path(path))
@@ -200,12 +203,12 @@ def _records(builder: Any, split: str) -> Iterator[bytes]:
 
 
 def _tfrecords(path: Path) -> Iterator[bytes]:
-    """The records of a file that TensorFlow wrote: length, its checksum, the bytes, their checksum.
+    """The records of a tfrecord file. Each is a length, the length's checksum, the bytes and their checksum.
 
     (TensorFlow, "TFRecord and tf.train.Example".)
     """
     with path.open("rb") as file:
-        while header := file.read(12):
+        while header := file.read(12):  # eight bytes of length, four of its checksum
             if len(header) < 12:
                 raise InputError(f"{path}: ends within a record")
             length = struct.unpack("<Q", _checked(path, header))[0]
@@ -216,8 +219,9 @@ def _tfrecords(path: Path) -> Iterator[bytes]:
 
 
 def _checked(path: Path, data: bytes) -> bytes:
-    """The bytes before the masked CRC-32C that ends them."""
+    """The bytes without their last four, a masked CRC-32C. Raises InputError if it does not fit."""
     crc = google_crc32c.value(data[:-4])
+    # the format's mask: the checksum rotated right by 15 bits, then a constant added
     masked = ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32
     if data[-4:] != masked.to_bytes(4, "little"):
         raise InputError(f"{path}: a record does not fit its checksum")

@@ -1,4 +1,4 @@
-"""From a raw image to the pixels that a network sees: luma, then resizing or cropping, as the original's."""
+"""Makes a raw image the pixels that a network sees: to gray or colour, then resized or cropped, as in the original."""
 
 import numpy as np
 from PIL import Image
@@ -10,7 +10,7 @@ LUMA = np.array([2989, 5870, 1140])  # ITU-R BT.601, in ten-thousandths
 
 
 def preprocess(dataset: DatasetSpec, image: np.ndarray) -> np.ndarray:
-    """(H, W, C) uint8 with 1 or 3 channels, to (size, size, channels) uint8. Raises InputError."""
+    """Makes an image (H, W, C) uint8 with 1 or 3 channels one of (size, size, channels) uint8. Raises InputError."""
     if image.ndim != 3 or image.shape[-1] not in (1, 3) or image.dtype != np.uint8 or image.size == 0:
         raise InputError(
             f"dataset {dataset.name!r}: an image is {image.dtype}{image.shape}, expected uint8 (height, width, 1 or 3)"
@@ -23,12 +23,14 @@ def preprocess(dataset: DatasetSpec, image: np.ndarray) -> np.ndarray:
 
 
 def to_gray(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) to (H, W, 1): 0.2989 R + 0.587 G + 0.114 B, rounded. In whole numbers: the same on every machine."""
+    """The luma 0.2989 R + 0.587 G + 0.114 B, rounded: (H, W, 3) to (H, W, 1)."""
+    # in whole numbers, where every machine gets the same result; adding half the divisor rounds
     return ((image.astype(np.int64) @ LUMA + 5000) // 10000).astype(np.uint8)[..., None]
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """Bilinear with antialiasing, Pillow's, on the 8-bit image; sides of different lengths are brought to one."""
+    """Pillow's bilinear filter with antialiasing, on the 8-bit image. Sides of different lengths become equal."""
+    # Pillow takes a gray image without a channel axis
     squeezed = image[..., 0] if image.shape[-1] == 1 else image
     resized = Image.fromarray(squeezed).resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(resized).reshape(size, size, -1)

@@ -1,6 +1,6 @@
-"""Which archives each dataset comes from, and who reads them.
+"""Which archives each dataset comes from, and which function reads them.
 
-Addresses and checksums of datasets that TensorFlow Datasets has are its own; the two others stand here.
+Addresses and checksums come from TensorFlow Datasets where it has the dataset. Those of two others are written here.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ from jaxzoo.datasets.archives import (
 
 
 class Own(NamedTuple):
-    """A dataset that TensorFlow Datasets lacks: addresses with MD5 sums, and what its builder states."""
+    """A dataset that TensorFlow Datasets lacks: its addresses with MD5 sums, and its builder's metadata."""
 
     md5: Mapping[str, str]  # by address
     shape: tuple[int, int, int]
@@ -34,9 +34,9 @@ class Own(NamedTuple):
 
 
 class Source(NamedTuple):
-    """The archives of each split by file name, their reader, and what reads the names of the classes.
+    """The archives of each split by file name, their reader, and the reader of the names of the classes.
 
-    `unpacked` has SHA-256 sums of gunzipped files, for archives that are in circulation compressed in several ways.
+    `unpacked` has SHA-256 sums of decompressed files, for archives that circulate compressed in several ways.
     """
 
     files: Mapping[str, tuple[str, ...]]
@@ -61,6 +61,7 @@ def _one_archive(name: str) -> dict[str, tuple[str, ...]]:
 LIBSVM = "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/multiclass"
 
 SOURCES: Mapping[str, Source] = {
+    # the files of the first two datasets have the same names: the sums alone tell them apart
     "mnist": _idx_source(
         {
             "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -81,6 +82,7 @@ SOURCES: Mapping[str, Source] = {
     "cifar10": Source(_one_archive("cifar-10-binary.tar.gz"), read_cifar, cifar_names),
     "cifar100": Source(_one_archive("cifar-100-binary.tar.gz"), read_cifar, cifar_names),
     "stl10": Source(_one_archive("stl10_binary.tar.gz"), read_stl, stl_names),
+    # from here on, datasets that TensorFlow Datasets lacks
     "usps": Source(
         {"train": ("usps.bz2",), "test": ("usps.t.bz2",)},
         read_usps,
