@@ -1,8 +1,8 @@
-"""A convolution of one model with gradients that XLA is quick at inside a loop, too.
+"""A convolution of one model whose gradients are quick on a CPU inside a loop, too.
 
-XLA:CPU brings the convolutions that automatic differentiation makes into the order of axes that it has fast code for,
-but not inside a loop, and a training epoch is one: a step of a narrow ResNet took eight times as long there. Here both
-gradients are written in that order. For training on a CPU alone: there is no forward mode.
+XLA:CPU has fast code for one order of axes. It brings the convolutions that automatic differentiation makes into that
+order, but not inside a loop, and a training epoch is a loop: a step of a narrow ResNet took eight times as long in it.
+Here both gradients are written in that order. The function is for training on a CPU alone, and has no forward mode.
 
 Shapes: images B, H, W, C; kernel K, K, C, O.
 """
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-ORDER = ("NHWC", "HWIO", "NHWC")
+ORDER = ("NHWC", "HWIO", "NHWC")  # of images, kernel and result: the one that XLA:CPU has fast code for
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
@@ -26,13 +26,16 @@ def conv_general_dilated(
     padding: Sequence[tuple[int, int]],
     **unused: Any,
 ) -> jax.Array:
-    """As `jax.lax.conv_general_dilated`, for what this project's layers ask of it through `flax.linen.Conv`."""
+    """As `jax.lax.conv_general_dilated`, for what this project's layers ask of it through `flax.linen.Conv`.
+
+    Strides and padding must be the same on all axes and sides; all other arguments are ignored.
+    """
     return convolve(images_BHWC, kernel_KKCO, strides[0], padding[0][0])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def convolve(images_BHWC: jax.Array, kernel_KKCO: jax.Array, stride: int, padding: int) -> jax.Array:
-    """Cross-correlation with square strides, and zeros on all sides."""
+    """The cross-correlation with equal strides, and `padding` zeros on all sides."""
     pads: Pads = ((padding, padding), (padding, padding))
     return lax.conv_general_dilated(images_BHWC, kernel_KKCO, (stride, stride), pads, dimension_numbers=ORDER)
 
@@ -48,14 +51,16 @@ def _backward(
 ) -> tuple[jax.Array, jax.Array]:
     images_BHWC, kernel_KKCO = saved
     K = kernel_KKCO.shape[0]
-    # the extent of the cotangent with its strides, and what is missing at the end to come to the shape wanted
+    # the extent of the cotangent when it is spread by the strides, and how far that passes the end of the images
     extents = [(size - 1) * stride + 1 for size in cotangent_BHWO.shape[1:3]]
     ends = [extent - size - padding for extent, size in zip(extents, images_BHWC.shape[1:3], strict=True)]
+    # by images: the spread cotangent correlated with the turned kernel
     turned_KKOC = jnp.transpose(kernel_KKCO[::-1, ::-1], (0, 1, 3, 2))
     pads: Any = [(K - 1 - padding, -end) for end in ends]
     by_images = lax.conv_general_dilated(
         cotangent_BHWO, turned_KKOC, (1, 1), pads, lhs_dilation=(stride, stride), dimension_numbers=ORDER
     )
+    # by kernel: the images correlated with the spread cotangent, where examples take the role of input channels
     images_CHWB = jnp.transpose(images_BHWC, (3, 1, 2, 0))
     cotangent_HWBO = jnp.transpose(cotangent_BHWO, (1, 2, 0, 3))
     pads = [(padding, K - 1 + end) for end in ends]

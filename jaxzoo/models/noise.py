@@ -1,7 +1,8 @@
-"""Random numbers of members in a step: a member's are the same alone, under `jax.vmap`, or with M keys at once.
+"""Random numbers of members in a training step.
 
-Counter-based: Threefry (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") of a draw's number and a
-place in it. An image's numbers are the same with a whole batch and with a part of it that begins at its image `first`.
+A member gets the same numbers alone, under `jax.vmap`, or with M keys at once. The generator is counter-based: Threefry
+(Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") of `draw`, which tells apart the layers that draw,
+and an index. An image gets the same numbers in a whole batch and in a part of it that begins at image `first`.
 """
 
 import math
@@ -14,12 +15,12 @@ from jax import lax
 Place = jax.Array | np.ndarray | int
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
-ROUNDS = 20  # JAX's own
+ROUNDS = 20  # as many as JAX's own Threefry has
 FAST_ROUNDS = 13  # the fewest that pass all tests of randomness (Salmon et al., table 2)
 PARITY = 0x1BD11BDA
 
-# -log2 of a mantissa in 1..2, and sqrt(2) erfinv(u) / u as a polynomial in -log2(1 - u^2): least maximal error at the
-# 65,536 points of `_to_normal`, where both together are off by less than 2e-4
+# LOG2 is -log2 of a mantissa in 1..2, QUANTILE is sqrt(2) erfinv(u) / u as a polynomial in -log2(1 - u^2). Both have
+# the least maximal error at the 65,536 points of `_to_normal`, where together they are off by less than 2e-4.
 LOG2 = (-0.081611328824613, 0.6451064423566204, -2.1205752895553847, 4.069974445434269, -2.5128061419455507)
 QUANTILE = (
     *(5.423970881082984e-08, -4.337467430743799e-06, 0.00013435940746864644, -0.0019774844855978287),
@@ -28,7 +29,7 @@ QUANTILE = (
 
 
 def uniform_noise(key: jax.Array, draw: int, shape: tuple[int, ...], first: Place = 0) -> jax.Array:
-    """Uniform integers of 16 bits, shape + key.shape; the first axis of the shape is that of images."""
+    """Uniform integers of 16 bits, shape + key.shape. The first axis of `shape` is that of images."""
     images, size = shape[0], math.prod(shape[1:])
     words = _random_words(key, draw, images, -(-size // 4), first, ROUNDS)
     halves = [half for word in words for half in (word & 0xFFFF, word >> 16)]
@@ -37,10 +38,10 @@ def uniform_noise(key: jax.Array, draw: int, shape: tuple[int, ...], first: Plac
 
 
 def normal_noise(key: jax.Array, draw: int, shape: tuple[int, ...], first: Place = 0) -> jax.Array:
-    """Standard normal numbers, shape + key.shape, from 16 bits each: in 65,536 steps of equal probability."""
+    """Standard normal numbers, shape + key.shape, from 16 bits each: 65,536 values of equal probability."""
     images, size = shape[0], math.prod(shape[1:])
     words = _random_words(key, draw, images, -(-size // 4), first, FAST_ROUNDS)
-    # in four long runs, not interleaved: nothing has to be shuffled between registers
+    # the four halves stand one after the other, not interleaved, so that nothing is shuffled between registers
     noise = jnp.concatenate([_to_normal(half) for word in words for half in (word & 0xFFFF, word >> 16)], axis=1)
     return noise[:, :size].reshape(*shape, *key.shape)
 
@@ -48,16 +49,17 @@ def normal_noise(key: jax.Array, draw: int, shape: tuple[int, ...], first: Place
 def _random_words(
     key: jax.Array, draw: int, images: int, blocks: int, first: Place, rounds: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Two words of 32 bits from each block, (images, blocks) + key.shape."""
+    """Two arrays of 32-bit words, each (images, blocks) + key.shape."""
     words = jnp.moveaxis(jax.random.key_data(key), -1, 0)
-    place = jnp.arange(images * blocks, dtype=jnp.uint32) + jnp.uint32(first) * jnp.uint32(blocks)
-    return _threefry(words[0], words[1], jnp.uint32(draw), place.reshape(images, blocks, *(1,) * key.ndim), rounds)
+    # counted from the batch's first image, whichever image the part at hand begins with
+    index = jnp.arange(images * blocks, dtype=jnp.uint32) + jnp.uint32(first) * jnp.uint32(blocks)
+    return _threefry(words[0], words[1], jnp.uint32(draw), index.reshape(images, blocks, *(1,) * key.ndim), rounds)
 
 
 def _threefry(
     key0: jax.Array, key1: jax.Array, left: jax.Array, right: jax.Array, rounds: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Threefry-2x32, unrolled: JAX's own is a loop on a CPU, and cannot be fused with what reads it."""
+    """Threefry-2x32, unrolled. JAX's own is a loop on a CPU, and XLA cannot fuse it with the code that reads it."""
     keys = (key0, key1, key0 ^ key1 ^ jnp.uint32(PARITY))
     left, right = left + keys[0], right + keys[1]
     for number in range(rounds):
@@ -71,18 +73,19 @@ def _threefry(
 
 
 def _to_normal(bits: jax.Array) -> jax.Array:
-    """The standard normal quantile of (bits + 1/2) / 65,536, to 2e-4; the exact inverse takes five times as long."""
-    place = bits.astype(jnp.int32).astype(jnp.float32) + 0.5
-    u = place * (2 / 2**16) - 1
+    """The standard normal quantile of (bits + 1/2) / 65,536, to 2e-4. The exact inverse takes five times as long."""
+    rank = bits.astype(jnp.int32).astype(jnp.float32) + 0.5
+    u = rank * (2 / 2**16) - 1
     # 1 - u^2 as a product: the difference would lose its last digits near 1, and not the same ones on every machine
-    pattern = lax.bitcast_convert_type(place * (2**16 - place) * (4 / 2**32), jnp.int32)
+    pattern = lax.bitcast_convert_type(rank * (2**16 - rank) * (4 / 2**32), jnp.int32)
+    # a float32 is exponent + 127 in the upper bits and 23 bits of mantissa; 0x3F800000 has the exponent 0
     mantissa = lax.bitcast_convert_type(pattern & 0x7FFFFF | 0x3F800000, jnp.float32)
     exponent = (pattern >> 23).astype(jnp.float32) - 127
     return u * _polynomial(QUANTILE, -exponent - _polynomial(LOG2, mantissa))
 
 
 def _polynomial(coefficients: tuple[float, ...], x: jax.Array) -> jax.Array:
-    """By Horner's rule, the highest power first."""
+    """The polynomial's value by Horner's rule; the coefficient of the highest power comes first."""
     total = jnp.float32(coefficients[0])
     for coefficient in coefficients[1:]:
         total = total * x + np.float32(coefficient)

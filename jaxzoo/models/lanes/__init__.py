@@ -1,4 +1,4 @@
-"""MANY models: kernels and the walk over an architecture's layers, with the model axis last."""
+"""MANY models at once: the forward pass of a population and its kernels, with the model axis last."""
 
 from jaxzoo.models.lanes.walk import forward, supports
 

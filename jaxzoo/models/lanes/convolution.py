@@ -1,9 +1,9 @@
 """Convolution of a population: stride 1, no padding, no bias, the model axis last.
 
-Each is a sum over the kernel's taps of elementwise multiply-adds whose innermost loop runs over models. On a CPU the
-loops are cut so that some 12 to 30 terms stand in one fused expression, measured with AVX-512: of fewer terms the
-compiler unrolls the loop over models instead of vectorizing it, 6 GFLOP/s a core where others reach 100; more do not
-fit the registers.
+The convolution and its gradients are sums over the kernel's taps of elementwise multiply-adds whose innermost loop runs
+over models. On a CPU the loops are cut so that one fused expression has some 12 to 30 terms (measured with AVX-512).
+With fewer terms the compiler unrolls the loop over models instead of vectorizing it, and reaches 6 GFLOP/s a core
+instead of 100. More terms do not fit the registers.
 """
 
 import functools
@@ -13,13 +13,16 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-FEWEST_TERMS = 12
-CHAINS = 3
+FEWEST_TERMS = 12  # in one fused expression on a CPU, see above
+CHAINS = 3  # measured: 125 GFLOP/s a core, where a single chain reached 80
 
 
 @jax.custom_vjp
 def convolve(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
-    """Cross-correlation, (B, H - K + 1, W - K + 1, O, M). Images with one model are shared by all."""
+    """The cross-correlation, (B, H - K + 1, W - K + 1, O, M).
+
+    Images with a model axis of 1 are shared by all, without gradients: those need the images of every model.
+    """
     return _correlate(images_BHWCM, kernel_KKCOM)
 
 
@@ -40,12 +43,13 @@ convolve.defvjp(_convolve_forward, _convolve_backward)
 
 def _correlate(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
     """The sum over taps and input channels, in the form that suits the device it is lowered for."""
+    # on a TPU the CPU's form, here and in the kernel gradient, takes twice the cycles by the compiler's estimate
     forms = {"cpu": _correlate_by_channels, "default": _correlate_by_rows}
     return lax.platform_dependent(images_BHWCM, kernel_KKCOM, **forms)
 
 
 def _correlate_by_rows(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
-    """A loop over the kernel's rows, all terms of a row unrolled; one channel in a single expression."""
+    """Loops over the kernel's rows and unrolls a row's terms; images of one channel take a single expression."""
     K, _, C, *outputs = kernel_KKCOM.shape
     B, H, W, *_ = images_BHWCM.shape
     if C == 1:
@@ -59,12 +63,13 @@ def _correlate_by_rows(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array) -> jax.
 
 
 def _correlate_by_channels(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
-    """A loop over groups of input channels, or over images where one group is all; in it the terms are unrolled.
+    """Loops over groups of input channels, or over images if one group has all channels, and unrolls the terms inside.
 
     Without a loop XLA fuses a convolution into the pooling that follows and computes it anew for each of its inputs.
     """
     K, _, C, *outputs = kernel_KKCOM.shape
     B, H, W, *_ = images_BHWCM.shape
+    # the smallest group of channels that gives an expression enough terms
     group = next(size for size in range(1, C + 1) if C % size == 0 and (size * K * K >= FEWEST_TERMS or size == C))
     if group == C:
         return lax.map(lambda image: add_in_chains(_terms(image[None], kernel_KKCOM))[0], images_BHWCM)
@@ -91,13 +96,16 @@ def _terms(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array) -> list[jax.Array]:
 
 
 def add_in_chains(terms: Sequence[jax.Array]) -> jax.Array:
-    """The sum, as three chains of multiply-adds side by side: one chain waits for the latency of each."""
+    """The sum of the terms, as three independent chains of multiply-adds.
+
+    In a single chain every multiply-add would wait for the one before.
+    """
     chains = [sum(terms[start + CHAINS :: CHAINS], start=terms[start]) for start in range(min(CHAINS, len(terms)))]
     return sum(chains[1:], start=chains[0])
 
 
 def _image_gradient(kernel_KKCOM: jax.Array, cotangent_BHWOM: jax.Array) -> jax.Array:
-    """The padded cotangent correlated with the turned kernel, its channels exchanged."""
+    """The padded cotangent, correlated with the kernel turned by half a turn, inputs and outputs exchanged."""
     K, _, _, _, *models = kernel_KKCOM.shape
     border = ((0, 0), (K - 1, K - 1), (K - 1, K - 1), *((0, 0),) * (1 + len(models)))
     padded = jnp.pad(cotangent_BHWOM, border)
@@ -105,14 +113,14 @@ def _image_gradient(kernel_KKCOM: jax.Array, cotangent_BHWOM: jax.Array) -> jax.
 
 
 def _kernel_gradient(images_BHWCM: jax.Array, cotangent_BHWOM: jax.Array, K: int) -> jax.Array:
-    """Gradient by kernel, in the form that suits the device the program is lowered for."""
+    """The gradient by kernel, in the form that suits the device it is lowered for."""
     forms = {"cpu": _kernel_gradient_by_blocks, "default": _kernel_gradient_by_taps}
     forms = {device: functools.partial(form, K) for device, form in forms.items()}
     return lax.platform_dependent(images_BHWCM, cotangent_BHWOM, **forms)
 
 
 def _kernel_gradient_by_taps(K: int, images_BHWCM: jax.Array, cotangent_BHWOM: jax.Array) -> jax.Array:
-    """A multiply-reduce per tap: few, large fusions."""
+    """A multiply-reduce per tap. A TPU prefers few, large fusions to a loop that carries a total."""
     height, width = cotangent_BHWOM.shape[1:3]
     taps = [
         jnp.sum(
@@ -126,16 +134,17 @@ def _kernel_gradient_by_taps(K: int, images_BHWCM: jax.Array, cotangent_BHWOM: j
 
 
 def _kernel_gradient_by_blocks(K: int, images_BHWCM: jax.Array, cotangent_BHWOM: jax.Array) -> jax.Array:
-    """A loop over images and blocks of rows, a block's positions unrolled: the total stays in a core's cache.
+    """Loops over images and blocks of rows and unrolls a block's positions, so that the total stays in a core's cache.
 
-    Each term cuts its own window: such a slice is fused into the sum, one that serves many terms would be copied.
+    Each term cuts its own window. XLA fuses such a slice into the sum, and would copy a slice that serves many terms.
     """
     B, height, width, O, *models = cotangent_BHWOM.shape
     rest = (0,) * (1 + len(models))
     C = images_BHWCM.shape[3]
     rows = next(n for n in range(1, height + 1) if height % n == 0 and (n * width >= FEWEST_TERMS or n == height))
     blocks = height // rows
-    cut = functools.partial(lax.dynamic_slice, allow_negative_indices=False)  # no wrapping of an index, step by step
+    # no index is negative, and handling negative ones would take operations in every trip of the loop
+    cut = functools.partial(lax.dynamic_slice, allow_negative_indices=False)
 
     def add_block(image: jax.Array, number: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
         terms = [
@@ -146,6 +155,7 @@ def _kernel_gradient_by_blocks(K: int, images_BHWCM: jax.Array, cotangent_BHWOM:
         ]
         return add_in_chains([kernel_KKCOM, *terms])
 
+    # two loops, one inside the other: a single one would divide its counter for image and block
     def add_image(image: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
         return lax.fori_loop(0, blocks, functools.partial(add_block, image), kernel_KKCOM)
 

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-MOST_TERMS = 16
+MOST_TERMS = 16  # in one fused expression on a CPU
 
 
 @jax.custom_vjp
 def multiply(values_BIM: jax.Array, kernel_IOM: jax.Array) -> jax.Array:
-    """Each model's values times its own kernel, (B, O, M)."""
+    """The product of each model's values and its own kernel, (B, O, M)."""
     return _sum_of_products(values_BIM[:, :, None], kernel_IOM, axis=(1, 0))
 
 
@@ -30,7 +30,7 @@ multiply.defvjp(_multiply_forward, _multiply_backward)
 
 
 def _sum_of_products(left: jax.Array, right: jax.Array, axis: tuple[int, int]) -> jax.Array:
-    """Sum over one axis of each, in the form that suits the device the program is lowered for."""
+    """The products of `left` and `right`, summed over the given axis of each, in the form that suits the device."""
     at_once = functools.partial(_unrolled_sum, axis=axis)
     return lax.platform_dependent(left, right, cpu=functools.partial(_looped_sum, axis=axis), default=at_once)
 
@@ -38,17 +38,18 @@ def _sum_of_products(left: jax.Array, right: jax.Array, axis: tuple[int, int]) -
 def _unrolled_sum(left: jax.Array, right: jax.Array, axis: tuple[int, int]) -> jax.Array:
     """One fused expression whose innermost loop runs over models."""
     count = right.shape[axis[1]]
-    terms = [jnp.take(left, place, axis[0]) * jnp.take(right, place, axis[1]) for place in range(count)]
+    terms = [jnp.take(left, index, axis[0]) * jnp.take(right, index, axis[1]) for index in range(count)]
     return sum(terms[1:], start=terms[0])
 
 
 def _looped_sum(left: jax.Array, right: jax.Array, axis: tuple[int, int]) -> jax.Array:
-    """The same in a loop of two trips or more.
+    """As `_unrolled_sum`, in a loop of two trips or more.
 
     Without a loop XLA fuses a layer that is cheap to compute into each of the sums that read it, and computes it anew
-    for every term: with relu, two thirds of a training step went into that.
+    for every term. With relu, two thirds of a training step went into that.
     """
     count = right.shape[axis[1]]
+    # the largest divisor that leaves two trips or more: XLA dissolves a loop of one trip
     size = max(size for size in range(1, MOST_TERMS + 1) if count % size == 0 and (size < count or count == 1))
 
     def add_block(number: jax.Array, total: jax.Array) -> jax.Array:

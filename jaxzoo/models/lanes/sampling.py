@@ -1,4 +1,4 @@
-"""Activations drawn from their mean and variance, the model axis last."""
+"""Draws activations from their mean and variance, the model axis last."""
 
 import jax
 from jax import lax
@@ -8,13 +8,14 @@ from jaxzoo.models.networks import SMALLEST_VARIANCE
 
 @jax.custom_vjp
 def sample(mean: jax.Array, variance: jax.Array, noise: jax.Array) -> jax.Array:
-    """`networks.sample`, its noise without a gradient: one root where the plain form has a root and a quotient."""
+    """As `networks.sample`, but the noise has no gradient."""
     return _sample_forward(mean, variance, noise)[0]
 
 
 def _sample_forward(mean: jax.Array, variance: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The values, and their slopes by the variance."""
+    """The values, and their derivatives by the variance."""
     raised = variance + SMALLEST_VARIANCE
+    # one reciprocal root gives value and slope; automatic differentiation would take a root and a quotient
     slope = 0.5 * noise * lax.rsqrt(raised)
     return mean + 2 * raised * slope, slope
 

@@ -1,4 +1,4 @@
-"""The walk of a population through an architecture's layers."""
+"""The forward pass of a population through an architecture's layers."""
 
 import jax
 
@@ -21,11 +21,11 @@ from jaxzoo.spec.layers import (
     weight_layers,
 )
 
-KINDS = (Conv, Dense, MaxPool, Activate, Flatten, Dropout)
+KINDS = (Conv, Dense, MaxPool, Activate, Flatten, Dropout)  # that `forward` can compute
 
 
 def supports(layers: Layers) -> bool:
-    """Whether there are kernels for all of these layers."""
+    """Whether `forward` can compute all of these layers."""
     plain = all(
         (layer.stride, layer.padding, layer.bias) == (1, 0, True) for layer in layers if isinstance(layer, Conv)
     )
@@ -40,10 +40,10 @@ def forward(
     dropout_M: DropoutDraw | None = None,
     sampling_M: SamplingDraw | None = None,
 ) -> jax.Array:
-    """Logits (B, classes, M) of M models; images with a model axis of 1 are shared by all.
+    """The logits (B, classes, M) of M models. In evaluation, images with a model axis of 1 are shared by all models.
 
-    Semantically `jax.vmap` of the Flax module over the last axis of every argument; for training on a TPU that axis may
-    be folded to two, (8, M / 8), in every argument and the result.
+    The meaning is that of `jax.vmap` of the Flax module over the last axis of every argument. For training on a TPU
+    that axis may be folded to two, (8, M / 8), in every argument and in the result.
     """
     values = images_BHWCM
     weighted = weight_layers(layers)
@@ -57,7 +57,7 @@ def forward(
             case Conv() | Dense():
                 values = _apply(layer, params_M[layer.name], values)
             case MaxPool() if isinstance(before, Conv):
-                pass  # done with the convolution
+                pass  # `_sampled` or `convolve_pool` has pooled already
             case MaxPool():
                 values = max_pool(values)
             case Activate():
@@ -66,6 +66,7 @@ def forward(
                 values = values.reshape(values.shape[0], -1, *values.shape[4:])
             case Dropout(draw):
                 if dropout_M is not None:
+                    # the model axes are those of the keys: one, or two where they are folded
                     shape = values.shape[: values.ndim - dropout_M.key.ndim]
                     noise = uniform_noise(dropout_M.key, draw, shape, dropout_M.first)
                     values = drop_out(values, noise, dropout_M.rate)
@@ -83,7 +84,7 @@ def _product(layer: Conv | Dense, kernel_M: jax.Array, values: jax.Array) -> jax
 def _sampled(
     layer: Conv | Dense, draw: int, params_M: Params, values: jax.Array, sampling_M: SamplingDraw, pools: bool
 ) -> jax.Array:
-    """A layer's outputs drawn from their mean and variance, and pooled where pooling follows."""
+    """A layer's outputs drawn from their mean and variance, and pooled if `pools`."""
     spread_M = params_M[variance_name(layer.name)]
     mean = _product(layer, params_M[layer.name]["kernel"], values)
     variance = _product(layer, spread_M["kernel"], values * values)
@@ -94,8 +95,8 @@ def _sampled(
 
 
 def convolve_pool(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array, bias_OM: jax.Array) -> jax.Array:
-    """Convolution and max pooling, as one operation where the model axis is folded to the registers of a TPU."""
+    """Convolution and max pooling, as one operation if the model axis is folded to the registers of a TPU."""
     if bias_OM.ndim == 3:  # (O, 8, M / 8)
         return tiled.convolve_pool(images_BHWCM, kernel_KKCOM, bias_OM)
-    # the bias after the maximum: a quarter of the sums, forward and for its gradient
+    # the bias is added after the maximum: a quarter of the sums, forward and for its gradient
     return max_pool(convolve(images_BHWCM, kernel_KKCOM)) + bias_OM
