@@ -1,4 +1,4 @@
-"""Hidden units have no order: one model's put into that of another, by permutations found layer by layer."""
+"""Puts one model's hidden units, which have no order of their own, into the order of another's."""
 
 from typing import NamedTuple, Self
 
@@ -8,7 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from jaxzoo.errors import InputError
 from jaxzoo.reading.layout import Layout
 
-SWEEPS = 20  # few are used: a sweep that changes nothing is the last
+SWEEPS = 20  # a limit that is rarely reached: a sweep that changes nothing is the last
 
 
 class _Block(NamedTuple):
@@ -26,11 +26,10 @@ class _Block(NamedTuple):
 class Alignment:
     """Puts the hidden units of one model into the order in which they are most like those of another.
 
-    A network computes the same when a layer's units, its biases and the next layer's inputs are permuted together.
-    `align` finds such permutations by coordinate descent: layer by layer the best assignment (scipy's linear
-    assignment) of the inner products of incoming and outgoing weights, until none changes (Ainsworth, Hayase,
-    Srinivasa 2023, arXiv 2209.04836, algorithm 1). It starts twice, once where the units are and once from a pass that
-    looks at incoming weights alone, and keeps what is closer: never farther than unaligned.
+    A network computes the same function when a layer's units, its biases and the next layer's inputs are permuted
+    together. `align` finds such permutations by coordinate descent (Ainsworth, Hayase, Srinivasa 2023, arXiv
+    2209.04836, algorithm 1). Layer by layer it takes the assignment of units with the largest inner products of
+    incoming and outgoing weights (scipy's linear assignment), until no assignment changes.
     """
 
     def __init__(self, blocks: tuple[_Block, ...]) -> None:
@@ -38,10 +37,10 @@ class Alignment:
 
     @classmethod
     def of(cls, layout: Layout, channels: int) -> Self:
-        """For models of a layout whose layers follow each other; `channels` of the images.
+        """The alignment for models of a layout whose layers follow each other, on images of `channels` channels.
 
-        Units lie along the last axis of a kernel, inputs along the one before, also where pooled maps are flattened
-        in between. Raises InputError for other layouts: units that are added to others have no order of their own.
+        Units lie along the last axis of a kernel and inputs along the one before, even if pooled maps are flattened in
+        between. Raises InputError for other layouts: a residual network adds units to others, which fixes their order.
         """
         columns = {(entry.layer, entry.kind): entry for entry in layout}
         strangers = [entry for entry in layout if entry.kind == "scale" or (entry.layer, "bias") not in columns]
@@ -57,61 +56,65 @@ class Alignment:
         return cls(tuple(blocks))
 
     def align(self, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """`weights` (D,) with its hidden units in the order most like `target`'s."""
+        """`weights` (D,) with the hidden units in the order most like that of `target` (D,)."""
+        # the descent ends in a local optimum, so it starts twice; with the first start the result is never
+        # farther from the target than the weights were
         unmoved = [np.arange(block.outputs) for block in self._blocks]
         starts = (unmoved, self._greedy(target, weights, unmoved))
         ends = [self.permute(weights, self._descend(target, weights, start)) for start in starts]
         return min(ends, key=lambda end: float(np.linalg.norm(end - target)))
 
     def permute(self, weights: np.ndarray, orders: list[np.ndarray]) -> np.ndarray:
-        """`weights` (D,) with the units of every layer in those orders; the last layer's are classes and stay."""
+        """`weights` (D,) with the units of every layer in the given order.
+
+        The last layer's units are the classes, so its order is to be `np.arange`.
+        """
         moved = weights.copy()
         before = np.arange(self._blocks[0].inputs)
         for block, order in zip(self._blocks, orders, strict=True):
             moved[block.kernel] = block.kernel_of(weights)[:, before][:, :, order].ravel()
             moved[block.bias] = weights[block.bias][order]
-            before = order
+            before = order  # the next layer's inputs move with these units
         return moved
 
     def _greedy(self, target: np.ndarray, weights: np.ndarray, orders: list[np.ndarray]) -> list[np.ndarray]:
-        """Layer by layer from the images on, by incoming weights alone."""
+        """Orders found in one pass from the first layer on, by incoming weights alone."""
         orders = list(orders)
-        for place in range(len(self._blocks) - 1):
-            orders[place] = _assign(self._incoming(target, weights, orders, place))
+        for index in range(len(self._blocks) - 1):
+            orders[index] = _assign(self._incoming(target, weights, orders, index))
         return orders
 
     def _descend(self, target: np.ndarray, weights: np.ndarray, orders: list[np.ndarray]) -> list[np.ndarray]:
         orders = list(orders)
         for _ in range(SWEEPS):
             changed = False
-            for place in range(len(self._blocks) - 1):
-                likeness = self._incoming(target, weights, orders, place) + self._outgoing(
-                    target, weights, orders, place
-                )
+            for index in range(len(self._blocks) - 1):
+                incoming = self._incoming(target, weights, orders, index)
+                likeness = incoming + self._outgoing(target, weights, orders, index)
                 order = _assign(likeness)
                 units = np.arange(len(order))
                 # only for a gain beyond rounding, or equal assignments could take turns for ever
-                if likeness[units, order].sum() > likeness[units, orders[place]].sum() + 1e-9 * np.abs(likeness).sum():
-                    orders[place], changed = order, True
+                if likeness[units, order].sum() > likeness[units, orders[index]].sum() + 1e-9 * np.abs(likeness).sum():
+                    orders[index], changed = order, True
             if not changed:
                 break
         return orders
 
-    def _incoming(self, target: np.ndarray, weights: np.ndarray, orders: list[np.ndarray], place: int) -> np.ndarray:
-        """(O, O): how like unit o of the target is to unit q, by what they receive."""
-        block = self._blocks[place]
-        before = orders[place - 1] if place else np.arange(block.inputs)
+    def _incoming(self, target: np.ndarray, weights: np.ndarray, orders: list[np.ndarray], index: int) -> np.ndarray:
+        """How like the target's unit (row) and the model's (column) are by their incoming weights and biases."""
+        block = self._blocks[index]
+        before = orders[index - 1] if index else np.arange(block.inputs)
         kernel = block.kernel_of(weights)[:, before]
         received = np.tensordot(block.kernel_of(target), kernel, axes=([0, 1], [0, 1]))
         return received + np.outer(target[block.bias], weights[block.bias])
 
-    def _outgoing(self, target: np.ndarray, weights: np.ndarray, orders: list[np.ndarray], place: int) -> np.ndarray:
-        """(O, O): how like they are by what they send."""
-        block = self._blocks[place + 1]
-        kernel = block.kernel_of(weights)[:, :, orders[place + 1]]
+    def _outgoing(self, target: np.ndarray, weights: np.ndarray, orders: list[np.ndarray], index: int) -> np.ndarray:
+        """How like the target's unit (row) and the model's (column) are by their outgoing weights."""
+        block = self._blocks[index + 1]
+        kernel = block.kernel_of(weights)[:, :, orders[index + 1]]
         return np.tensordot(block.kernel_of(target), kernel, axes=([0, 2], [0, 2]))
 
 
 def _assign(likeness: np.ndarray) -> np.ndarray:
-    """For every unit of the target the unit that takes its place."""
+    """For every unit of the target, the number of the model's unit that is to stand at its position."""
     return linear_sum_assignment(likeness, maximize=True)[1]

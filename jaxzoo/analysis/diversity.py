@@ -21,7 +21,7 @@ QUANTITIES = ("train_accuracy", "validation_accuracy", "test_accuracy", "general
 def performance_quartiles(metrics: pd.DataFrame) -> pd.DataFrame:
     """Per epoch the quartiles over models of accuracy on each split, of the generalization gap, and of twins' sparsity.
 
-    The columns are quantity, epoch, q25, q50 and q75; models whose numbers are not finite do not count.
+    The columns are quantity, epoch, q25, q50 and q75. Models do not count where their numbers are NaN.
     """
     table = with_gap(metrics)
     long = table.melt("epoch", [name for name in QUANTITIES if name in table], "quantity")
@@ -31,10 +31,10 @@ def performance_quartiles(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 class Agreement(NamedTuple):
-    """Of every two models, (M, M): the share of examples they class alike, and Cohen's kappa of it.
+    """For every two models, (M, M): the share of examples that they class alike, and Cohen's kappa (Cohen 1960).
 
-    kappa = (observed - expected) / (1 - expected), where `expected` is what models with the same class frequencies
-    would agree by chance (Cohen 1960); not a number where both name one and the same class throughout.
+    kappa = (observed - expected) / (1 - expected), where `expected` is the agreement by chance of two models with these
+    class frequencies. It is NaN if both name one and the same class throughout.
     """
 
     agreement: np.ndarray
@@ -42,12 +42,14 @@ class Agreement(NamedTuple):
 
 
 def prediction_agreement(classes_MN: np.ndarray, classes: int) -> Agreement:
-    """The agreement of all pairs of models from their predictions (M, N), on JAX's default device."""
+    """The agreement of all pairs of models, computed from their predictions (M, N) on JAX's default device."""
     examples = classes_MN.shape[1]
 
+    # class by class, as a matrix product: comparing all pairs at once would take M * M * N numbers
     def count(together_MM: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
         named_MN = (jnp.asarray(classes_MN) == label).astype(jnp.float32)
-        return together_MM + named_MN @ named_MN.T, named_MN.sum(axis=1)  # sums of ones: exact below 2^24 examples
+        # sums of ones in float32 are exact below 2^24 examples
+        return together_MM + named_MN @ named_MN.T, named_MN.sum(axis=1)
 
     together_MM, named_CM = jax.lax.scan(count, jnp.zeros((len(classes_MN),) * 2), jnp.arange(classes))
     agreement = np.asarray(together_MM, np.float64) / examples
@@ -64,26 +66,29 @@ def twin_agreement(parents_MN: np.ndarray, twins_MN: np.ndarray) -> np.ndarray:
 
 
 class Distances(NamedTuple):
-    """Between two models' flattened parameters, a value per pair: Euclidean (l2), and 1 - cosine similarity."""
+    """The distances of two models' flattened parameters, one value per pair: Euclidean, and 1 - cosine similarity."""
 
     l2: np.ndarray
     cosine: np.ndarray
 
 
 def weight_distances(weights: np.ndarray, pairs: np.ndarray) -> Distances:
-    """Of those pairs of rows of `weights` (M, D); `pairs` is (P, 2)."""
+    """The distances of pairs of rows of `weights` (M, D); `pairs` (P, 2) are the numbers of the rows."""
     first, second = (weights[pairs[:, side]].astype(np.float64) for side in (0, 1))
     return _distances(first, second)
 
 
 def aligned_distances(alignment: Alignment, weights: np.ndarray, pairs: np.ndarray) -> Distances:
-    """`weight_distances` after the hidden units of each pair's second model are put in the order of the first's."""
+    """As `weight_distances`, after each pair's second model has its hidden units put into the order of the first's."""
     aligned = np.stack([alignment.align(weights[first], weights[second]) for first, second in pairs])
     return _distances(weights[pairs[:, 0]].astype(np.float64), aligned.astype(np.float64))
 
 
 def sample_pairs(models: int, most: int, *, seed: int = 42) -> np.ndarray:
-    """All pairs of different models, (P, 2), or `most` of them drawn, none twice. Raises InputError for one model."""
+    """All pairs of different models, (P, 2), or `most` of them, drawn without repetition.
+
+    Raises InputError for fewer than two models.
+    """
     if models < 2:
         raise InputError(f"there are {models} models, expected 2 or more to compare: n is too small")
     pairs = np.column_stack(np.triu_indices(models, 1))
@@ -93,7 +98,7 @@ def sample_pairs(models: int, most: int, *, seed: int = 42) -> np.ndarray:
 
 
 def layer_weights(zoo: Zoo, epochs: Sequence[int], models: Sequence[int] | None = None) -> pd.DataFrame:
-    """Per epoch and parameter the medians over models of mean, variance and percentiles; of finite models alone."""
+    """Per epoch and parameter, the medians over models of mean, variance and percentiles; only finite models count."""
     tables = []
     for epoch in epochs:
         statistics = states_statistics(zoo.select(epochs=epoch, models=models))
