@@ -1,1 +1,1 @@
-"""A zoo as a page and as pictures: `python -m jaxzoo.report ZOO`."""
+"""Shows a zoo as a page and as pictures: `jaxzoo report ZOO`."""

@@ -1,4 +1,4 @@
-"""The interactive charts: Bokeh models that share one source of models, one filter and one choice of colour."""
+"""The interactive charts. They share one source of data, one filter and one choice of colour."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -28,11 +28,14 @@ from jaxzoo.report.content import Content
 HEIGHT = 340
 MEASURES = ("train_accuracy", "validation_accuracy", "test_accuracy", "test_loss", "generalization_gap")
 NO_COLOR = "#c0c0c0"
-MOST_LETTERS = 32  # of an axis: more would run into each other
+MOST_LETTERS = 32  # of the labels of an axis: more would run into each other, and are turned
 
 
 class Shared(NamedTuple):
-    """The models as every chart sees them; `colored` collects the renderers that follow the choice of colour."""
+    """The models that all charts show, and the filter on them.
+
+    `colored` collects the renderers that follow the choice of colour.
+    """
 
     source: ColumnDataSource
     view: CDSView
@@ -40,25 +43,30 @@ class Shared(NamedTuple):
 
 
 def share(content: Content) -> Shared:
-    """The source with a column of colours for every way to colour."""
+    """The source, with a column of colours for every way to colour the models.
+
+    It also has a column of positions along the axis for every hyperparameter that varies.
+    """
     table = content.models.copy()
     for name in content.varying:
         levels = sorted(table[name].unique())
+        # models of one level are spread sideways, so that their dots do not hide each other
         jitter = np.random.default_rng(0).uniform(-0.35, 0.35, len(table))
-        table[f"place_{name}"] = table[name].map(levels.index) + 0.5 + jitter
+        table[f"position_{name}"] = table[name].map(levels.index) + 0.5 + jitter
     for name in color_choices(content):
         table[f"color_{name}"] = _colors(table[name])
+    # as text, since the filters' options are text and the browser compares the two
     source = _source(table.assign(**{name: table[name].map(str) for name in content.varying}))
     return Shared(source, CDSView(filter=BooleanFilter([True] * len(table))), [])
 
 
 def color_choices(content: Content) -> list[str]:
-    """What models can be coloured by, the first one first."""
+    """The columns that models can be coloured by; the first one is the choice at the start."""
     return [*content.varying, *MEASURES, "finite"]
 
 
 def controls(content: Content, shared: Shared) -> dict[str, Any]:
-    """The choice of colour and its key, a filter per hyperparameter that varies and one for accuracy, and a count."""
+    """The widgets: the choice of colour and its key, a filter per varying hyperparameter and for accuracy, a count."""
     choices = color_choices(content)
     keys = {name: _color_key(content.models[name]) for name in choices}
     select = Select(title="colour by", value=choices[0], options=choices, name="color")
@@ -94,15 +102,17 @@ def controls(content: Content, shared: Shared) -> dict[str, Any]:
     }
 
 
+# runs in the browser; an accuracy that is not a number is neither below nor above the limits, so its model stays
 FILTER = """
 const data = source.data
 const kept = Array.from(data["test_accuracy"], (accuracy, row) =>
   !(accuracy < limits.value[0] || accuracy > limits.value[1]) &&
-  names.every((name, place) => filters[place].value.length == 0 || filters[place].value.includes(data[name][row])))
+  names.every((name, index) => filters[index].value.length == 0 || filters[index].value.includes(data[name][row])))
 filter.booleans = kept
 count.text = `${kept.filter((each) => each).length} of ${kept.length} models`
 """
 
+# runs in the browser; Bokeh keeps glyphs of their own for dots that are selected and for those that are not
 RECOLOR = """
 for (const renderer of renderers) {
   for (const glyph of [renderer.glyph, renderer.selection_glyph, renderer.nonselection_glyph, renderer.muted_glyph]) {
@@ -117,38 +127,37 @@ key.text = keys[this.value]
 
 
 def accuracy_bands(content: Content) -> figure:
-    """Quartiles over models of train and test accuracy and of the gap, over epochs."""
+    """The quartiles over models of train accuracy, test accuracy and their gap, against the epoch."""
     quantities = ("train_accuracy", "test_accuracy", "generalization_gap")
     return _bands(content.quartiles, quantities, "epoch", "accuracy", "center_right")
 
 
 def by_hyperparameter(content: Content, shared: Shared, name: str) -> figure:
-    """Test accuracy at the last epoch against the values of a hyperparameter."""
+    """The test accuracy at the last epoch against the values of a hyperparameter."""
     levels = list(map(str, sorted(content.models[name].unique())))
     chart = _figure(name.replace("_", " "), "test accuracy, last epoch", "")
     chart.x_range.start, chart.x_range.end = 0, len(levels)
-    chart.xaxis.ticker = [place + 0.5 for place in range(len(levels))]
-    chart.xaxis.major_label_overrides = {place + 0.5: level for place, level in enumerate(levels)}
+    chart.xaxis.ticker = [index + 0.5 for index in range(len(levels))]
+    chart.xaxis.major_label_overrides = {index + 0.5: level for index, level in enumerate(levels)}
     if sum(map(len, levels)) > MOST_LETTERS:
-        chart.xaxis.major_label_orientation = 0.4
-    _scatter(chart, shared, f"place_{name}", "test_accuracy", content)
+        chart.xaxis.major_label_orientation = 0.4  # radians
+    _scatter(chart, shared, f"position_{name}", "test_accuracy", content)
     return chart
 
 
 def projection(content: Content, shared: Shared) -> figure:
     """The last epoch's weights in two dimensions."""
     first, second = content.explained
-    x, y = (f"component {place} ({share:.0%} of variance)" for place, share in ((1, first), (2, second)))
-    chart = _figure(x, y, "")
+    chart = _figure(f"component 1 ({first:.0%} of variance)", f"component 2 ({second:.0%} of variance)", "")
     _scatter(chart, shared, "x", "y", content)
     return chart
 
 
 def twin_against_parent(table: pd.DataFrame) -> figure:
-    """Test accuracy of twins against that of their parents, coloured by sparsity."""
+    """The test accuracy of twins against that of their parents, coloured by sparsity."""
     chart = _figure("test accuracy of the parent", "of its twin", "")
     shown = table.assign(color=_colors(table["sparsity"]))
-    chart.line([0, 1], [0, 1], color=NO_COLOR)
+    chart.line([0, 1], [0, 1], color=NO_COLOR)  # where a twin is as good as its parent
     dots = chart.scatter("parent_accuracy", "test_accuracy", color="color", source=_source(shown), size=6)
     names = ["model", "parent_accuracy", "test_accuracy", "sparsity", "agreement"]
     tips = [(name.replace("_", " "), f"@{name}") for name in names if name in table]
@@ -157,20 +166,20 @@ def twin_against_parent(table: pd.DataFrame) -> figure:
 
 
 def sparsity_curves(trajectory: pd.DataFrame) -> figure:
-    """Quartiles of sparsity and of test accuracy over the epochs of sparsification."""
+    """The quartiles of sparsity and of test accuracy against the epoch of sparsification."""
     return _bands(trajectory, ("sparsity", "test_accuracy"), "epoch of sparsification", "share", "bottom_right")
 
 
 def members_table(content: Content, shared: Shared) -> DataTable:
-    """A row per model that passes the filters; a click on a column sorts."""
+    """The table of the models that pass the filters, a row per model. A click on a column's head sorts by it."""
     numbers = NumberFormatter(format="0.000")
     names = ["model", "seed", *content.varying, *MEASURES, "finite"]
-    columns = [
-        TableColumn(
-            field=name, title=name.replace("_", " "), **({"formatter": numbers} if name in MEASURES else {}), width=110
-        )
-        for name in names
-    ]
+    columns = []
+    for name in names:
+        column = TableColumn(field=name, title=name.replace("_", " "), width=110)
+        if name in MEASURES:
+            column.formatter = numbers
+        columns.append(column)
     return DataTable(
         source=shared.source,
         view=shared.view,
@@ -178,7 +187,7 @@ def members_table(content: Content, shared: Shared) -> DataTable:
         index_position=None,
         height=420,
         autosize_mode="none",
-        reorderable=False,  # would want jQuery UI
+        reorderable=False,  # reordering columns needs jQuery UI, which the page does not have
         sizing_mode="stretch_width",
     )
 
@@ -191,14 +200,14 @@ def _figure(x: str, y: str, title: str) -> figure:
         y_axis_label=y,
         title=title or None,
         tools="pan,box_zoom,wheel_zoom,box_select,tap,reset,save",
-        active_drag=None,  # a finger scrolls the page
+        active_drag=None,  # so that a finger on a chart scrolls the page
     )
     chart.toolbar.logo = None
     return chart
 
 
 def _source(table: pd.DataFrame) -> ColumnDataSource:
-    # column by column: given a table, Bokeh calls what pandas has deprecated
+    # column by column: given a whole table, Bokeh calls a function that pandas has deprecated
     return ColumnDataSource({name: table[name].to_numpy() for name in table})
 
 
@@ -213,7 +222,7 @@ def _scatter(chart: figure, shared: Shared, x: str, y: str, content: Content) ->
 
 
 def _bands(quartiles: pd.DataFrame, quantities: Sequence[str], x: str, y: str, legend: str) -> figure:
-    """A line for the median of each quantity, in a band from the lower to the upper quartile."""
+    """A chart with a line for the median of each quantity, in a band from the lower to the upper quartile."""
     chart = _figure(x, y, "quartiles over models")
     for quantity, color in zip(quantities, Category10[10], strict=False):
         source = _source(quartiles[quartiles["quantity"] == quantity])
@@ -228,12 +237,12 @@ def _bands(quartiles: pd.DataFrame, quantities: Sequence[str], x: str, y: str, l
 
 
 def _colors(values: pd.Series) -> list[str]:
-    """A colour per value: of few different ones categories, of many numbers a scale from the lowest to the highest."""
+    """A colour per value: one of ten if there are few different values, else by a scale from lowest to highest."""
     levels = _levels(values)
     if levels is not None:
         return [Category10[10][levels.index(value)] for value in values]
     low, high = _scale(values)
-    shares = ((values - low) / max(high - low, 1e-12)).to_numpy(float)
+    shares = ((values - low) / max(high - low, 1e-12)).to_numpy(float)  # all values may be the same number
     return [Viridis256[int(255 * min(max(share, 0), 1))] if np.isfinite(share) else NO_COLOR for share in shares]
 
 
@@ -243,12 +252,13 @@ def _color_key(values: pd.Series) -> str:
         dots = zip(levels, Category10[10], strict=False)
         return " &nbsp; ".join(f'<span style="color:{color}">&#9679;</span> {level}' for level, color in dots)
     low, high = _scale(values)
-    stops = ", ".join(Viridis256[place] for place in range(0, 256, 51))
+    stops = ", ".join(Viridis256[index] for index in range(0, 256, 51))
     ramp = f"display:inline-block;width:8em;height:0.8em;background:linear-gradient(to right, {stops})"
     return f'{low:.3g} <span style="{ramp}"></span> {high:.3g}'
 
 
 def _levels(values: pd.Series) -> Sequence[Any] | None:
+    """The different values in their order, or None if they are to be coloured by a scale."""
     levels = sorted(values.unique())
     return levels if len(levels) <= 8 and values.name not in MEASURES else None
 

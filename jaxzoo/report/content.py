@@ -1,4 +1,4 @@
-"""What a report says, as tables: collected from the zoo on disk, and from images where they are at hand."""
+"""Collects the contents of a report as tables, from the zoo on disk and, if they are at hand, from images."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -25,19 +25,20 @@ from jaxzoo.reading.selection import held_states
 from jaxzoo.reading.zoo import Zoo
 from jaxzoo.spec.plan import GridPoint
 
-MOST_COMPARED = 512  # models of which all pairs are compared by their predictions
-MOST_PAIRS = 1000  # pairs whose weights are compared
-MOST_IMAGES = 2000
+MOST_COMPARED = 512  # models whose predictions are compared, in all pairs
+MOST_PAIRS = 1000  # pairs of models whose weights are compared
+MOST_IMAGES = 2000  # on which predictions are compared
 PROBE_SEEDS = 3
 
 
 class Content(NamedTuple):
     """A report in tables.
 
-    `models` has a row per model: its hyperparameters, its metrics at the last epoch and, of models whose weights are
-    not huge, the place `x`, `y` in a projection of them; `varying` names the hyperparameters that differ. `twins` has
-    by method a row per model, `sparsity`, `test_accuracy`, `parent_accuracy` and, with images, `agreement`;
-    `quartiles`, and `trajectories` of twins, are `performance_quartiles`. `notes` says what was left out, and why.
+    `models` has a row per model: its hyperparameters, its metrics at the last epoch, and its coordinates `x`, `y` in a
+    projection of the weights (NaN if its weights are huge). `varying` names the hyperparameters that differ. `twins`
+    has a table per method, with a row per model: `sparsity`, `test_accuracy`, `parent_accuracy` and, with images,
+    `agreement`. `quartiles` are the zoo's `performance_quartiles`, `trajectories` those of its twins, by method.
+    `notes` says what was left out of the report, and why.
     """
 
     name: str
@@ -61,7 +62,7 @@ def collect(
     with_probe: bool = True,
     on_step: Callable[[str], None] = lambda text: None,
 ) -> Content:
-    """The report of a zoo; `images` are normalised test images (N, H, W, C) for comparing predictions.
+    """Collects the report of a zoo. `images` are normalised test images (N, H, W, C) for comparing predictions.
 
     Raises InputError for a zoo that has no epoch yet.
     """
@@ -76,9 +77,9 @@ def collect(
     on_step("weights in two dimensions")
     compared = _compared(zoo, notes)
     weights = zoo.weights(last, compared)
-    places, explained = _project(weights, notes)
+    coordinates, explained = _project(weights, notes)
     models[["x", "y"]] = np.nan
-    models.loc[compared, ["x", "y"]] = places
+    models.loc[compared, ["x", "y"]] = coordinates
     on_step("twins")
     classes = None if images is None else predict_classes(zoo, images, last)
     made = _twins_begun(zoo, notes)
@@ -132,38 +133,46 @@ def _first_images(images: np.ndarray | None, notes: list[str]) -> np.ndarray | N
 
 
 def _compared(zoo: Zoo, notes: list[str]) -> list[int]:
-    """Models whose weights and predictions are compared: all, or as many as memory should hold, spread evenly."""
+    """The models whose weights and predictions are compared: all, or every n-th if the weights of all exceed 1 GB."""
     count = len(zoo.members)
-    step = -(-count // held_states(zoo.layout))
-    if step > 1:
-        notes.append(f"Compared are {len(range(0, count, step))} of {count:,} models, whose weights come to 1 GB.")
-    return list(range(0, count, step))
+    stride = -(-count // held_states(zoo.layout))
+    if stride > 1:
+        notes.append(f"Compared are {len(range(0, count, stride))} of {count:,} models, whose weights come to 1 GB.")
+    return list(range(0, count, stride))
 
 
 def _project(weights: np.ndarray, notes: list[str]) -> tuple[np.ndarray, tuple[float, float]]:
-    """The first two principal components, (models, 2), NaN where weights are huge; and the variance they hold."""
-    from sklearn.decomposition import PCA  # here: who only reads a zoo needs no scikit-learn
+    """The first two principal components, (models, 2), and their shares of the variance.
+
+    The components of models whose weights are huge or not finite are NaN.
+    """
+    from sklearn.decomposition import PCA  # not above: reading a zoo needs no scikit-learn
 
     shown = np.isfinite(weights).all(axis=1) & (np.abs(np.nan_to_num(weights)).max(axis=1) <= LARGEST_WEIGHT)
-    places = np.full((len(weights), 2), np.nan)
-    if shown.sum() < 3:
+    coordinates = np.full((len(weights), 2), np.nan)
+    if shown.sum() < 3:  # two points always lie on a line
         notes.append(f"Weights are not shown in two dimensions: n = {shown.sum()} is too small.")
-        return places, (0.0, 0.0)
+        return coordinates, (0.0, 0.0)
     if not shown.all():
         left_out = len(weights) - shown.sum()
         notes.append(f"Not in the projection: {left_out} models with weights not finite or above {LARGEST_WEIGHT:g}.")
-    components = PCA(2, svd_solver="covariance_eigh" if shown.sum() > weights.shape[1] else "full").fit(weights[shown])
-    places[shown] = components.transform(weights[shown])
+    # the covariance has a row and a column per parameter: it is worth computing only where models are more
+    solver = "covariance_eigh" if shown.sum() > weights.shape[1] else "full"
+    components = PCA(2, svd_solver=solver).fit(weights[shown])
+    coordinates[shown] = components.transform(weights[shown])
     first, second = components.explained_variance_ratio_
-    return places, (float(first), float(second))
+    return coordinates, (float(first), float(second))
 
 
 def _twins_begun(zoo: Zoo, notes: list[str]) -> dict[str, Zoo]:
-    twins = dict(zoo.twins)
-    for method in [method for method, twin in twins.items() if not twin.epochs]:
-        notes.append(f"Twins by {method} have no epoch yet that all cohorts hold.")
-        del twins[method]
-    return twins
+    """The twins, by method, that have an epoch to show."""
+    begun = {}
+    for method, twin in zoo.twins.items():
+        if twin.epochs:
+            begun[method] = twin
+        else:
+            notes.append(f"Twins by {method} have no epoch yet that all cohorts hold.")
+    return begun
 
 
 def _twin_table(
@@ -178,16 +187,16 @@ def _twin_table(
 
 
 def _diversity(zoo: Zoo, weights: np.ndarray, classes: np.ndarray | None, notes: list[str]) -> pd.DataFrame:
-    """Quartiles over pairs of models at the last epoch; `pairs` says of how many."""
+    """The quartiles over pairs of models at the last epoch; the column `pairs` has the number of pairs."""
     kept = np.flatnonzero(np.isfinite(weights).all(axis=1))
     if len(kept) < 2:
         notes.append(f"Models are not compared: n = {len(kept)} finite ones is too small.")
         return pd.DataFrame(columns=["quantity", "pairs", *QUARTILES])
     rows: dict[str, np.ndarray] = {}
     if classes is not None:
-        compared = kept[:: -(-len(kept) // MOST_COMPARED)]
+        compared = kept[:: -(-len(kept) // MOST_COMPARED)]  # every n-th
         agreement = prediction_agreement(classes[compared], zoo.spec.dataset.classes)
-        upper = np.triu_indices(len(compared), 1)
+        upper = np.triu_indices(len(compared), 1)  # each pair once, and no model with itself
         rows |= {"agreement of predictions": agreement.agreement[upper], "Cohen's kappa": agreement.kappa[upper]}
     pairs = sample_pairs(len(kept), MOST_PAIRS)
     finite = weights[kept]

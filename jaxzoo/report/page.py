@@ -1,4 +1,4 @@
-"""One HTML page that needs nothing else: the charts, their library, the tables."""
+"""Builds one HTML page that needs no other file and no network: the charts, the code that shows them, the tables."""
 
 import html
 from typing import Any
@@ -28,16 +28,18 @@ td.fact { overflow-wrap: anywhere; }
 
 
 def build_page(content: Content) -> str:
-    """The HTML text."""
+    """The report as the text of an HTML page."""
     shared = charts.share(content)
     panels: dict[str, Any] = {"bands": charts.accuracy_bands(content)}
     grid = {f"by_{name}": charts.by_hyperparameter(content, shared, name) for name in content.varying}
     panels |= grid | {"projection": charts.projection(content, shared)}
     panels["members"] = charts.members_table(content, shared)
-    for place, (method, table) in enumerate(content.twins.items()):
-        panels[f"curves_{place}"] = charts.sparsity_curves(content.trajectories[method])
-        panels[f"twins_{place}"] = charts.twin_against_parent(table)
+    for index, (method, table) in enumerate(content.twins.items()):
+        panels[f"curves_{index}"] = charts.sparsity_curves(content.trajectories[method])
+        panels[f"twins_{index}"] = charts.twin_against_parent(table)
+    # after the charts: the choice of colour acts on the renderers that they have added to `shared`
     controls = charts.controls(content, shared)
+    # in one call: to Bokeh, charts and widgets that share a source must belong to one document
     script, divs = components({**panels, **{f"control_{name}": widget for name, widget in controls.items()}})
     body = "\n".join(
         [
@@ -85,16 +87,15 @@ def _controls(divs: dict[str, str], names: list[str]) -> str:
 
 def _twins(content: Content, divs: dict[str, str]) -> list[str]:
     sections = []
-    for place, (method, table) in enumerate(content.twins.items()):
+    for index, (method, table) in enumerate(content.twins.items()):
         medians = table.median(numeric_only=True)
         loss = (table["parent_accuracy"] - table["test_accuracy"]).median()
         text = f"Medians: {medians['sparsity']:.1%} zero weights, test accuracy lower by {loss:.3f}"
         if "agreement" in table:
             text += f", {medians['agreement']:.1%} of test images classed as by the parent"
-        charts_of_it = f"<div>{divs[f'curves_{place}']}</div><div>{divs[f'twins_{place}']}</div>"
-        sections.append(
-            _section(f"Sparse twins: {method}", f'<p>{text}.</p><section class="grid">{charts_of_it}</section>')
-        )
+        panels = f"<div>{divs[f'curves_{index}']}</div><div>{divs[f'twins_{index}']}</div>"
+        body = f'<p>{text}.</p><section class="grid">{panels}</section>'
+        sections.append(_section(f"Sparse twins: {method}", body))
     return sections
 
 

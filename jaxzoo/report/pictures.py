@@ -1,4 +1,4 @@
-"""The report's charts as PNG files, for papers."""
+"""Saves the report's charts as PNG files, for papers."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,7 @@ from jaxzoo.report.content import Content
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Draw = Callable[["Axes"], None]
+Plot = Callable[["Axes"], None]
 
 DPI = 200
 SIZE = (6.4, 4.0)  # inches
@@ -22,17 +22,18 @@ OF_TWINS = ("sparsity", "test_accuracy")
 
 
 def save_pictures(content: Content, folder: Path) -> list[Path]:
-    """Writes a PNG per chart into the folder and returns their paths. Raises InputError where it cannot."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # here: who wants no pictures needs no matplotlib
+    """Writes a PNG per chart into the folder and returns the paths. Raises InputError if they cannot be written."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # not above: only pictures need matplotlib
     from matplotlib.figure import Figure
 
     paths = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, draw in _pictures(content):
+        for name, plot in _pictures(content):
+            # without pyplot, which would look for a display and keep every figure
             figure = Figure(SIZE, layout="constrained")
             FigureCanvasAgg(figure)
-            draw(figure.subplots())
+            plot(figure.subplots())
             paths.append(folder / f"{name}.png")
             figure.savefig(paths[-1], dpi=DPI)
     except OSError as error:
@@ -40,25 +41,25 @@ def save_pictures(content: Content, folder: Path) -> list[Path]:
     return paths
 
 
-def _pictures(content: Content) -> Iterator[tuple[str, "Draw"]]:
+def _pictures(content: Content) -> Iterator[tuple[str, Plot]]:
     yield (
         "accuracy",
-        functools.partial(_draw_bands, quartiles=content.quartiles, quantities=OF_ZOO, x="epoch", y="accuracy"),
+        functools.partial(_plot_bands, quartiles=content.quartiles, quantities=OF_ZOO, x="epoch", y="accuracy"),
     )
     for name in content.varying:
-        yield f"by-{name}", functools.partial(_draw_by, models=content.models, name=name)
+        yield f"by-{name}", functools.partial(_plot_by, models=content.models, name=name)
     if content.models["x"].notna().any():
-        yield "weights", functools.partial(_draw_projection, content=content)
+        yield "weights", functools.partial(_plot_projection, content=content)
     for method, trajectory in content.trajectories.items():
         yield (
             f"twins-{method}",
             functools.partial(
-                _draw_bands, quartiles=trajectory, quantities=OF_TWINS, x="epoch of sparsification", y="share"
+                _plot_bands, quartiles=trajectory, quantities=OF_TWINS, x="epoch of sparsification", y="share"
             ),
         )
 
 
-def _draw_bands(axes: "Axes", quartiles: pd.DataFrame, quantities: Sequence[str], x: str, y: str) -> None:
+def _plot_bands(axes: "Axes", quartiles: pd.DataFrame, quantities: Sequence[str], x: str, y: str) -> None:
     for quantity in quantities:
         rows = quartiles[quartiles["quantity"] == quantity]
         (line,) = axes.plot(rows["epoch"], rows["q50"], label=quantity.replace("_", " "))
@@ -67,16 +68,16 @@ def _draw_bands(axes: "Axes", quartiles: pd.DataFrame, quantities: Sequence[str]
     axes.legend()
 
 
-def _draw_by(axes: "Axes", models: pd.DataFrame, name: str) -> None:
+def _plot_by(axes: "Axes", models: pd.DataFrame, name: str) -> None:
     groups = {str(value): group["test_accuracy"].dropna() for value, group in models.groupby(name)}
     axes.boxplot([*groups.values()], tick_labels=[*groups], showfliers=False)
-    for place, values in enumerate(groups.values()):
+    for position, values in enumerate(groups.values(), start=1):  # where the box plot has its boxes
         spread = pd.Series(range(len(values))) % 21 / 70 - 0.15  # so that dots of one height do not hide each other
-        axes.scatter(place + 1 + spread, values, s=4, alpha=0.4)
+        axes.scatter(position + spread, values, s=4, alpha=0.4)
     axes.set(xlabel=name.replace("_", " "), ylabel="test accuracy, last epoch")
 
 
-def _draw_projection(axes: "Axes", content: Content) -> None:
+def _plot_projection(axes: "Axes", content: Content) -> None:
     dots = axes.scatter(content.models["x"], content.models["y"], c=content.models["test_accuracy"], s=10)
     first, second = content.explained
     axes.set(xlabel=f"component 1 ({first:.0%} of variance)", ylabel=f"component 2 ({second:.0%} of variance)")
