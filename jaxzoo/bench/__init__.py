@@ -1,1 +1,1 @@
-"""How fast jaxzoo trains: measured beside the alternatives on this machine, or estimated for a TPU chip."""
+"""Says how fast jaxzoo trains: measured beside the alternatives on this machine, or estimated for a TPU chip."""

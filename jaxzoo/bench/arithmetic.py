@@ -1,4 +1,4 @@
-"""Floating-point operations of training, from an architecture's layers."""
+"""Counts the floating-point operations of training from an architecture's layers."""
 
 import math
 
@@ -8,16 +8,18 @@ from jaxzoo.spec.zoo_spec import DatasetSpec
 
 
 def training_flops(architecture: str, dataset: DatasetSpec) -> int:
-    """Multiplications and additions per training sample: forward, gradient by kernel, gradient by input.
+    """The multiplications and additions per training sample: forward, gradient by kernel, gradient by input.
 
-    Convolutions and linear layers alone; the first layer has no gradient by input.
+    Only convolutions and linear layers are counted.
     """
     shapes = parameter_shapes(architecture, dataset)
-    side, total, passes = dataset.size, 0, 2
+    side, total = dataset.size, 0
+    passes = 2  # the first layer's gradient by input is never computed
     for layer in architecture_layers(architecture):
         match layer:
             case Conv(name, kernel):
                 side -= kernel - 1
+                # a multiplication and an addition for each weight at each position
                 total += passes * 2 * side * side * math.prod(shapes[name]["kernel"])
                 passes = 3
             case Dense(name, _):

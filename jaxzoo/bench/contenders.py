@@ -1,4 +1,4 @@
-"""What is measured: each contender sets itself up once and then trains for a while whenever it is asked to."""
+"""The contenders of the bench. Each sets itself up once, and then trains for some seconds whenever it is asked to."""
 
 import itertools
 import resource
@@ -18,21 +18,24 @@ from jaxzoo.training.population import Slab, initial_state, initial_variables, p
 from jaxzoo.training.programs import build_program
 from jaxzoo.training.steps import empty_tally
 
-STEPS = 10  # in one call of a program
-LANES = 16
+STEPS = 10  # training steps in one call of a program
+LANES = 16  # models at a time on one core: with many more they would not fit its cache
 
-# a seed zoo and a grid of each architecture: tanh and Adam, and everything that the published grids mix
+# for each architecture a seed zoo, with tanh and Adam alone, and a grid of everything that the published grids mix
 SEED_ZOOS = {"cnn-s": "mnist-seed", "cnn-l": "stl10-large-seed"}
 MIXED_ZOOS = {"cnn-s": "mnist-hyp-10-f", "cnn-l": "stl10-large-hyp-10-f"}
 
 
 def own_peak_memory() -> float:
     """The most memory that this process ever held, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000  # Linux counts kilobytes
 
 
 class Contender(NamedTuple):
-    """A way to train: `run(seconds)` gives training samples per second over all models; set-up includes compiling."""
+    """A way to train. `run(seconds)` trains and gives training samples per second over all models.
+
+    The set-up includes compiling; the peak memory is in MB.
+    """
 
     run: Callable[[float], float]
     setup_seconds: float
@@ -40,7 +43,7 @@ class Contender(NamedTuple):
 
 
 def matmul_peak() -> Contender:
-    """Float32 matrix product of NumPy's BLAS on all cores: `run` gives operations per second."""
+    """The float32 matrix product of NumPy's BLAS on all cores. Its `run` gives operations per second."""
     left = np.ones((2048, 2048), np.float32)
 
     def run(seconds: float) -> float:
@@ -50,28 +53,29 @@ def matmul_peak() -> Contender:
             start = time.perf_counter()
             left @ left
             rates.append(2 * 2048**3 / (time.perf_counter() - start))
-        return max(rates)
+        return max(rates)  # the best, since it stands for what the machine can do
 
     return Contender(run, 0.0)
 
 
 def population(architecture: str, engine: str, models: int, mixed: bool, twin: TwinSpec | None = None) -> Contender:
-    """A zoo of that many models, or its twins, trained by an engine of jaxzoo on all cores.
+    """A zoo of `models` models, or its twins, trained by an engine of jaxzoo on all cores.
 
-    Of a mixed one every cohort in turn.
+    Of a mixed zoo, one cohort of each kind is trained in turn.
     """
     use_all_cores()
     spec = load_spec((MIXED_ZOOS if mixed else SEED_ZOOS)[architecture])
     cohorts = plan_zoo(spec).cohorts
+    # cohorts with the same key run the same program, so one of them is enough
     kinds = list({cohort.key: cohort for cohort in cohorts}.values())
     start = time.monotonic()
     runs = [_cohort_run(_repeat(cohort, models), engine, twin) for cohort in kinds]
     for run in runs:
-        run(0.0)
+        run(0.0)  # the first call compiles
     setup = time.monotonic() - start
 
     def run_all(seconds: float) -> float:
-        # as many samples of each: the mean of the times, not of the rates
+        # the rate of training as many samples of each kind: times are averaged, not rates
         rates = [run(seconds / len(runs)) for run in runs]
         return len(rates) / sum(1 / rate for rate in rates)
 
@@ -83,7 +87,7 @@ def _repeat(cohort: Cohort, models: int) -> Cohort:
 
 
 def _cohort_run(cohort: Cohort, engine: str, twin: TwinSpec | None) -> Callable[[float], float]:
-    """Training steps of one slab after the other, as in an epoch, without shuffling and evaluation."""
+    """A function that trains one slab after the other, as an epoch does, but without shuffling and evaluation."""
     mesh = model_mesh()
     program = build_program(cohort.key, engine, LANES, mesh, twin)
     images = put_images(_random_images(cohort.key.dataset), mesh)
@@ -93,12 +97,12 @@ def _cohort_run(cohort: Cohort, engine: str, twin: TwinSpec | None) -> Callable[
     def run(seconds: float) -> float:
         samples = 0
         start = time.monotonic()
-        for place in itertools.cycle(range(len(slabs))):
-            state, hyperparameters = slabs[place]
+        for index in itertools.cycle(range(len(slabs))):
+            state, hyperparameters = slabs[index]
             tally = empty_tally(hyperparameters.learning_rate)
-            state, tally = program.train(state, tally, hyperparameters, images, orders[place], 1, 0, STEPS)
-            jax.block_until_ready(tally)
-            slabs[place] = Slab(state, hyperparameters)
+            state, tally = program.train(state, tally, hyperparameters, images, orders[index], 1, 0, STEPS)
+            jax.block_until_ready(tally)  # JAX returns before the program has run
+            slabs[index] = Slab(state, hyperparameters)  # the program has taken over the memory of the old state
             samples += program.width * STEPS * cohort.key.batch_size
             if time.monotonic() - start >= seconds:
                 break
@@ -108,7 +112,7 @@ def _cohort_run(cohort: Cohort, engine: str, twin: TwinSpec | None) -> Callable[
 
 
 def _random_images(dataset: DatasetSpec) -> Images:
-    """Noise in the shape of the dataset: the rate does not depend on what the images show."""
+    """Random images in the shape of the dataset, since the rate does not depend on what the images show."""
     draws = np.random.default_rng(0)
 
     def split(count: int) -> Split:

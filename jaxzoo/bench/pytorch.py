@@ -1,4 +1,4 @@
-"""The alternatives in PyTorch: one model per core, as the original was made, and `torch.func` over stacked models."""
+"""The alternatives in PyTorch: one model per core, as the original trains, and `torch.func` over stacked models."""
 
 import multiprocessing
 import os
@@ -18,16 +18,16 @@ EXAMPLES, BATCH = 5000, 10
 
 
 def one_model_per_core(architecture: str, dataset: DatasetSpec) -> Contender:
-    """A plain training loop in each of as many processes as there are cores."""
+    """A plain training loop of one model, in as many processes as there are cores."""
     start = time.monotonic()
     context = multiprocessing.get_context("spawn")
     pipes = []
     for _ in range(len(os.sched_getaffinity(0))):
-        here, there = context.Pipe()
-        context.Process(target=_serve_loop, args=(there, architecture, dataset), daemon=True).start()
-        pipes.append(here)
+        own_end, other_end = context.Pipe()
+        context.Process(target=_serve_loop, args=(other_end, architecture, dataset), daemon=True).start()
+        pipes.append(own_end)
     for pipe in pipes:
-        pipe.recv()
+        pipe.recv()  # set up: all processes have started before any of them is timed
 
     memory = [0.0] * len(pipes)
 
@@ -65,7 +65,8 @@ def stacked_models(architecture: str, dataset: DatasetSpec, models: int) -> Cont
 
 
 def _serve_loop(pipe: Connection, architecture: str, dataset: DatasetSpec) -> None:
-    torch.set_num_threads(1)
+    """A process of `one_model_per_core`: answers each number of seconds with a rate and the peak memory in MB."""
+    torch.set_num_threads(1)  # every core has a process of its own
     start = time.monotonic()
     network = _network(architecture, dataset)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-4)
@@ -85,7 +86,7 @@ def _serve_loop(pipe: Connection, architecture: str, dataset: DatasetSpec) -> No
 
 
 def _timed(step: Callable[[], int], start: float) -> Contender:
-    for _ in range(3):
+    for _ in range(3):  # the first step allocates gradients and the optimizer's state
         step()
     setup = time.monotonic() - start
 

@@ -1,4 +1,4 @@
-"""Rates of all contenders on this machine, side by side: each in a process of its own, in turn, round after round."""
+"""Measures the rates of all contenders on this machine: each in a process of its own, in turn, round after round."""
 
 import functools
 import importlib.util
@@ -28,31 +28,34 @@ def measure(
 ) -> pd.DataFrame:
     """A row per contender: samples/s (median, lowest, highest), ratio to the reference, share of the matmul peak.
 
-    Every round runs each contender once for so many seconds; ratios are medians over rounds of those within a round.
-    The share counts the arithmetic of a dense sample, of twins too.
+    Every round runs each contender once for `seconds` seconds. Ratio and share are computed within each round, and the
+    table has their medians over rounds. The share counts the arithmetic of a dense sample, even for twins.
     """
     builders = _builders(architecture, models)
+    # fresh processes: each contender sets up JAX or PyTorch for itself, and its peak memory is its own
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
     columns: dict[str, dict[str, Any]] = {}
     for name, builder in builders.items():
         on_run(f"{architecture}, {name}: setting up")
-        here, there = context.Pipe()
-        context.Process(target=_serve, args=(there, builder)).start()
-        columns[name] = {"setup_seconds": here.recv()}
-        pipes[name] = here
+        own_end, other_end = context.Pipe()
+        context.Process(target=_serve, args=(other_end, builder)).start()
+        columns[name] = {"setup_seconds": own_end.recv()}
+        pipes[name] = own_end
     rates = {name: np.zeros(rounds) for name in builders}
+    # in turn, so that what else the machine does meets all contenders alike
     for number in range(rounds):
         for name, pipe in pipes.items():
             on_run(f"{architecture}, {name}: turn {number + 1} of {rounds}")
             pipe.send(seconds)
             rates[name][number], columns[name]["peak_memory_MB"] = pipe.recv()
     for pipe in pipes.values():
-        pipe.send(None)
+        pipe.send(None)  # ends the process
     peak = rates.pop("matmul")
     flops = training_flops(architecture, load_spec(contenders.SEED_ZOOS[architecture]).dataset)
     rows = []
     for name, rate in rates.items():
+        # without PyTorch there is no reference
         ratio = rate / rates[REFERENCE] if REFERENCE in rates else np.full(rounds, np.nan)
         rows.append(
             {
@@ -89,7 +92,7 @@ def _builders(architecture: str, models: int) -> dict[str, Callable[[], contende
 
 
 def _serve(pipe: Connection, builder: Callable[[], contenders.Contender]) -> None:
-    """A contender's process: sets up, then answers each number of seconds with a rate and the peak memory in MB."""
+    """A contender's process. It sets itself up, then answers each number of seconds with a rate and its peak memory."""
     contender = builder()
     pipe.send(contender.setup_seconds)
     while (seconds := pipe.recv()) is not None:

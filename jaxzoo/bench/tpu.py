@@ -1,4 +1,4 @@
-"""The training epoch compiled ahead of time for a TPU chip that need not be there, and the compiler's estimate."""
+"""Compiles the training epoch for a TPU chip, which this machine need not have, and reads the compiler's estimate."""
 
 import importlib.util
 import os
@@ -18,7 +18,7 @@ from jaxzoo.training.programs import build_program
 
 
 class Chip(NamedTuple):
-    """A TPU chip: the smallest topology that libtpu describes it in, its memory in GB, its clock in GHz."""
+    """A TPU chip: the smallest topology in which libtpu describes it, its memory in GB, its clock in GHz."""
 
     topology: str
     memory: float
@@ -29,12 +29,15 @@ CHIPS = {"v5e": Chip("v5e:2x2", 16.0, 1.5)}
 
 
 def chip_mesh(name: str) -> tuple[Chip, Mesh]:
-    """A chip, as a mesh of one device to compile for. Raises InputError for an unknown chip and without libtpu."""
+    """A chip, and a mesh of one such device to compile for.
+
+    Raises InputError for an unknown chip, and if libtpu is not installed.
+    """
     if name not in CHIPS:
         raise InputError(f"--tpu is {name!r}, expected one of: {', '.join(CHIPS)}")
     if importlib.util.find_spec("libtpu") is None:
         raise InputError("--tpu: libtpu is not installed, expected the extra 'tpu' in an environment of its own")
-    # nothing is asked of a TPU that is not there
+    # or libtpu would look for a TPU, which this machine does not have
     os.environ |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
     jax.config.update("jax_platforms", "cpu")
     from jax.experimental import topologies
@@ -45,19 +48,19 @@ def chip_mesh(name: str) -> tuple[Chip, Mesh]:
 
 
 def estimate(key: CohortKey, engine: str, lanes: int, name: str) -> dict[str, Any]:
-    """A row of the table, by the compiler's estimate.
+    """A row of the table of estimates, for a program of one engine on one chip.
 
-    Cycles per training sample, memory in MB, the largest cohort (0: not even one slab fits), and the seconds that a
-    model adds to a training epoch.
+    It has the cycles per training sample, memory in MB, the largest cohort in models (0 if not even one slab fits), and
+    the seconds that each model adds to a training epoch.
     """
     chip, mesh = chip_mesh(name)
     program = build_program(key, engine, lanes, mesh)
     start = time.monotonic()
-    jax.clear_caches()  # else jit hands back the program of another variant
+    jax.clear_caches()  # or jit would hand back the program of another variant
     compiled, needs = compile_training(program)
     memory = compiled.memory_analysis()
     cycles = estimated_cycles(compiled.as_text(), program.steps) / (program.steps * key.batch_size * lanes)
-    room = chip.memory * 1e9 - needs.training
+    room = chip.memory * 1e9 - needs.training  # for the slabs of a cohort that wait while one trains
     return {
         "precision": key.precision,
         "engine": engine,
@@ -75,7 +78,8 @@ def estimate(key: CohortKey, engine: str, lanes: int, name: str) -> dict[str, An
 def estimated_cycles(text: str, steps: int) -> int:
     """The sum of `estimated_cycles` over a compiled program's operations, each times the trips of the loops around it.
 
-    A loop's trips stand as the constant in its condition; the loop over training steps has none, and is `steps` trips.
+    The number of a loop's trips is the constant in its condition. The loop over training steps has no such constant,
+    since the number is an argument of the program; it makes `steps` trips.
     """
     computations = _computations(text)
     entry = next(name for name, lines in computations.items() if lines[0].startswith("ENTRY"))
@@ -94,7 +98,7 @@ def estimated_cycles(text: str, steps: int) -> int:
 
 
 def _computations(text: str) -> dict[str, list[str]]:
-    """The lines of each computation of an HLO module, by its name, its head first."""
+    """The lines of each computation of an HLO module, by the computation's name. The first line is its head."""
     computations: dict[str, list[str]] = {}
     name = ""
     for line in text.splitlines():
