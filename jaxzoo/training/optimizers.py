@@ -13,10 +13,10 @@ def build_optimizer(
     *,
     beta1: Array | float = 0.9,
 ) -> optax.GradientTransformation:
-    r"""Optimizer of parameters whose last axis is the model.
+    """The optimizer of parameters whose last axis is the model: `torch.optim`'s SGD, Adam or RMSprop.
 
-    The decay is L2 inside the gradient, g + weight_decay w, before the momentum or the scaling of `torch.optim`'s SGD
-    (no dampening), Adam (`beta1`, beta2 0.999, eps 1e-8) and RMSprop (alpha 0.99, eps 1e-8 outside the root).
+    SGD has no dampening, Adam has `beta1`, beta2 0.999 and eps 1e-8, RMSprop has alpha 0.99 and eps 1e-8 outside the
+    root.
     """
     scalings = {
         "sgd": lambda: optax.trace(decay=momentum),
@@ -24,6 +24,7 @@ def build_optimizer(
         "rms_prop": lambda: optax.scale_by_rms(decay=0.99, eps=1e-8, eps_in_sqrt=False),
     }
     return optax.chain(
+        # first, as in the original: L2 inside the gradient, g + weight_decay w, and not AdamW's decay after the scaling
         optax.add_decayed_weights(weight_decay_M),
         scalings[optimizer](),
         optax.scale_by_learning_rate(learning_rate_M),

@@ -1,4 +1,4 @@
-"""How models become sparse: what changes in a training step, and which weights are gone."""
+"""The methods that make models sparse: what they change in a training step, and which weights they remove."""
 
 from jaxzoo.training.sparsify.magnitude import apply_masks
 from jaxzoo.training.sparsify.methods import Derived, Method, build_method

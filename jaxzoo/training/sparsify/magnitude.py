@@ -1,6 +1,6 @@
 """Gradual magnitude pruning (Zhu, Gupta 2017, "To prune, or not to prune").
 
-The smallest weights are set to zero and stay there; biases are kept. Arrays have the model axis last.
+The smallest weights are set to zero and remain zero; biases are kept. Arrays have the model axis last.
 """
 
 import math
@@ -14,7 +14,7 @@ from jaxzoo.models.networks import Params
 
 
 def full_masks(params: Params) -> Params:
-    """A mask of ones for each kernel; on the host."""
+    """A mask of ones for each kernel, on the host."""
     masks: dict[str, Any] = {
         layer: {"kernel": np.ones_like(kinds["kernel"])} for layer, kinds in params.items() if "kernel" in kinds
     }
@@ -22,15 +22,16 @@ def full_masks(params: Params) -> Params:
 
 
 def sparsity_at(epoch: jax.Array | int, epochs: int, target: float) -> jax.Array:
-    """The sparsity from an epoch on, counted from 1: s (1 - (1 - t / T)^3), with T half of the epochs, rounded up."""
+    """The sparsity from epoch t on, counted from 1: s (1 - (1 - t / T)^3), with T half of the epochs, rounded up."""
+    # after T the sparsity remains, and the other half of the epochs trains the weights that are left
     progress = jnp.clip(jnp.asarray(epoch, jnp.float32) / math.ceil(epochs / 2), 0.0, 1.0)
     return target * (1 - (1 - progress) ** 3)
 
 
 def prune(params: Params, sparsity: jax.Array, scope: str) -> Params:
-    """Masks that leave out each model's smallest weights: of all its kernels ("global"), or of each ("layer").
+    """Masks that remove each model's smallest weights: of all its kernels together ("global"), or of each ("layer").
 
-    How many is the sparsity times their number, rounded; among equals the first go.
+    The number of removed weights is the sparsity times the number of weights, rounded. Among equals the first go.
     """
     magnitudes = {layer: jnp.abs(kinds["kernel"]) for layer, kinds in params.items()}
     if scope == "layer":
@@ -46,7 +47,7 @@ def prune(params: Params, sparsity: jax.Array, scope: str) -> Params:
 
 
 def apply_masks(params: Params, masks: Params) -> Params:
-    """The parameters with the masked weights at zero."""
+    """The parameters, with the weights that the masks remove at zero."""
     return {
         layer: kinds | ({"kernel": kinds["kernel"] * masks[layer]["kernel"]} if layer in masks else {})
         for layer, kinds in params.items()
@@ -54,8 +55,9 @@ def apply_masks(params: Params, masks: Params) -> Params:
 
 
 def _mask(magnitude: jax.Array, sparsity: jax.Array) -> jax.Array:
-    """Ones, and zeros for so much of each model's magnitudes, (..., M)."""
+    """A mask (..., M) with zeros for the smallest of each model's magnitudes, as many as the sparsity says."""
     flat_DM = magnitude.reshape(-1, magnitude.shape[-1])
+    # sorting the order gives each weight's rank; the first sort is stable, so that the first of equals go first
     rank_DM = jnp.argsort(jnp.argsort(flat_DM, axis=0, stable=True), axis=0)
     gone = jnp.round(sparsity * flat_DM.shape[0]).astype(int)
     return (rank_DM >= gone).astype(jnp.float32).reshape(magnitude.shape)

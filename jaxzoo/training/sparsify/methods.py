@@ -1,4 +1,7 @@
-"""What a method changes in a cohort's programs: what is trained, through what it acts, what stays at zero."""
+"""What a method of sparsification changes in a cohort's programs.
+
+A method decides what is trained, which parameters the forward pass takes, and which weights remain zero.
+"""
 
 import functools
 from collections.abc import Callable
@@ -14,20 +17,21 @@ from jaxzoo.training.sparsify import magnitude, variational
 
 
 class Derived(NamedTuple):
-    """What a forward pass takes, from what is trained; and a divergence from a prior in nats, (M,), if any."""
+    """The parameters that the forward pass takes, and the divergence from a prior in nats, (M,), if there is one."""
 
     layers: Params
     divergence: jax.Array | None
 
 
 class Method(NamedTuple):
-    """The parts of a training step that a method defines; a dense zoo has none.
+    """The parts of a training step that a method defines. A dense zoo has no method.
 
-    begin(params) -> (trained parameters, masks), before the first step, on the host;
-    derive(trained) -> Derived;
+    begin(params) -> (trained parameters, masks), from dense parameters before the first step, on the host;
+    derive(trained) -> what the forward pass takes;
     divergence_weight(epoch) -> the divergence's factor in the loss, epochs counted from 1;
-    mask(trained, masks, epoch) -> masks of an epoch; without masks, {} stays {};
-    sparse(trained) -> parameters as they are evaluated and saved.
+    mask(trained, masks, epoch) -> the masks of an epoch; a method without masks has {} throughout;
+    sparse(trained) -> the parameters as they are evaluated and saved;
+    samples: whether activations are drawn from their mean and variance.
     """
 
     begin: Callable[[Params], tuple[Params, Params]]
@@ -39,7 +43,7 @@ class Method(NamedTuple):
 
 
 def build_method(twin: TwinSpec, layers: Layers) -> Method:
-    """The method of a twin for networks of these layers."""
+    """The method that makes twins by `twin.method`, for networks of these layers."""
     if twin.method == "variational-dropout":
         return Method(
             begin=lambda params: (variational.with_log_variances(layers, params), {}),

@@ -1,4 +1,4 @@
-"""How sparse models are."""
+"""Measures how sparse models are."""
 
 import numpy as np
 
@@ -6,9 +6,9 @@ from jaxzoo.models.networks import Params
 
 
 def sparsity_metrics(params: Params) -> dict[str, np.ndarray]:
-    """Zero weights of all weights, (models,), in total and per layer, from leaves (models, ...); biases do not count.
+    """The share of weights that are zero, (models,), in total and per layer, from leaves (models, ...).
 
-    "sparsity", and "sparsity_<layer>" in the order of the layers.
+    The keys are "sparsity", and "sparsity_<layer>" in the order of the layers. Biases do not count.
     """
     kernels = {layer: np.asarray(kinds["kernel"]) for layer, kinds in params.items() if "kernel" in kinds}
     zeros = {layer: (leaf == 0).reshape(len(leaf), -1).sum(axis=1) for layer, leaf in kernels.items()}
