@@ -1,4 +1,4 @@
-"""The devices a population is spread over, along its model axis, which is the last of every array there."""
+"""The devices that a population is spread over. On them, the model axis is the last axis of every array."""
 
 import os
 from collections.abc import Callable
@@ -16,10 +16,12 @@ AXIS = "models"
 
 
 def use_all_cores() -> None:
-    """Makes every CPU core a JAX device, so that a population trains on all of them. Of no effect on accelerators.
+    """Makes every CPU core a JAX device, so that a population trains on all of them. Has no effect on accelerators.
 
-    To be called before JAX is used for the first time; raises InputError after that. The command line calls it itself.
+    Must be called before JAX is used for the first time, and raises InputError after that. The command line calls it by
+    itself.
     """
+    # the cores that this process may use, where the system tells: they may be fewer than the machine has
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         jax.config.update("jax_num_cpu_devices", cores)
@@ -30,12 +32,12 @@ def use_all_cores() -> None:
 def use_compilation_cache() -> None:
     """Keeps compiled programs on disk, so that the next start of the same zoo does not compile.
 
-    They lie in the user's cache folder, unless JAX was told another (`JAX_COMPILATION_CACHE_DIR`). The command line
-    calls it itself.
+    They are kept in the user's cache folder, unless JAX was given another (`JAX_COMPILATION_CACHE_DIR`). The command
+    line calls this function by itself.
     """
     if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         jax.config.update("jax_compilation_cache_dir", str(platformdirs.user_cache_path("jaxzoo") / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)  # JAX keeps only what took a second or more
 
 
 def platform_of(mesh: Mesh) -> str:
@@ -44,7 +46,7 @@ def platform_of(mesh: Mesh) -> str:
 
 
 def model_mesh() -> Mesh:
-    """All devices of the default kind, along the model axis."""
+    """A mesh of all devices of the default kind, along the model axis."""
     return Mesh(np.array(jax.devices()), (AXIS,))
 
 
@@ -56,7 +58,11 @@ def over_models(
     out_specs: Callable[..., Any],
     donate: tuple[int, ...] = (),
 ) -> jax.stages.Wrapped:
-    """The function compiled for every device's own models: `axes` has M for an argument with a model axis, else -."""
+    """The function, compiled so that every device computes its own models.
+
+    `axes` has a character per argument: M if its arrays have a model axis, - if not. `out_specs` gives the sharding of
+    the results from the arguments; the arguments numbered in `donate` give their memory to the results.
+    """
 
     def sharded(*args: Any) -> Any:
         specs = tuple(sharding_specs(arg) if axis == "M" else P() for axis, arg in zip(axes, args, strict=True))
@@ -71,11 +77,11 @@ def over_models(
 
 
 def sharding_specs(tree: Any) -> Any:
-    """The last axis of every array is split over the devices; scalars are on all of them."""
+    """The sharding of a tree: the last axis of every array is split over the devices, scalars are on all of them."""
     return jax.tree.map(lambda leaf: P(*[None] * (leaf.ndim - 1), AXIS) if leaf.ndim else P(), tree)
 
 
 def put_lanes(mesh: Mesh, rows: np.ndarray, leaf: np.ndarray) -> jax.Array:
-    """Those rows of a leaf (models, ...) as lanes (..., M), split over the mesh; a scalar as it is."""
+    """Puts rows of a leaf (models, ...) on the mesh as lanes (..., M), split over the devices; scalars stay scalars."""
     lanes = np.ascontiguousarray(np.moveaxis(np.asarray(leaf)[rows], 0, -1)) if np.ndim(leaf) else np.asarray(leaf)
     return jax.device_put(lanes, NamedSharding(mesh, sharding_specs(lanes)))

@@ -1,4 +1,4 @@
-"""The one error that is the user's to mend."""
+"""The error that a user can mend."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 class InputError(ValueError):
     """A spec, a path or an argument that jaxzoo cannot work with.
 
-    Its message is one line: what, where, got, wanted. A command line prints that line and ends with status 2;
-    any other exception is a defect of jaxzoo and shows its stack trace.
+    The message is one line: where and what is wrong, what was got, what was expected. A command line prints the line
+    and ends with status 2. Any other exception is a defect of jaxzoo and shows its stack trace.
     """
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The known names most like `name`, for the end of an error line."""
+    """The known names most like `name`, or all of them if none is, for the end of an error line."""
     names = list(known)
     matches = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return ", ".join(matches or names)
