@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import jaxzoo
-from jaxzoo.models.networks import parameter_count
+from jaxzoo.models.variables import parameter_count
 from jaxzoo.spec.zoo_spec import DatasetSpec, TwinSpec, ZooSpec
 
 PUBLISHED = 27
@@ -50,7 +50,7 @@ def make(spec: ZooSpec, folder: Path, data_dir: Path, method: str) -> None:
     twins = method if method == "none" else TwinSpec(method=method, epochs=1)
     zoo = jaxzoo.generate(spec, folder, models=2, epochs=1, data_dir=data_dir, twins=twins)
     assert zoo.epochs == (0, 1)
-    assert zoo.weights(1).shape == (2, parameter_count(spec.architecture, spec.dataset))
+    assert zoo.weights(1).shape == (2, parameter_count(spec.layers, spec.dataset))
     assert (zoo.weights(1) != zoo.weights(0)).any(axis=1).all()
     assert np.isfinite(zoo.metrics_at(1)["test_loss"]).all()
     assert all(twin.epochs == (0, 1) for twin in zoo.twins.values())

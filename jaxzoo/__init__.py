@@ -7,18 +7,64 @@ S steps, E epochs. The model axis is last while training, first on disk.
 from jaxzoo.datasets import Images, load_images
 from jaxzoo.devices import use_all_cores, use_compilation_cache
 from jaxzoo.errors import InputError
+from jaxzoo.models.networks import Network, build_network
+from jaxzoo.reading.selection import Selection
 from jaxzoo.reading.zoo import Zoo, open_zoo
 from jaxzoo.spec.config import load_spec, read_config, zoo_names
-from jaxzoo.spec.plan import plan_zoo
-from jaxzoo.spec.zoo_spec import TwinSpec, ZooSpec
+from jaxzoo.spec.layers import (
+    Activate,
+    BatchNorm,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    Layers,
+    MaxPool,
+    MeanPool,
+    Residual,
+)
+from jaxzoo.spec.plan import Cohort, CohortKey, Member, Plan, plan_zoo
+from jaxzoo.spec.zoo_spec import DatasetSpec, Grid, Schedule, SeedDraw, SeedRange, TwinSpec, ZooSpec
+from jaxzoo.training.events import EpochSaved, Event, Interrupted, Notice, Trained
 from jaxzoo.training.zoo import generate, make_twins
+from jaxzoo.version import __version__
 
 __all__ = [
+    "Activate",
+    "BatchNorm",
+    "Cohort",
+    "CohortKey",
+    "Conv",
+    "DatasetSpec",
+    "Dense",
+    "Dropout",
+    "EpochSaved",
+    "Event",
+    "Flatten",
+    "Grid",
     "Images",
     "InputError",
+    "Interrupted",
+    "Layer",
+    "Layers",
+    "MaxPool",
+    "MeanPool",
+    "Member",
+    "Network",
+    "Notice",
+    "Plan",
+    "Residual",
+    "Schedule",
+    "SeedDraw",
+    "SeedRange",
+    "Selection",
+    "Trained",
     "TwinSpec",
     "Zoo",
     "ZooSpec",
+    "__version__",
+    "build_network",
     "generate",
     "load_images",
     "load_spec",

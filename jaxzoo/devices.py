@@ -1,7 +1,8 @@
 """The devices that a population is spread over. On them, the model axis is the last axis of every array."""
 
+import enum
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -45,27 +46,40 @@ def platform_of(mesh: Mesh) -> str:
     return mesh.devices.flat[0].platform
 
 
-def model_mesh() -> Mesh:
-    """A mesh of all devices of the default kind, along the model axis."""
-    return Mesh(np.array(jax.devices()), (AXIS,))
+def model_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The devices, by default all of JAX's default kind, along the model axis. Raises InputError for none or a mix."""
+    chosen = jax.devices() if devices is None else list(devices)
+    kinds = sorted({device.platform for device in chosen})
+    if len(kinds) != 1:
+        raise InputError(f"devices are {' and '.join(kinds) or 'none'}, expected one device or more, of one kind")
+    return Mesh(np.array(chosen), (AXIS,))
+
+
+class Spread(enum.Enum):
+    """How an argument of a compiled function lies on the devices: each its own models, or each a copy of it all."""
+
+    MODELS = enum.auto()
+    COPIES = enum.auto()
 
 
 def over_models(
     mesh: Mesh,
     name: str,
     function: Callable[..., Any],
-    axes: str,
+    spread: Sequence[Spread],
     out_specs: Callable[..., Any],
     donate: tuple[int, ...] = (),
 ) -> jax.stages.Wrapped:
     """The function, compiled so that every device computes its own models.
 
-    `axes` has a character per argument: M if its arrays have a model axis, - if not. `out_specs` gives the sharding of
-    the results from the arguments; the arguments numbered in `donate` give their memory to the results.
+    `spread` says how each argument lies on the devices; `out_specs(*arguments)` gives the partition of the result;
+    `donate` has the positions of the arguments whose memory the result may take.
     """
 
     def sharded(*args: Any) -> Any:
-        specs = tuple(sharding_specs(arg) if axis == "M" else P() for axis, arg in zip(axes, args, strict=True))
+        specs = tuple(
+            sharding_specs(arg) if how is Spread.MODELS else P() for how, arg in zip(spread, args, strict=True)
+        )
         # unchecked: members never meet, and the check would ask every loop in the kernels to name the mesh axis
         mapped = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=out_specs(*args), check_vma=False)
         return mapped(*args)

@@ -17,3 +17,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = list(known)
     matches = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return ", ".join(matches or names)
+
+
+def require(holds: bool, field: str, got: object, wanted: str) -> None:
+    """Raises InputError, which names the field, what it is and what was wanted, unless `holds`."""
+    if not holds:
+        raise InputError(f"{field} is {got!r}, expected {wanted}")

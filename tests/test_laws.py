@@ -84,5 +84,29 @@ def test_importing_jaxzoo_takes_no_device_and_no_heavy_library():
     assert loaded.split() == ["0"]
 
 
+IMPORTS = "import jaxzoo.generate", "import jaxzoo", "from jaxzoo import generate", "import jaxzoo.training.zoo"
+
+
+@pytest.mark.parametrize("first", IMPORTS)
+def test_generate_is_the_library_call_in_any_order_of_imports(first):
+    """Python puts an imported submodule in the place of the function of its name."""
+    printed = run(
+        f"{first}\nimport jaxzoo, inspect\n"
+        "function = jaxzoo.generate\nimport jaxzoo.generate\nmodule = jaxzoo.generate\n"
+        "from jaxzoo.training.zoo import generate\n"
+        "for each in (function, module):\n"
+        "    assert inspect.signature(each) == inspect.signature(generate), each\n"
+        "    assert each.__doc__ == generate.__doc__\n"
+        "    try: each(jaxzoo.load_spec('digits'), 'z', models=0)\n"
+        "    except jaxzoo.InputError as error: print(error)\n"
+    )
+    assert printed == "models is 0, expected 1 or more\n" * 2
+
+
+def test_everything_public_has_a_docstring():
+    missing = [name for name in jaxzoo.__all__ if not (getattr(jaxzoo, name).__doc__ or "").strip()]
+    assert missing == []
+
+
 def test_there_is_no_drawer_for_everything():
     assert not list(PACKAGE.rglob("util*.py")) + list(PACKAGE.rglob("helper*.py"))

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from jaxzoo.reading.layout import Layout
-from jaxzoo.reading.selection import States
+from jaxzoo.reading.selection import Selection
 
 PERCENTILES = (1, 25, 50, 75, 99)
 STATISTICS = ("mean", "variance", *(f"p{percent}" for percent in PERCENTILES))
@@ -25,7 +25,7 @@ def layer_statistics(layout: Layout, weights: np.ndarray) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def states_statistics(states: States) -> np.ndarray:
+def states_statistics(states: Selection) -> np.ndarray:
     """The `layer_statistics` of states, in the order of their table. The weights are read in portions."""
     return np.concatenate([layer_statistics(states.layout, weights) for weights in states.portions()])
 

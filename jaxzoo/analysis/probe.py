@@ -18,11 +18,13 @@ from threadpoolctl import threadpool_limits
 
 from jaxzoo.analysis.features import states_statistics
 from jaxzoo.errors import InputError
-from jaxzoo.reading.selection import Parts, States
+from jaxzoo.reading.layout import layout_width
+from jaxzoo.reading.selection import Parts, Selection
 from jaxzoo.reading.zoo import Zoo
+from jaxzoo.spec import zoo_spec
 
-NUMBERS = ("test_accuracy", "generalization_gap", "epoch", "dropout", "learning_rate", "weight_decay")
-CLASSES = ("activation", "initialization", "optimizer")
+NUMBERS = ("test_accuracy", "generalization_gap", "epoch", *zoo_spec.NUMBERS)
+CLASSES = zoo_spec.WORDS
 PENALTIES = (1e0, 1e1, 1e2, 1e3, 1e4, 1e5)  # of ridge, for standardised features and the sum of squares
 INVERSE_PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # of softmax regression, for the sum of cross-entropies
 MOST_ITERATIONS = 100  # of softmax regression, which has then converged, or nearly
@@ -50,7 +52,9 @@ class Result(NamedTuple):
     states: int
 
 
-def probe_states(states: States, *, seeds: int = SPLIT_SEEDS, on_step: Callable[[str], None] = print) -> pd.DataFrame:
+def probe_states(
+    states: Selection, *, seeds: int = SPLIT_SEEDS, on_step: Callable[[str], None] = print
+) -> pd.DataFrame:
     """A row (see `Result`) per kind of features and per target that varies, over `seeds` splits of the models.
 
     Raises InputError for too few models, and for weights that are not finite.
@@ -73,10 +77,10 @@ def probe_states(states: States, *, seeds: int = SPLIT_SEEDS, on_step: Callable[
     return pd.DataFrame(results, columns=Result._fields)
 
 
-def _features(states: States, on_step: Callable[[str], None]) -> dict[str, np.ndarray]:
+def _features(states: Selection, on_step: Callable[[str], None]) -> dict[str, np.ndarray]:
     """The features by kind, with a row per state. Raises InputError for weights that are not finite."""
     features = {"statistics": states_statistics(states)}
-    columns = states.layout[-1].columns.stop
+    columns = layout_width(states.layout)
     if columns <= MOST_COLUMNS:
         features = {"weights": states.weights(), **features}
     else:
@@ -88,7 +92,7 @@ def _features(states: States, on_step: Callable[[str], None]) -> dict[str, np.nd
 
 def select_states(
     zoo: Zoo, *, epochs: Sequence[int] | None = None, where: str | None = None, max_abs_weight: float = LARGEST_WEIGHT
-) -> States:
+) -> Selection:
     """The states for a probe, with weights that are finite and not huge.
 
     They are at the given epochs, or at six epochs spread evenly over the zoo's.
@@ -109,7 +113,7 @@ def format_results(results: pd.DataFrame) -> str:
     return wide.rename_axis(columns=None).reset_index().to_string(index=False)
 
 
-def _parts(states: States, seed: int) -> Parts:
+def _parts(states: Selection, seed: int) -> Parts:
     """The rows of the table in each part of a split by model. Raises InputError for a part that is too small."""
     parts = states.split(seed=seed)
     model = states.table["model"]

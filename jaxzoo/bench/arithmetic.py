@@ -2,20 +2,20 @@
 
 import math
 
-from jaxzoo.models.networks import parameter_shapes
-from jaxzoo.spec.layers import Conv, Dense, Flatten, MaxPool, architecture_layers
+from jaxzoo.models.variables import variable_shapes
+from jaxzoo.spec.layers import Conv, Dense, Flatten, Layers, MaxPool
 from jaxzoo.spec.zoo_spec import DatasetSpec
 
 
-def training_flops(architecture: str, dataset: DatasetSpec) -> int:
+def training_flops(layers: Layers, dataset: DatasetSpec) -> int:
     """The multiplications and additions per training sample: forward, gradient by kernel, gradient by input.
 
     Only convolutions and linear layers are counted.
     """
-    shapes = parameter_shapes(architecture, dataset)
+    shapes = variable_shapes(layers, dataset)["params"]
     side, total = dataset.size, 0
     passes = 2  # the first layer's gradient by input is never computed
-    for layer in architecture_layers(architecture):
+    for layer in layers:
         match layer:
             case Conv(name, kernel):
                 side -= kernel - 1

@@ -91,7 +91,7 @@ def _cohort_run(cohort: Cohort, engine: str, twin: TwinSpec | None) -> Callable[
     mesh = model_mesh()
     program = build_program(cohort.key, engine, LANES, mesh, twin)
     images = put_images(_random_images(cohort.key.dataset), mesh)
-    slabs = put_cohort(program, cohort, initial_state(cohort, initial_variables(cohort), program.method)).slabs
+    slabs = put_cohort(program, cohort, initial_state(initial_variables(cohort), program.method)).slabs
     orders = [program.shuffle(slab.hyperparameters.seed, 1) for slab in slabs]
 
     def run(seconds: float) -> float:
@@ -99,7 +99,7 @@ def _cohort_run(cohort: Cohort, engine: str, twin: TwinSpec | None) -> Callable[
         start = time.monotonic()
         for index in itertools.cycle(range(len(slabs))):
             state, hyperparameters = slabs[index]
-            tally = empty_tally(hyperparameters.learning_rate)
+            tally = empty_tally(hyperparameters.numbers["learning_rate"])
             state, tally = program.train(state, tally, hyperparameters, images, orders[index], 1, 0, STEPS)
             jax.block_until_ready(tally)  # JAX returns before the program has run
             slabs[index] = Slab(state, hyperparameters)  # the program has taken over the memory of the old state

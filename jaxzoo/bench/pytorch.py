@@ -10,21 +10,21 @@ from typing import Any
 import torch
 
 from jaxzoo.bench.contenders import Contender, own_peak_memory
-from jaxzoo.models.networks import parameter_shapes
-from jaxzoo.spec.layers import Activate, Conv, Dense, Flatten, MaxPool, architecture_layers
+from jaxzoo.models.variables import variable_shapes
+from jaxzoo.spec.layers import Activate, Conv, Dense, Flatten, Layers, MaxPool
 from jaxzoo.spec.zoo_spec import DatasetSpec
 
 EXAMPLES, BATCH = 5000, 10
 
 
-def one_model_per_core(architecture: str, dataset: DatasetSpec) -> Contender:
+def one_model_per_core(layers: Layers, dataset: DatasetSpec) -> Contender:
     """A plain training loop of one model, in as many processes as there are cores."""
     start = time.monotonic()
     context = multiprocessing.get_context("spawn")
     pipes = []
     for _ in range(len(os.sched_getaffinity(0))):
         own_end, other_end = context.Pipe()
-        context.Process(target=_serve_loop, args=(other_end, architecture, dataset), daemon=True).start()
+        context.Process(target=_serve_loop, args=(other_end, layers, dataset), daemon=True).start()
         pipes.append(own_end)
     for pipe in pipes:
         pipe.recv()  # set up: all processes have started before any of them is timed
@@ -40,10 +40,10 @@ def one_model_per_core(architecture: str, dataset: DatasetSpec) -> Contender:
     return Contender(run, time.monotonic() - start, lambda: sum(memory))
 
 
-def stacked_models(architecture: str, dataset: DatasetSpec, models: int) -> Contender:
+def stacked_models(layers: Layers, dataset: DatasetSpec, models: int) -> Contender:
     """`torch.func.vmap` of one model's gradient over stacked weights, and Adam on the stack."""
     start = time.monotonic()
-    networks = [_network(architecture, dataset) for _ in range(models)]
+    networks = [_network(layers, dataset) for _ in range(models)]
     params, _ = torch.func.stack_module_state(networks)
     params = {name: value.detach().requires_grad_() for name, value in params.items()}
     optimizer = torch.optim.Adam(params.values(), lr=3e-4)
@@ -64,11 +64,11 @@ def stacked_models(architecture: str, dataset: DatasetSpec, models: int) -> Cont
     return _timed(step, start)
 
 
-def _serve_loop(pipe: Connection, architecture: str, dataset: DatasetSpec) -> None:
+def _serve_loop(pipe: Connection, layers: Layers, dataset: DatasetSpec) -> None:
     """A process of `one_model_per_core`: answers each number of seconds with a rate and the peak memory in MB."""
     torch.set_num_threads(1)  # every core has a process of its own
     start = time.monotonic()
-    network = _network(architecture, dataset)
+    network = _network(layers, dataset)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-4)
     images, labels = _examples(dataset)
 
@@ -100,11 +100,11 @@ def _timed(step: Callable[[], int], start: float) -> Contender:
     return Contender(run, setup)
 
 
-def _network(architecture: str, dataset: DatasetSpec) -> torch.nn.Sequential:
+def _network(layers: Layers, dataset: DatasetSpec) -> torch.nn.Sequential:
     """The architecture with tanh, read off its layer tuple."""
-    shapes = parameter_shapes(architecture, dataset)
+    shapes = variable_shapes(layers, dataset)["params"]
     modules: list[Any] = []
-    for layer in architecture_layers(architecture):
+    for layer in layers:
         match layer:
             case Conv(name, kernel, features):
                 modules.append(torch.nn.Conv2d(shapes[name]["kernel"][2], features, kernel))

@@ -3,7 +3,7 @@
 import functools
 import importlib.util
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -12,8 +12,11 @@ import pandas as pd
 
 from jaxzoo.bench import contenders
 from jaxzoo.bench.arithmetic import training_flops
+from jaxzoo.errors import nearest, require
 from jaxzoo.spec.config import load_spec
 from jaxzoo.spec.zoo_spec import METHODS, TwinSpec
+
+Builders = Mapping[str, Callable[[], contenders.Contender]]
 
 REFERENCE = "PyTorch, a model per core"
 
@@ -24,14 +27,16 @@ def measure(
     models: int,
     rounds: int,
     seconds: float,
+    only: Sequence[str] | None = None,
     on_run: Callable[[str], None] = lambda name: None,
 ) -> pd.DataFrame:
     """A row per contender: samples/s (median, lowest, highest), ratio to the reference, share of the matmul peak.
 
     Every round runs each contender once for `seconds` seconds. Ratio and share are computed within each round, and the
-    table has their medians over rounds. The share counts the arithmetic of a dense sample, even for twins.
+    table has their medians over rounds. The share counts the arithmetic of a dense sample, even for twins. `only`
+    names the contenders to measure, None for all. Raises InputError for an unknown one.
     """
-    builders = _builders(architecture, models)
+    builders = _chosen(_builders(architecture, models), only)
     # fresh processes: each contender sets up JAX or PyTorch for itself, and its peak memory is its own
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
@@ -51,12 +56,18 @@ def measure(
             rates[name][number], columns[name]["peak_memory_MB"] = pipe.recv()
     for pipe in pipes.values():
         pipe.send(None)  # ends the process
+    return _table(architecture, rates, columns)
+
+
+def _table(architecture: str, rates: dict[str, np.ndarray], columns: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """A row per contender, from its rate in each round and from its other columns."""
     peak = rates.pop("matmul")
-    flops = training_flops(architecture, load_spec(contenders.SEED_ZOOS[architecture]).dataset)
+    spec = load_spec(contenders.SEED_ZOOS[architecture])
+    flops = training_flops(spec.layers, spec.dataset)
     rows = []
     for name, rate in rates.items():
         # without PyTorch there is no reference
-        ratio = rate / rates[REFERENCE] if REFERENCE in rates else np.full(rounds, np.nan)
+        ratio = rate / rates[REFERENCE] if REFERENCE in rates else np.full(len(rate), np.nan)
         rows.append(
             {
                 "architecture": architecture,
@@ -67,21 +78,30 @@ def measure(
                 "ratio": np.median(ratio),
                 "share_of_peak": np.median(rate * flops / peak),
                 **columns[name],
-                "rounds": rounds,
+                "rounds": len(rate),
             }
         )
     return pd.DataFrame(rows)
 
 
-def _builders(architecture: str, models: int) -> dict[str, Callable[[], contenders.Contender]]:
+def _chosen(builders: Builders, only: Sequence[str] | None) -> Builders:
+    """The matrix product is always measured, since the table has every contender's share of it."""
+    if only is None:
+        return builders
+    for name in only:
+        require(name in builders, "contenders", name, f"one of: {nearest(name, builders)}")
+    return {name: builder for name, builder in builders.items() if name in (*only, "matmul")}
+
+
+def _builders(architecture: str, models: int) -> Builders:
     population = functools.partial(contenders.population, architecture)
     builders: dict[str, Callable[[], contenders.Contender]] = {"matmul": contenders.matmul_peak}
     if importlib.util.find_spec("torch"):
         from jaxzoo.bench import pytorch
 
-        dataset = load_spec(contenders.SEED_ZOOS[architecture]).dataset
-        builders[REFERENCE] = functools.partial(pytorch.one_model_per_core, architecture, dataset)
-        builders["torch.func vmap"] = functools.partial(pytorch.stacked_models, architecture, dataset, models)
+        spec = load_spec(contenders.SEED_ZOOS[architecture])
+        builders[REFERENCE] = functools.partial(pytorch.one_model_per_core, spec.layers, spec.dataset)
+        builders["torch.func vmap"] = functools.partial(pytorch.stacked_models, spec.layers, spec.dataset, models)
     builders["vmap, seed zoo"] = functools.partial(population, "vmap", models, False)
     builders["lanes, seed zoo"] = functools.partial(population, "lanes", models, False)
     builders["lanes, mixed zoo"] = functools.partial(population, "lanes", models, True)

@@ -1,4 +1,4 @@
-"""What the command lines share: errors of one line, numbers checked where they are read, sizes as people read them."""
+"""What the command lines share: errors of one line, and arguments that are checked where they are parsed."""
 
 import argparse
 import signal
@@ -17,7 +17,7 @@ def run_command(program: str, command: Callable[[], int]) -> int:
     except InputError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:  # while images are prepared, or measured; training has its own way to stop
+    except KeyboardInterrupt:  # while images are prepared, or engines measured; training stops in its own way
         print("\nstopped; nothing half-made is kept", file=sys.stderr)
         return 128 + signal.SIGINT
 
@@ -25,12 +25,13 @@ def run_command(program: str, command: Callable[[], int]) -> int:
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are InputErrors: one line, without the usage."""
 
-    def __init__(self, *, prog: str, description: str, examples: str) -> None:
+    def __init__(self, *, prog: str, description: str = "", examples: str = "", add_help: bool = True) -> None:
         super().__init__(
             prog=prog,
             description=description,
             epilog=examples,
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            add_help=add_help,
         )
 
     def error(self, message: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The command line of the bench."""
+"""`jaxzoo bench`: rates on this machine, or estimates for a TPU chip."""
 
 import argparse
 import dataclasses
@@ -23,10 +23,10 @@ from jaxzoo.training.tuning import candidates_for
 TPU_ZOOS = (*SEED_ZOOS.values(), "cifar10-resnet18")
 
 EXAMPLES = """examples:
-  python -m jaxzoo.bench                                 every way to train, beside each other, on this machine
-  python -m jaxzoo.bench --architectures cnn-s --json rates.json
-  python -m jaxzoo.bench --tpu v5e                       compiled for a TPU chip that need not be there
-  python -m jaxzoo.bench --tpu v5e --zoos svhn-seed --lanes 128,256"""
+  jaxzoo bench                                 every way to train, beside each other, on this machine
+  jaxzoo bench --architectures cnn-s --json rates.json
+  jaxzoo bench --tpu v5e                       compiled for a TPU chip that need not be there
+  jaxzoo bench --tpu v5e --zoos svhn-seed --lanes 128,256"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -44,11 +44,14 @@ def _run(options: argparse.Namespace) -> int:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
-        prog="python -m jaxzoo.bench",
+        prog="jaxzoo bench",
         description="Training samples per second of every way to train a population, side by side.",
         examples=EXAMPLES,
     )
     parser.add_argument("--architectures", nargs="+", choices=tuple(SEED_ZOOS), default=list(SEED_ZOOS))
+    parser.add_argument(
+        "--contenders", nargs="+", metavar="NAME", help="only these ways to train, as the table calls them (all)"
+    )
     parser.add_argument("--models", type=positive, default=128, metavar="N", help="models of a population (128)")
     parser.add_argument("--rounds", type=positive, default=5, metavar="N", help="turns of every contender (5)")
     parser.add_argument("--seconds", type=positive, default=5, metavar="N", help="length of a turn (5)")
@@ -61,7 +64,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--lanes", type=_widths, metavar="N,...", help="lane widths for --tpu (those that --engine auto would try)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="keep the table there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table to a file, too")
     return parser.parse_args(arguments)
 
 
@@ -70,15 +73,15 @@ def _widths(text: str) -> list[int]:
 
 
 def _rates(options: argparse.Namespace) -> pd.DataFrame:
-    sizes = {"models": options.models, "rounds": options.rounds, "seconds": options.seconds}
+    how = {"models": options.models, "rounds": options.rounds, "seconds": options.seconds, "only": options.contenders}
     with tqdm(disable=not sys.stderr.isatty(), bar_format="{desc}") as line:
-        tables = [measure(name, **sizes, on_run=line.set_description_str) for name in options.architectures]
+        tables = [measure(name, **how, on_run=line.set_description_str) for name in options.architectures]
     table = pd.concat(tables, ignore_index=True)
     if REFERENCE not in set(table["contender"]):
         print("without PyTorch (extra 'torch') there is no reference: no ratios", file=sys.stderr)
     cores = len(os.sched_getaffinity(0))
-    how = f"medians of {options.rounds} turns of {options.seconds} s"
-    print(f"{cores} cores; batch 10, Adam, tanh; populations of {options.models} models; {how}")
+    turns = f"medians of {options.rounds} turns of {options.seconds} s"
+    print(f"{cores} cores; batch 10, Adam, tanh; populations of {options.models} models; {turns}")
     return table
 
 
@@ -87,12 +90,8 @@ def _estimates(options: argparse.Namespace) -> pd.DataFrame:
     for name in options.zoos:
         spec = dataclasses.replace(load_spec(name), precision=options.precision)
         key = plan_zoo(spec).cohorts[0].key
-        engines = engines_for(key.architecture, key.precision)
+        engines = engines_for(key.layers, key.precision)
         asked = [(engine, lanes) for engine in engines for lanes in options.lanes or ()]
         candidates = asked or candidates_for(key, "tpu")[: options.candidates]
         rows += [{"zoo": name, **estimate(key, engine, lanes, options.tpu)} for engine, lanes in candidates]
     return pd.DataFrame(rows)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

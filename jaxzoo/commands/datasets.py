@@ -1,4 +1,4 @@
-"""The command line of the datasets: what is there, prepare, check."""
+"""`jaxzoo datasets`: what is prepared, prepare, check."""
 
 import argparse
 import sys
@@ -17,10 +17,10 @@ from jaxzoo.spec.zoo_spec import DatasetSpec, dataset_specs, same_name
 from jaxzoo.storage.retention import human_bytes
 
 EXAMPLES = """examples:
-  python -m jaxzoo.datasets --list                        what is prepared, where, how large
-  python -m jaxzoo.datasets --prepare svhn                download and prepare, for training later without a network
-  python -m jaxzoo.datasets --check svhn                  read it again and compare counts and fingerprints
-  python -m jaxzoo.datasets --config mine.toml --prepare mine"""
+  jaxzoo datasets --list                        what is prepared, where, how large
+  jaxzoo datasets --prepare svhn                download and prepare, for training later without a network
+  jaxzoo datasets --check svhn                  read it again and compare counts and fingerprints
+  jaxzoo datasets --config mine.toml --prepare mine"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,7 +42,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
-        prog="python -m jaxzoo.datasets",
+        prog="jaxzoo datasets",
         description="The images that zoos are trained on: downloaded, prepared and kept in one folder.",
         examples=EXAMPLES,
     )
@@ -122,7 +122,3 @@ def _size_of(folder: Path, *marks: str) -> str:
     if not holders:
         return "-"
     return human_bytes(sum(path.stat().st_size for holder in holders for path in holder.iterdir() if path.is_file()))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,6 @@
-"""The command line of the composer. (The function `jaxzoo.generate` is its library call, in compose.py.)"""
+"""`jaxzoo generate`: makes zoos. The library call is `jaxzoo.generate`."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,23 +8,23 @@ from jaxzoo.commands.arguments import Parser, cohort_range, epoch_list, positive
 from jaxzoo.commands.interrupts import caught_signals
 from jaxzoo.commands.listing import list_zoos
 from jaxzoo.commands.progress import ProgressBar, summary
-from jaxzoo.datasets import load_images
+from jaxzoo.datasets import Images, load_images
 from jaxzoo.devices import use_all_cores, use_compilation_cache
 from jaxzoo.errors import InputError, nearest
 from jaxzoo.models.engines import ENGINES
 from jaxzoo.spec.config import published_specs, read_config
 from jaxzoo.spec.zoo_spec import METHODS, ZooSpec, dataset_specs, same_name
 from jaxzoo.storage.retention import ALL, LAST, Keep
-from jaxzoo.training.checks import AUTO, NO_TWINS, check_call, choose_twins, restrict
-from jaxzoo.training.cohort import Interrupted
-from jaxzoo.training.zoo import generate
+from jaxzoo.training.checks import AUTO, NO_TWINS, Job, check_generate
+from jaxzoo.training.events import Interrupted
+from jaxzoo.training.zoo import run_generate
 
 EXAMPLES = """examples:
-  python -m jaxzoo.generate --zoo digits                              the embedded zoo and its twins, in three minutes
-  python -m jaxzoo.generate --zoo mnist                               all zoos of a dataset
-  python -m jaxzoo.generate --zoo mnist-seed --models 64 --epochs 5   a small part of one
-  python -m jaxzoo.generate --config my_zoo.toml --out my_zoos        zoos of your own
-  python -m jaxzoo.generate --list                                    what there is
+  jaxzoo generate --zoo digits                              the embedded zoo and its twins, in three minutes
+  jaxzoo generate --zoo mnist                               all zoos of a dataset
+  jaxzoo generate --zoo mnist-seed --models 64 --epochs 5   a small part of one
+  jaxzoo generate --config my_zoo.toml --out my_zoos        zoos of your own
+  jaxzoo generate --list                                    what there is
 
 Running a command again goes on where it stopped."""
 
@@ -44,7 +43,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
-        prog="python -m jaxzoo.generate",
+        prog="jaxzoo generate",
         description="Trains a model zoo: every member at once, every epoch's weights on disk.",
         examples=EXAMPLES,
     )
@@ -102,47 +101,37 @@ def _wanted(options: argparse.Namespace) -> list[ZooSpec]:
 
 
 def _generate_all(options: argparse.Namespace) -> int:
-    specs = [restrict(spec, models=options.models, epochs=options.epochs) for spec in _wanted(options)]
-    for spec in specs:  # before the first of several is begun
-        check_call(
-            spec,
-            options.out / spec.name,
-            engine=options.engine,
-            lanes=options.lanes,
-            cohorts=options.cohorts,
-            twin=choose_twins(spec, options.twins),
-            keep_epochs=options.keep_epochs,
-        )
-    for dataset in dataset_specs(specs):
-        load_images(dataset, options.data_dir, progress=True)
+    # every zoo is checked before the first is begun
+    jobs = [_check(spec, options) for spec in _wanted(options)]
+    datasets = dataset_specs(job.plan.spec for job in jobs)
+    images = {dataset: load_images(dataset, options.data_dir, progress=True) for dataset in datasets}
     use_all_cores()
     use_compilation_cache()
     with caught_signals() as caught:
-        for spec in specs:
+        for job in jobs:
             try:
-                _generate(spec, options, caught)
+                _generate(job, images[job.plan.spec.dataset], caught)
             except Interrupted as interrupted:
                 print(f"{interrupted}; all epochs before it are saved. Run the same command again to go on.")
                 return 128 + caught[0]
     return 0
 
 
-def _generate(spec: ZooSpec, options: argparse.Namespace, caught: list[int]) -> None:
-    with ProgressBar(spec, options.cohorts, choose_twins(spec, options.twins)) as progress:
-        zoo = generate(
-            spec,
-            options.out / spec.name,
-            data_dir=options.data_dir,
-            engine=options.engine,
-            lanes=options.lanes,
-            cohorts=options.cohorts,
-            twins=options.twins,
-            keep_epochs=options.keep_epochs,
-            on_event=progress.show,
-            should_stop=lambda: bool(caught),
-        )
+def _check(spec: ZooSpec, options: argparse.Namespace) -> Job:
+    return check_generate(
+        spec,
+        options.out / spec.name,
+        models=options.models,
+        epochs=options.epochs,
+        engine=options.engine,
+        lanes=options.lanes,
+        cohorts=options.cohorts,
+        twins=options.twins,
+        keep_epochs=options.keep_epochs,
+    )
+
+
+def _generate(job: Job, images: Images, caught: list[int]) -> None:
+    with ProgressBar(job) as progress:
+        zoo = run_generate(job, images, devices=None, on_event=progress.show, should_stop=lambda: bool(caught))
     print(summary(zoo, progress))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from jaxzoo.models.networks import parameter_count
+from jaxzoo.models.variables import parameter_count
 from jaxzoo.spec.plan import plan_zoo
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.retention import human_bytes
@@ -38,8 +38,8 @@ def zoo_table(specs: Sequence[ZooSpec]) -> pd.DataFrame:
     for spec in specs:
         plan = plan_zoo(spec)
         sparse = len(plan.members) * spec.twins.epochs
-        size = 4 * parameter_count(spec.architecture, spec.dataset) * (plan.dense_states + sparse)
-        place = (spec.name, spec.dataset.name, spec.architecture)
-        rows.append((*place, len(plan.members), spec.epochs, plan.dense_states, sparse, size))
+        size = 4 * parameter_count(spec.layers, spec.dataset) * (plan.dense_states + sparse)
+        names = (spec.name, spec.dataset.name, spec.architecture)
+        rows.append((*names, len(plan.members), spec.epochs, plan.dense_states, sparse, size))
     columns = ["zoo", "dataset", "architecture", "models", "epochs", "states", "twins", "bytes"]
     return pd.DataFrame(rows, columns=columns)

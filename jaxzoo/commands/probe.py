@@ -1,7 +1,6 @@
-"""The command line of the probe."""
+"""`jaxzoo probe`: linear probes of a zoo's weights."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,9 +9,9 @@ from jaxzoo.commands.arguments import Parser, epoch_list, positive, positive_num
 from jaxzoo.reading.zoo import open_zoo
 
 EXAMPLES = """examples:
-  python -m jaxzoo.probe zoos/digits
-  python -m jaxzoo.probe zoos/digits --epochs 10,20 --where "optimizer == 'adam'" --csv probe.csv
-  python -m jaxzoo.probe zoos/digits/twins/variational-dropout
+  jaxzoo probe zoos/digits
+  jaxzoo probe zoos/digits --epochs 10,20 --where "optimizer == 'adam'" --csv probe.csv
+  jaxzoo probe zoos/digits/twins/variational-dropout
 
 R^2 (of 1) for numbers, accuracy for classes, on models that the probe never saw; mean and standard deviation over
 splits of the models into 70 % training, 15 % validation (which picks the penalty) and 15 % test."""
@@ -25,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
-        prog="python -m jaxzoo.probe",
+        prog="jaxzoo probe",
         description="Reads performance and hyperparameters off the weights of a zoo's models by linear probes.",
         examples=EXAMPLES,
     )
@@ -55,7 +54,3 @@ def _probe(options: argparse.Namespace) -> int:
     if options.csv is not None:
         write_file(options.csv, results.to_csv(index=False))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

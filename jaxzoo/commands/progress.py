@@ -1,4 +1,4 @@
-"""What a person sees while a zoo is made, and when it is done."""
+"""The progress bar while a zoo is made, and the summary when it is done."""
 
 import functools
 import sys
@@ -10,20 +10,18 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxzoo.reading.zoo import Zoo
-from jaxzoo.spec.plan import plan_zoo
-from jaxzoo.spec.zoo_spec import TwinSpec, ZooSpec
-from jaxzoo.training.checks import choose_cohorts
-from jaxzoo.training.cohort import EpochSaved, Event, Notice, Trained
+from jaxzoo.training.checks import Job
+from jaxzoo.training.events import EpochSaved, Event, Notice, Trained
 
 
 class ProgressBar:
-    """A bar over all training samples of a run: cohort, epoch, samples/s, accuracy so far, time left.
+    """A bar over all training samples of a job: cohort, epoch, samples/s, accuracy so far, time left.
 
-    Of a zoo (`dense`), of its twins, or of both.
+    The job is that of a zoo (`dense`), with its twins or without, or that of twins alone.
     """
 
-    def __init__(self, spec: ZooSpec, cohorts: range | None, twin: TwinSpec | None, *, dense: bool = True) -> None:
-        chosen = choose_cohorts(plan_zoo(spec), cohorts)
+    def __init__(self, job: Job, *, dense: bool = True) -> None:
+        spec, twin = job.plan.spec, job.twin
         self.trained = 0
         self.seconds = 0.0
         self._spec = spec
@@ -31,11 +29,11 @@ class ProgressBar:
         self._accuracies: dict[int, np.ndarray] = {}
         self._twin_epochs = 0 if twin is None else twin.epochs
         epochs = (spec.epochs if dense else 0) + self._twin_epochs
-        self._samples = spec.dataset.train * epochs * sum(len(cohort.members) for cohort in chosen)
+        self._samples = spec.dataset.train * epochs * sum(len(cohort.members) for cohort in job.chosen)
 
     @functools.cached_property
     def _bar(self) -> tqdm:
-        """Drawn with the first event: an error before that stands alone on the screen."""
+        """The bar, which is drawn at the first event, so that an error before it stands alone on the screen."""
         return tqdm(
             total=self._samples,
             desc=self._spec.name,
@@ -51,13 +49,13 @@ class ProgressBar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leaves the bar as it is on the screen."""
+        """Closes the bar, which stays on the screen."""
         self.seconds = time.monotonic() - self._start
         if "_bar" in vars(self):
             self._bar.close()
 
     def show(self, event: Event) -> None:
-        """Takes an event of `generate`."""
+        """Shows an event of `generate`."""
         match event:
             case Notice(text):
                 self._bar.write(text, file=sys.stderr)
@@ -69,20 +67,20 @@ class ProgressBar:
                     words += f", sparsity {float(np.median(metrics['sparsity'])):.3f}"
                 self._bar.set_postfix_str(words, refresh=False)
             case Trained(_, _, _, samples, True):
-                # done by an earlier run: part of the bar, not of the rate
+                # samples of an earlier run are part of the bar, but not of the rate
                 self._bar.initial += samples
                 self._bar.n += samples
                 self._bar.refresh()
             case Trained(cohort, cohorts, epoch, samples, _, twins):
                 self.trained += samples
                 what, last = ("twins' epoch", self._twin_epochs) if twins else ("epoch", self._spec.epochs)
-                where = f"cohort {cohort + 1}/{cohorts} {what} {epoch}/{last}"
+                where = f"cohort {cohort} of 0..{cohorts - 1}, {what} {epoch}/{last}"
                 self._bar.set_description(f"{self._spec.name}: {where}", refresh=False)
                 self._bar.update(samples)
 
 
 def summary(zoo: Zoo, progress: ProgressBar) -> str:
-    """What was made, how fast, how good, and where it lies."""
+    """A text for the screen: what was made, how fast, how good it is, and where it lies."""
     epochs = zoo.epochs
     rate = f"{progress.trained / progress.seconds:,.0f} training samples/s" if progress.trained else "all was there"
     lines = [
@@ -91,7 +89,7 @@ def summary(zoo: Zoo, progress: ProgressBar) -> str:
         f"time       {progress.seconds:,.1f} s, {rate}",
     ]
     if not epochs or epochs[-1] < zoo.record.epochs:
-        lines.append("unfinished some cohorts are not there yet")
+        lines.append("unfinished some cohorts are still to be made")
         return "\n".join(lines)
     final = zoo.metrics_at(epochs[-1])
     lowest, lower, median, upper, highest = np.quantile(final["test_accuracy"], [0, 0.25, 0.5, 0.75, 1])
@@ -106,7 +104,7 @@ def summary(zoo: Zoo, progress: ProgressBar) -> str:
 
 
 def twins_summary(parent: Zoo, twins: Zoo) -> str:
-    """How sparse twins became, and what it cost."""
+    """A text for the screen: how sparse twins became, and how much accuracy they lost."""
     assert twins.record.twin is not None
     epochs = twins.epochs
     head = f"twins      {twins.record.twin.method} in {twins.path}: "

@@ -1,14 +1,12 @@
-"""The command line of the report."""
+"""`jaxzoo report`: writes a zoo as a page, and its charts as pictures."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from jaxzoo.commands.arguments import Parser, run_command, write_file
-from jaxzoo.datasets import load_images
 from jaxzoo.devices import use_all_cores, use_compilation_cache
 from jaxzoo.errors import InputError
 from jaxzoo.reading.zoo import Zoo, open_zoo
@@ -17,9 +15,9 @@ from jaxzoo.report.page import build_page
 from jaxzoo.report.pictures import save_pictures
 
 EXAMPLES = """examples:
-  python -m jaxzoo.report zoos/digits                            writes report.html
-  python -m jaxzoo.report zoos/digits --out digits.html --png pictures
-  python -m jaxzoo.report zoos/digits/twins/magnitude --no-probe
+  jaxzoo report zoos/digits                            writes report.html
+  jaxzoo report zoos/digits --out digits.html --png pictures
+  jaxzoo report zoos/digits/twins/magnitude --no-probe
 
 The page needs no network and no other file."""
 
@@ -31,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
-        prog="python -m jaxzoo.report",
+        prog="jaxzoo report",
         description="Writes what a zoo is, and what came out, as one HTML page with charts.",
         examples=EXAMPLES,
     )
@@ -62,16 +60,9 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _test_images(zoo: Zoo, data_dir: Path | None) -> np.ndarray | None:
-    """The zoo's own test images, normalised; None, with a line about it, where they are not to be had."""
+    """The zoo's own test images, normalised. Where they cannot be had, prints why and returns None."""
     try:
-        images = load_images(zoo.spec.dataset, data_dir)
-        if images.fingerprint != zoo.record.fingerprint:
-            raise InputError("the images are others than the zoo was made on")
+        return zoo.images(data_dir).normalised("test")
     except InputError as error:
         print(f"  no predictions: {error}", flush=True)
         return None
-    return ((images.test.pixels / 255 - images.mean) / images.std).astype(np.float32)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,7 +1,6 @@
-"""The command line that makes sparse twins of a zoo that is there. (`jaxzoo.make_twins` is its library call.)"""
+"""`jaxzoo twins`: makes sparse twins of a finished zoo. The library call is `jaxzoo.make_twins`."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,14 +12,14 @@ from jaxzoo.devices import use_all_cores, use_compilation_cache
 from jaxzoo.errors import InputError
 from jaxzoo.reading.zoo import open_zoo
 from jaxzoo.spec.zoo_spec import METHODS, SCOPES, TwinSpec
-from jaxzoo.training.checks import check_parent
-from jaxzoo.training.cohort import Interrupted
-from jaxzoo.training.zoo import make_twins
+from jaxzoo.training.checks import check_make_twins
+from jaxzoo.training.events import Interrupted
+from jaxzoo.training.zoo import run_make_twins
 
 EXAMPLES = """examples:
-  python -m jaxzoo.twins zoos/digits --method magnitude                   to 80 % zeros in every layer
-  python -m jaxzoo.twins zoos/digits --method magnitude --scope global --sparsity 0.9
-  python -m jaxzoo.twins zoos/digits --method variational-dropout
+  jaxzoo twins zoos/digits --method magnitude                   to 80 % zeros in every layer
+  jaxzoo twins zoos/digits --method magnitude --scope global --sparsity 0.9
+  jaxzoo twins zoos/digits --method variational-dropout
 
 `generate` makes twins by itself (--twins). Running a command again goes on where it stopped."""
 
@@ -32,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
-        prog="python -m jaxzoo.twins",
+        prog="jaxzoo twins",
         description="Makes sparse twins of a finished zoo, all members at once, every epoch on disk.",
         examples=EXAMPLES,
     )
@@ -60,27 +59,15 @@ def _twin_spec(options: argparse.Namespace, epochs: int) -> TwinSpec:
 
 def _make(options: argparse.Namespace) -> int:
     parent = open_zoo(options.zoo)
-    twin = _twin_spec(options, parent.spec.twins.epochs)
-    check_parent(options.zoo, twin, options.cohorts)
-    load_images(parent.spec.dataset, options.data_dir, progress=True)
+    job = check_make_twins(options.zoo, _twin_spec(options, parent.spec.twins.epochs), options.cohorts)
+    images = load_images(parent.spec.dataset, options.data_dir, progress=True)
     use_all_cores()
     use_compilation_cache()
     try:
-        with caught_signals() as caught, ProgressBar(parent.spec, options.cohorts, twin, dense=False) as progress:
-            twins = make_twins(
-                options.zoo,
-                twin,
-                data_dir=options.data_dir,
-                cohorts=options.cohorts,
-                on_event=progress.show,
-                should_stop=lambda: bool(caught),
-            )
+        with caught_signals() as caught, ProgressBar(job, dense=False) as progress:
+            twins = run_make_twins(job, images, devices=None, on_event=progress.show, should_stop=lambda: bool(caught))
     except Interrupted as interrupted:
         print(f"{interrupted}; all epochs before it are saved. Run the same command again to go on.")
         return 128 + caught[0]
     print(f"time       {progress.seconds:,.1f} s\n{twins_summary(parent, twins)}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -36,6 +36,27 @@ class Images(NamedTuple):
     std: np.ndarray
     fingerprint: str
 
+    def normalised(self, split: str, rows: slice | np.ndarray = slice(None)) -> np.ndarray:
+        """A split as networks take it, `(pixels / 255 - mean) / std`, (N, H, W, C) float32; of it some `rows`, or all.
+
+        Raises InputError for an unknown split.
+        """
+        if split not in SPLITS:
+            raise InputError(f"split is {split!r}, expected one of: {', '.join(SPLITS)}")
+        pixels = getattr(self, split).pixels[rows]
+        return ((pixels / 255 - self.mean) / self.std).astype(np.float32)
+
+    @property
+    def scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
+        """The normalisation as a device computes it: `pixel * scale + shift`, both (C,) float32."""
+        return np.asarray(1 / (255 * self.std), np.float32), np.asarray(-self.mean / self.std, np.float32)
+
+    def check_fingerprint(self, wanted: str, folder: object) -> None:
+        """Raises InputError, which names the folder of the zoo, where these are not the images of that fingerprint."""
+        if self.fingerprint != wanted:
+            got = self.fingerprint[:12]
+            raise InputError(f"{folder}: was made of images of fingerprint {wanted[:12]}, got {got}, expected those")
+
 
 Example = tuple[np.ndarray, int]  # a raw image (H, W, C) uint8 and its label
 
@@ -115,9 +136,9 @@ def source_counts(dataset: DatasetSpec) -> dict[str, int]:
     return {dataset.train_split: both, dataset.test_split: dataset.test}
 
 
-def take(split: Split, places: np.ndarray) -> Split:
+def take(split: Split, indices: np.ndarray) -> Split:
     """The examples at these indices, in the order of the indices."""
-    return Split(split.pixels[places], split.labels[places])
+    return Split(split.pixels[indices], split.labels[indices])
 
 
 def fingerprint_of(splits: list[Split], mean: np.ndarray, std: np.ndarray) -> str:

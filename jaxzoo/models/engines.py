@@ -1,4 +1,4 @@
-"""The engines: ways to compute what a population makes of images, all with the model axis last, all of one meaning."""
+"""The engines: two ways to compute the logits of a population. They agree but for rounding; the model axis is last."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jaxzoo.errors import InputError
 from jaxzoo.models import lanes
 from jaxzoo.models.convolution import conv_general_dilated
-from jaxzoo.models.networks import DropoutDraw, Network, Params, SamplingDraw
-from jaxzoo.spec.layers import architecture_layers, norm_layers
+from jaxzoo.models.networks import DropoutSource, Network, Params, SamplingSource
+from jaxzoo.spec.layers import Layers, norm_layers
 
 Forward = Callable[
-    [Params, Params, jax.Array, DropoutDraw | None, SamplingDraw | None, jax.Array | None], tuple[jax.Array, Params]
+    [Params, Params, jax.Array, DropoutSource | None, SamplingSource | None, jax.Array | None], tuple[jax.Array, Params]
 ]
 
 ENGINES = ("lanes", "vmap")
@@ -21,16 +21,16 @@ EVALUATED_AT_ONCE = 4  # with 16 lanes their activations stay in a core's cache
 EVALUATED_BY_VMAP = 256  # over all models: few large networks fill a device by their images
 
 
-def engines_for(architecture: str, precision: str = "float32") -> tuple[str, ...]:
-    """The engines that have such networks, the usual one first."""
-    has_kernels = precision == "float32" and lanes.supports(architecture_layers(architecture))
+def engines_for(layers: Layers, precision: str = "float32") -> tuple[str, ...]:
+    """The engines that can compute networks of these layers, the usual one first."""
+    has_kernels = precision == "float32" and lanes.supports(layers)
     return ENGINES if has_kernels else ("vmap",)
 
 
-def usual_lanes(architecture: str, platform: str) -> int:
-    """The lane width where none is asked for and none measured: a large network fills a device alone."""
-    if norm_layers(architecture_layers(architecture)):
-        return 1
+def usual_lanes(layers: Layers, platform: str) -> int:
+    """The models side by side on a device where the number is neither asked for nor measured."""
+    if norm_layers(layers):
+        return 1  # a network with batch normalisation is large: one fills a device
     return 16 if platform == "cpu" else 128
 
 
@@ -41,7 +41,7 @@ def evaluated_at_once(engine: str, lanes: int) -> int:
 
 def population_forward(
     engine: str,
-    architecture: str,
+    layers: Layers,
     classes: int,
     activation: str,
     precision: str = "float32",
@@ -50,16 +50,13 @@ def population_forward(
     """The forward pass of an engine, with the model axis last in every argument and result but `counted_B`.
 
     (params_M, batch_stats_M, images_BHWCM, dropout_M or None, sampling_M or None, counted_B or None) ->
-    (logits_BOM, batch_stats_M); as the Flax module takes them, and what becomes of the running batch statistics. Images
-    with a model axis of 1 are shared by all models; `platform` is what kind of device computes. Raises InputError for
-    an engine that has no such network.
+    (logits_BOM, batch_stats_M). The arguments mean what they mean to the Flax module; the result has the running batch
+    statistics as they are after the batch. Images with a model axis of 1 are shared by all models. `platform` is the
+    kind of device that computes. Raises InputError for an engine that cannot compute these layers.
     """
-    known = engines_for(architecture, precision)
+    known = engines_for(layers, precision)
     if engine not in known:
-        raise InputError(
-            f"engine is {engine!r}, expected {' or '.join(known)} for architecture {architecture!r} in {precision}"
-        )
-    layers = architecture_layers(architecture)
+        raise InputError(f"engine is {engine!r}, expected {' or '.join(known)} for these layers in {precision}")
     if engine == "lanes":
         return lambda params, batch_stats, images, dropout, sampling, counted_B: (
             lanes.forward(layers, activation, params, images, dropout, sampling),
@@ -77,8 +74,8 @@ def _vmapped(network: Network) -> Forward:
         params: Params,
         batch_stats: Params,
         images_BHWC: jax.Array,
-        dropout: DropoutDraw | None,
-        sampling: SamplingDraw | None,
+        dropout: DropoutSource | None,
+        sampling: SamplingSource | None,
         counted_B: jax.Array | None,
     ) -> tuple[jax.Array, Params]:
         variables = {"params": params, "batch_stats": batch_stats}
@@ -91,15 +88,15 @@ def _vmapped(network: Network) -> Forward:
         params_M: Params,
         batch_stats_M: Params,
         images_BHWCM: jax.Array,
-        dropout_M: DropoutDraw | None,
-        sampling_M: SamplingDraw | None,
+        dropout_M: DropoutSource | None,
+        sampling_M: SamplingSource | None,
         counted_B: jax.Array | None,
     ) -> tuple[jax.Array, Params]:
         shared = images_BHWCM.shape[-1] == 1
         images = images_BHWCM[..., 0] if shared else images_BHWCM
-        # a draw's rate and key are per model, the place of its first image is not
-        dropout_axes: Any = None if dropout_M is None else DropoutDraw(*cast(Any, (0, 0, None)))
-        sampling_axes: Any = None if sampling_M is None else SamplingDraw(*cast(Any, (0, None)))
+        # the rate and the key are per model, the index of the first image is not
+        dropout_axes: Any = None if dropout_M is None else DropoutSource(*cast(Any, (0, 0, None)))
+        sampling_axes: Any = None if sampling_M is None else SamplingSource(*cast(Any, (0, None)))
         axes = (-1, -1, None if shared else -1, dropout_axes, sampling_axes, None)
         mapped = jax.vmap(one_model, in_axes=axes, out_axes=-1)
         return mapped(params_M, batch_stats_M, images, dropout_M, sampling_M, counted_B)

@@ -1,4 +1,4 @@
-"""ONE model: the Flax module of an architecture, its initialisers, the shapes of its variables."""
+"""ONE model: the Flax module that is read off a tuple of layers."""
 
 import functools
 import math
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxzoo.errors import InputError
+from jaxzoo.models.initializers import INITIAL_BIAS, KERNEL_INITIALIZERS
 from jaxzoo.models.noise import normal_noise, uniform_noise
 from jaxzoo.spec.layers import (
     Activate,
@@ -24,12 +25,10 @@ from jaxzoo.spec.layers import (
     MaxPool,
     MeanPool,
     Residual,
-    architecture_layers,
-    each_layer,
     variance_name,
     weight_layers,
 )
-from jaxzoo.spec.zoo_spec import DatasetSpec, ZooSpec
+from jaxzoo.spec.zoo_spec import ZooSpec
 
 Array = jax.Array | np.ndarray  # on a device, or on the host
 Params = dict[str, dict[str, jax.Array]]
@@ -44,30 +43,29 @@ ACTIVATION_FUNCTIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
 }
 
-# PyTorch's torch.nn.init with default arguments; kaiming_* are plain, not truncated, and count the fan in.
-KERNEL_INITIALIZERS: dict[str, Callable[..., jax.Array]] = {
-    "uniform": jax.nn.initializers.uniform(1.0),
-    "normal": jax.nn.initializers.normal(1.0),
-    "kaiming_uniform": jax.nn.initializers.variance_scaling(2.0, "fan_in", "uniform"),
-    "kaiming_normal": jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal"),
-    "xavier_uniform": jax.nn.initializers.variance_scaling(1.0, "fan_avg", "uniform"),
-    "xavier_normal": jax.nn.initializers.variance_scaling(1.0, "fan_avg", "normal"),
-}
-INITIAL_BIAS = 0.01
-KINDS = ("kernel", "scale", "bias", "mean", "var")  # of variables, in the order of a layout
 SMALLEST_VARIANCE = 1e-8
 BATCH_NORM_EPSILON = 1e-5
-NEW_SHARE = 0.1  # of a batch in the running statistics: what PyTorch calls the momentum of batch normalisation
-STATISTICS = {"mean": 0.0, "var": 1.0}  # what batch normalisation keeps, as it begins
+NEW_SHARE = 0.1  # of a new batch in the running statistics; PyTorch calls it the momentum of batch normalisation
+STATISTICS = {"mean": 0.0, "var": 1.0}  # the running statistics of batch normalisation, and their initial values
 
 
-class DropoutDraw(NamedTuple):
-    """What dropout in one training step needs: a member's rate, (), and its key of that step; for M members, (M,).
+class DropoutSource(NamedTuple):
+    """What dropout in one training step draws from: a member's rate, (), and its key of the step; (M,) for M members.
 
-    `first` is the place in its batch of the first image at hand.
+    `first` is the index in the batch of the first image at hand.
     """
 
     rate: Array
+    key: jax.Array
+    first: Array | int = 0
+
+
+class SamplingSource(NamedTuple):
+    """What sampled activations in one training step draw from: a member's key of the step, (), or (M,) keys.
+
+    `first` is the index in the batch of the first image at hand.
+    """
+
     key: jax.Array
     first: Array | int = 0
 
@@ -79,38 +77,32 @@ def drop_out(values: jax.Array, noise: jax.Array, rate: Array) -> jax.Array:
 
 
 def sample(mean: jax.Array, variance: jax.Array, noise: jax.Array) -> jax.Array:
-    """Normal values of that mean and variance from standard normal noise. Shape-preserving.
+    """Normal values of the given mean and variance, from standard normal noise. Shape-preserving.
 
-    The local reparametrisation (Kingma, Salimans, Welling 2015, eq. 6); the variance is raised by 1e-8, or its root
-    would have no gradient at 0.
+    The local reparametrisation (Kingma, Salimans, Welling 2015, eq. 6). The variance is raised by 1e-8: at 0 its root
+    would have no gradient.
     """
     return mean + jnp.sqrt(variance + SMALLEST_VARIANCE) * noise
-
-
-class SamplingDraw(NamedTuple):
-    """What sampling activations in one training step needs: a member's key of that step, (), or (M,) keys.
-
-    `first` is the place in its batch of the first image at hand.
-    """
-
-    key: jax.Array
-    first: Array | int = 0
 
 
 class Network(nn.Module):
     """The Flax module of a layer tuple: normalised images (B, H, W, C) to logits (B, classes) float32.
 
     `precision` is the type that layers compute in, "float32" or "bfloat16"; parameters and batch statistics are float32
-    in both. `convolution` is what convolves, with the arguments of `jax.lax.conv_general_dilated`.
+    in both. `convolution` is the function that convolves, with the arguments of `jax.lax.conv_general_dilated`.
 
+    >>> from jaxzoo.spec.layers import CNN_S
     >>> network = Network(CNN_S, classes=10, activation="tanh")
-    >>> logits = network.apply({"params": params}, images)
+    >>> images = jnp.zeros((5, 28, 28, 1))
+    >>> variables = network.init(jax.random.key(0), images)
+    >>> network.apply(variables, images).shape
+    (5, 10)
     """
 
     layers: Layers
     classes: int
     activation: str
-    initialization: str = "kaiming_uniform"  # of interest to init alone
+    initialization: str = "kaiming_uniform"  # `init` alone reads it
     precision: str = "float32"
     convolution: Callable[..., jax.Array] = jax.lax.conv_general_dilated
 
@@ -118,44 +110,45 @@ class Network(nn.Module):
     def __call__(
         self,
         images: jax.Array,
-        dropout: DropoutDraw | None = None,
-        sampling: SamplingDraw | None = None,
+        dropout: DropoutSource | None = None,
+        sampling: SamplingSource | None = None,
         counted_B: jax.Array | None = None,
     ) -> jax.Array:
-        """Logits; without `dropout` nothing drops out.
+        """Logits (B, classes). The defaults are those of evaluation; training gives more.
 
-        With `sampling`, layers with weights are drawn from their mean and variance (see `sample`): the variance comes
-        from the squares of their input and parameters of a layer called `<name>_variance`. With `counted_B` batches are
-        normalised by their own mean and variance, over the images where it is 1 and not 0, and the running ones move
-        (apply with mutable=["batch_stats"]); without it by the running ones.
+        With `dropout`, units drop out. With `sampling`, the outputs of layers with weights are drawn from a mean and a
+        variance (see `sample`); the variance comes from the squares of the layer's input and from parameters called
+        `<name>_variance`. With `counted_B`, a batch is normalised by its own mean and variance over the images where
+        `counted_B` is 1, and the running statistics move (apply with mutable=["batch_stats"]); without it, a batch is
+        normalised by the running statistics.
         """
         values = images if self._dtype is None else images.astype(self._dtype)
         return _at_least_float32(self._chain(self.layers, values, dropout, sampling, counted_B))
 
     @property
     def _dtype(self) -> str | None:
-        """What layers compute in; None: in the type of their input."""
+        """The type that layers compute in. None stands for the type of their input, so that tests can use float64."""
         return None if self.precision == "float32" else self.precision
 
     def _chain(
         self,
         layers: Layers,
         values: jax.Array,
-        dropout: DropoutDraw | None,
-        sampling: SamplingDraw | None,
+        dropout: DropoutSource | None,
+        sampling: SamplingSource | None,
         counted_B: jax.Array | None,
     ) -> jax.Array:
         for layer in layers:
             match layer:
                 case Residual(main, shortcut):
-                    draws = (dropout, sampling, counted_B)
-                    values = self._chain(main, values, *draws) + self._chain(shortcut, values, *draws)
+                    rest = (dropout, sampling, counted_B)
+                    values = self._chain(main, values, *rest) + self._chain(shortcut, values, *rest)
                 case Conv() | Dense() if sampling is not None:
                     values = self._sampled(layer, values, sampling)
                 case BatchNorm(name):
                     values = _BatchNorm(name=name)(values, counted_B).astype(values.dtype)
-                case Dropout(draw) if dropout is not None:
-                    noise = uniform_noise(dropout.key, draw, values.shape, dropout.first)
+                case Dropout(index) if dropout is not None:
+                    noise = uniform_noise(dropout.key, index, values.shape, dropout.first)
                     values = drop_out(values, noise, dropout.rate)
                 case Dropout():
                     pass
@@ -163,7 +156,7 @@ class Network(nn.Module):
                     values = self._apply_layer(layer, values)
         return values
 
-    def _sampled(self, layer: Conv | Dense, values: jax.Array, sampling: SamplingDraw) -> jax.Array:
+    def _sampled(self, layer: Conv | Dense, values: jax.Array, sampling: SamplingSource) -> jax.Array:
         mean = self._product(layer, layer.name, values)
         variance = self._product(layer, variance_name(layer.name), values**2, dense_bias=False)
         noise = normal_noise(sampling.key, weight_layers(self.layers).index(layer), mean.shape, sampling.first)
@@ -198,7 +191,7 @@ class Network(nn.Module):
 
 
 class _BatchNorm(nn.Module):
-    """`torch.nn.BatchNorm2d`, in float32: unlike Flax's own its running variance is that of a sample, over n - 1."""
+    """`torch.nn.BatchNorm2d`, in float32. Unlike in Flax's own, the running variance divides by n - 1."""
 
     @nn.compact
     def __call__(self, values_BHWC: jax.Array, counted_B: jax.Array | None) -> jax.Array:
@@ -213,7 +206,7 @@ class _BatchNorm(nn.Module):
         if counted_B is not None:
             weight = counted_B[:, None, None, None]
             count = counted_B.sum() * math.prod(values.shape[1:3])
-            # both sums in one pass over the values, taken from near their mean so that no digits are lost
+            # both sums in one pass over the values; values near their mean lose no digits when they are squared
             centred = values - jax.lax.stop_gradient(running["mean"].value)
             shift = (centred * weight).sum(axis=(0, 1, 2)) / count
             mean = running["mean"].value + shift
@@ -231,48 +224,15 @@ def _at_least_float32(values: jax.Array) -> jax.Array:
 def build_network(spec: ZooSpec, *, activation: str | None = None, initialization: str | None = None) -> Network:
     """The Flax module of a zoo's members.
 
-    In a zoo with several activations the module needs to be told which. Raises InputError otherwise.
+    `activation` says whose, in a zoo that has several; without it such a zoo raises InputError.
     """
     if activation is None and len(spec.grid.activation) > 1:
         known = ", ".join(spec.grid.activation)
         raise InputError(f"zoo {spec.name!r}: activation is not given, expected one of: {known}")
     return Network(
-        architecture_layers(spec.architecture),
+        spec.layers,
         spec.dataset.classes,
         activation or spec.grid.activation[0],
         initialization or spec.grid.initialization[0],
         spec.precision,
     )
-
-
-@functools.cache
-def variable_shapes(architecture: str, dataset: DatasetSpec) -> dict[str, dict[str, dict[str, tuple[int, ...]]]]:
-    """The shape of every variable of one model, by collection, layer and kind, in the order of the layers."""
-    layers = architecture_layers(architecture)
-    image = jax.ShapeDtypeStruct((1, dataset.size, dataset.size, dataset.channels), jnp.float32)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    trees = jax.eval_shape(Network(layers, dataset.classes, "tanh").init, key, image)
-    names = [layer.name for layer in each_layer(layers) if isinstance(layer, Conv | BatchNorm | Dense)]
-    return {
-        collection: {
-            name: {kind: tree[name][kind].shape for kind in KINDS if kind in tree[name]}
-            for name in names
-            if name in tree
-        }
-        for collection, tree in trees.items()
-    }
-
-
-def parameter_shapes(architecture: str, dataset: DatasetSpec) -> dict[str, dict[str, tuple[int, ...]]]:
-    """The shape of every parameter of one model, by layer and kind, in the order of the layers."""
-    return variable_shapes(architecture, dataset)["params"]
-
-
-def parameter_count(architecture: str, dataset: DatasetSpec) -> int:
-    """Parameters of one model; running batch statistics are none.
-
-    >>> parameter_count("cnn-s", load_spec("mnist-seed").dataset)
-    2464
-    """
-    shapes = parameter_shapes(architecture, dataset)
-    return sum(math.prod(shape) for kinds in shapes.values() for shape in kinds.values())

@@ -1,7 +1,7 @@
 """Random numbers of members in a training step.
 
 A member gets the same numbers alone, under `jax.vmap`, or with M keys at once. The generator is counter-based: Threefry
-(Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") of `draw`, which tells apart the layers that draw,
+(Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") of `layer`, which tells apart the layers that draw,
 and an index. An image gets the same numbers in a whole batch and in a part of it that begins at image `first`.
 """
 
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-Place = jax.Array | np.ndarray | int
+Position = jax.Array | np.ndarray | int
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 ROUNDS = 20  # as many as JAX's own Threefry has
@@ -28,32 +28,32 @@ QUANTILE = (
 )
 
 
-def uniform_noise(key: jax.Array, draw: int, shape: tuple[int, ...], first: Place = 0) -> jax.Array:
+def uniform_noise(key: jax.Array, layer: int, shape: tuple[int, ...], first: Position = 0) -> jax.Array:
     """Uniform integers of 16 bits, shape + key.shape. The first axis of `shape` is that of images."""
     images, size = shape[0], math.prod(shape[1:])
-    words = _random_words(key, draw, images, -(-size // 4), first, ROUNDS)
+    words = _random_words(key, layer, images, -(-size // 4), first, ROUNDS)
     halves = [half for word in words for half in (word & 0xFFFF, word >> 16)]
     noise = jnp.stack(halves, axis=2).reshape(images, -1, *key.shape)
     return noise[:, :size].reshape(*shape, *key.shape)
 
 
-def normal_noise(key: jax.Array, draw: int, shape: tuple[int, ...], first: Place = 0) -> jax.Array:
+def normal_noise(key: jax.Array, layer: int, shape: tuple[int, ...], first: Position = 0) -> jax.Array:
     """Standard normal numbers, shape + key.shape, from 16 bits each: 65,536 values of equal probability."""
     images, size = shape[0], math.prod(shape[1:])
-    words = _random_words(key, draw, images, -(-size // 4), first, FAST_ROUNDS)
+    words = _random_words(key, layer, images, -(-size // 4), first, FAST_ROUNDS)
     # the four halves stand one after the other, not interleaved, so that nothing is shuffled between registers
     noise = jnp.concatenate([_to_normal(half) for word in words for half in (word & 0xFFFF, word >> 16)], axis=1)
     return noise[:, :size].reshape(*shape, *key.shape)
 
 
 def _random_words(
-    key: jax.Array, draw: int, images: int, blocks: int, first: Place, rounds: int
+    key: jax.Array, layer: int, images: int, blocks: int, first: Position, rounds: int
 ) -> tuple[jax.Array, jax.Array]:
     """Two arrays of 32-bit words, each (images, blocks) + key.shape."""
     words = jnp.moveaxis(jax.random.key_data(key), -1, 0)
     # counted from the batch's first image, whichever image the part at hand begins with
     index = jnp.arange(images * blocks, dtype=jnp.uint32) + jnp.uint32(first) * jnp.uint32(blocks)
-    return _threefry(words[0], words[1], jnp.uint32(draw), index.reshape(images, blocks, *(1,) * key.ndim), rounds)
+    return _threefry(words[0], words[1], jnp.uint32(layer), index.reshape(images, blocks, *(1,) * key.ndim), rounds)
 
 
 def _threefry(

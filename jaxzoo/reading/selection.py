@@ -1,4 +1,4 @@
-"""Model states picked from a zoo: their table, their weights, batches of them for training on weights."""
+"""Selections of a zoo's states: their table, their weights, and batches of them for training on weights."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 
 from jaxzoo.errors import InputError
-from jaxzoo.reading.layout import Layout, unflatten
+from jaxzoo.reading.layout import Layout, layout_width, unflatten
 
-HELD_BYTES = 1_000_000_000  # of weights in memory at a time, where fewer do: 100,000 states of CNN-s
+HELD_BYTES = 1_000_000_000  # of weights in memory at a time, unless asked otherwise: 100,000 states of CNN-s
 
 
 class Parts(NamedTuple):
-    """Training, validation and test: model numbers, or states."""
+    """Training, validation and test: model numbers, or selections."""
 
     train: Any
     validation: Any
@@ -28,15 +28,15 @@ class Batch(NamedTuple):
     labels: dict[str, Any]
 
 
-class States:
-    """States of a zoo, each a model at an epoch, as `Zoo.select` picks them.
+class Selection:
+    """States of a zoo that `Zoo.select` picked; a state is a model at an epoch.
 
-    `table` has a row for each: model, epoch, hyperparameters, metrics, generalization_gap. Weights are read when they
-    are asked for.
+    `table` has a row for each state: model, epoch, hyperparameters, metrics, generalization_gap. Weights are read when
+    they are asked for.
 
-    >>> states = zoo.select(epochs=[10, 20], where="activation == 'tanh'")
-    >>> states.weights().shape, len(states.table)
-    ((128, 2464), 128)
+    >>> selection = zoo.select(epochs=[1, 2], models=[0, 3])
+    >>> selection.weights().shape, len(selection.table)
+    ((4, 2464), 4)
     """
 
     def __init__(
@@ -49,16 +49,16 @@ class States:
         self.table = table.reset_index(drop=True)
         self.layout = layout
         self._read = read
-        self._models = models  # of the whole zoo: a split is of all of them
+        self._models = models  # of the whole zoo, since a split shares out all of them
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __repr__(self) -> str:
-        return f"States({len(self)} of {self.table['model'].nunique()} models)"
+        return f"Selection({len(self)} of {self.table['model'].nunique()} models)"
 
     def weights(self) -> np.ndarray:
-        """Flattened parameters, (states, D) float32, in the order of `table`; reads their epochs only."""
+        """Flattened parameters, (states, D) float32, in the order of `table`. Reads the epochs of the table only."""
         return self._weights_at(np.arange(len(self)))
 
     def params(self) -> dict[str, dict[str, np.ndarray]]:
@@ -66,13 +66,13 @@ class States:
         return unflatten(self.layout, self.weights())
 
     def portions(self) -> Iterator[np.ndarray]:
-        """`weights` part by part, in the order of `table`, about 1 GB at a time."""
+        """Yields `weights` part by part, in the order of `table`, about 1 GB at a time."""
         held = held_states(self.layout)
         for first in range(0, len(self), held):
             yield self._weights_at(np.arange(first, min(first + held, len(self))))
 
     def split(self, train: float = 0.7, validation: float = 0.15, test: float = 0.15, *, seed: int = 42) -> Parts:
-        """Three selections that share no model: those of `Zoo.split`, whatever was filtered away before."""
+        """Three selections that share no model. A model goes where `Zoo.split` puts it, whatever else was left out."""
         models = split_models(self._models, train, validation, test, seed=seed)
         return Parts(*(self._where(self.table["model"].isin(part).to_numpy()) for part in models))
 
@@ -86,11 +86,11 @@ class States:
         as_jax: bool = False,
         held: int | None = None,
     ) -> Iterator[Batch]:
-        """Shuffled batches of `size` states, the last of a pass smaller; None `passes`: without an end.
+        """Yields shuffled batches of `size` states; the last batch of a pass may be smaller.
 
-        At most `held` states, by default 1 GB, are in memory: a pass over more reads the zoo once for each such share
-        of it. With
-        `as_jax` arrays lie on JAX's default device. Raises InputError for an unknown column.
+        `labels` names columns of `table`. `passes` None goes on without an end. At most `held` states, by default 1 GB,
+        are in memory at a time: a pass over more states reads the zoo once for each such share. With `as_jax` the
+        arrays lie on JAX's default device. Raises InputError for an unknown column.
         """
         held = held_states(self.layout) if held is None else held
         self._check_batches(size, labels, held)
@@ -108,7 +108,7 @@ class States:
     def _shuffled(
         self, size: int, seed: int, labels: Sequence[str], passes: int | None, as_jax: bool, held: int
     ) -> Iterator[Batch]:
-        place = _put_on_device if as_jax else np.asarray
+        put = _put_on_device if as_jax else np.asarray
         columns = {name: self.table[name].to_numpy() for name in labels}
         draws = np.random.default_rng(seed)
         share = max(held // size, 1) * size  # so that only the last batch of a pass is smaller
@@ -119,24 +119,24 @@ class States:
             weights = self._weights_at(rows)
             for first in range(0, len(rows), size):
                 part = slice(first, first + size)
-                yield Batch(place(weights[part]), {name: place(columns[name][rows[part]]) for name in labels})
+                yield Batch(put(weights[part]), {name: put(columns[name][rows[part]]) for name in labels})
 
     def _weights_at(self, rows: np.ndarray) -> np.ndarray:
         chosen = self.table.iloc[rows]
         models, epochs = chosen["model"].to_numpy(), chosen["epoch"].to_numpy()
-        weights = np.empty((len(rows), self.layout[-1].columns.stop), np.float32)
+        weights = np.empty((len(rows), layout_width(self.layout)), np.float32)
         for epoch in np.unique(epochs).tolist():
-            places = np.flatnonzero(epochs == epoch)
-            weights[places] = self._read(epoch, models[places].tolist())
+            at_epoch = np.flatnonzero(epochs == epoch)
+            weights[at_epoch] = self._read(epoch, models[at_epoch].tolist())
         return weights
 
-    def _where(self, rows: np.ndarray) -> "States":
-        return States(self.table[rows], self.layout, self._read, self._models)
+    def _where(self, rows: np.ndarray) -> "Selection":
+        return Selection(self.table[rows], self.layout, self._read, self._models)
 
 
 def held_states(layout: Layout) -> int:
-    """States whose weights come to about 1 GB."""
-    return max(1, HELD_BYTES // (4 * layout[-1].columns.stop))
+    """How many states have weights of about 1 GB together."""
+    return max(1, HELD_BYTES // (4 * layout_width(layout)))
 
 
 def with_gap(table: pd.DataFrame) -> pd.DataFrame:
@@ -145,10 +145,9 @@ def with_gap(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def split_models(models: int, train: float, validation: float, test: float, *, seed: int) -> Parts:
-    """The numbers 0..models-1 shuffled and shared out by these fractions, each part in ascending order.
+    """The numbers 0..models-1, shuffled and shared out by three fractions; each part is in ascending order.
 
-    Raises InputError for fractions that are not three of a whole, and where a part would be empty that is not asked
-    to be.
+    Raises InputError for fractions that do not sum to 1, and where a part with a fraction above 0 would be empty.
     """
     fractions = (train, validation, test)
     if not (min(fractions) >= 0 and abs(sum(fractions) - 1) < 1e-6):
@@ -162,7 +161,7 @@ def split_models(models: int, train: float, validation: float, test: float, *, s
 
 
 def _put_on_device(values: np.ndarray) -> Any:
-    import jax.numpy as jnp  # here: who wants NumPy arrays starts no device
+    import jax.numpy as jnp  # imported late: NumPy arrays start no device
 
     if not np.issubdtype(values.dtype, np.number) and values.dtype != bool:
         raise InputError(f"a label is of type {values.dtype}, expected numbers for JAX arrays")

@@ -1,4 +1,4 @@
-"""A zoo on disk, for reading."""
+"""A zoo on disk, opened for reading."""
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,23 +9,18 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
+from jaxzoo.datasets import Images, load_images
 from jaxzoo.errors import InputError
-from jaxzoo.models.networks import Network, build_network, variable_shapes
+from jaxzoo.models.networks import Network, build_network
+from jaxzoo.models.variables import variable_shapes
 from jaxzoo.reading.expressions import rows_where
-from jaxzoo.reading.layout import Layout, build_layout, flatten, unflatten
-from jaxzoo.reading.selection import Parts, States, split_models, with_gap
-from jaxzoo.spec.layers import architecture_layers, weight_layers
+from jaxzoo.reading.layout import Layout, build_layout, flatten, layout_width, unflatten
+from jaxzoo.reading.selection import Parts, Selection, split_models, with_gap
+from jaxzoo.spec.layers import weight_layers
 from jaxzoo.spec.plan import Member
 from jaxzoo.spec.zoo_spec import METHODS, ZooSpec
-from jaxzoo.storage.cohort_store import (
-    ZooRecord,
-    cohort_folder,
-    read_members,
-    read_record,
-    read_snapshot,
-    snapshot_epochs,
-    twins_folder,
-)
+from jaxzoo.storage.cohort_store import read_snapshot, snapshot_epochs
+from jaxzoo.storage.record import ZooRecord, cohort_folder, read_members, read_record, twins_folder
 
 METRICS = (
     *("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
@@ -34,11 +29,11 @@ METRICS = (
 
 
 class Zoo:
-    """A zoo on disk; reads what is asked for, when it is asked for, as NumPy arrays.
+    """A zoo on disk. Everything is read when it is asked for, as NumPy arrays and pandas tables.
 
     >>> zoo = open_zoo("zoos/digits")
-    >>> zoo.weights(epoch=20).shape
-    (128, 2464)
+    >>> zoo.weights(epoch=2).shape
+    (8, 2464)
     """
 
     def __init__(self, path: Path, record: ZooRecord, members: Sequence[Member]) -> None:
@@ -51,17 +46,17 @@ class Zoo:
 
     @property
     def spec(self) -> ZooSpec:
-        """What the zoo was made from."""
+        """The spec that the zoo was made from."""
         return self.record.spec
 
     @functools.cached_property
     def members(self) -> pd.DataFrame:
-        """A row per model: its cohort and row there, its seed, its hyperparameters."""
-        return pd.DataFrame(self._members, columns=Member._fields)
+        """A row per model: its number, its cohort, its row in the cohort, its seed and its hyperparameters."""
+        return pd.DataFrame([member.to_row() for member in self._members])
 
     @property
     def epochs(self) -> tuple[int, ...]:
-        """The epochs that all cohorts hold; 0 is the untrained one. Fewer than the spec's while a zoo is being made."""
+        """The epochs that all cohorts hold: fewer than the spec's while a zoo is being made. 0 is the untrained one."""
         held = [set(snapshot_epochs(cohort_folder(self.path, cohort))) for cohort in self._cohorts]
         return tuple(sorted(set.intersection(*held)))
 
@@ -69,7 +64,7 @@ class Zoo:
     def metrics(self) -> pd.DataFrame:
         """A row per (model, epoch): losses in nats, accuracies in 0..1, and whether the model is still finite.
 
-        Of twins also `sparsity`, zero weights of all weights (biases do not count), and `sparsity_<layer>`.
+        Twins also have `sparsity`, zero weights of all weights (biases do not count), and `sparsity_<layer>`.
         """
         return self._metrics_of(self.epochs)
 
@@ -77,21 +72,22 @@ class Zoo:
         """The rows of `metrics` at one epoch. Raises InputError for an epoch that is not there."""
         return self._metrics_of(self._checked_epochs(epoch))
 
-    def params(
-        self, epoch: int | Sequence[int], models: Sequence[int] | None = None
-    ) -> dict[str, dict[str, np.ndarray]]:
-        """Parameters by layer and kind of all models, or of those given, in that order; leaves (models, ...).
+    def params(self, epoch: int | Sequence[int], models: Sequence[int] | None = None) -> dict[str, Any]:
+        """Parameters by layer and kind, leaves (models, ...): of the given `models`, in that order, or of all.
 
-        At several epochs leaves are (epochs, models, ...). Reads those epochs alone. Raises InputError for an
-        epoch or a model that is not there.
+        At several epochs leaves are (epochs, models, ...). Reads the given epochs alone. Raises InputError for an
+        epoch or a model that the zoo does not hold.
         """
         return self.unflatten(self.weights(epoch, models))
 
     def variables(self, epoch: int | Sequence[int], models: Sequence[int] | None = None) -> dict[str, Any]:
-        """What a model's module applies, Flax's collections: "params" as `params` gives them, and, of networks that
-        normalise batches, "batch_stats", their running means and variances in the same shapes.
+        """Flax's collections, which a model's module applies: "params", as `params` gives them, and "batch_stats",
+        the running means and variances of networks that normalise batches.
 
-        >>> jax.vmap(zoo.network.apply, (0, None))(zoo.variables(epoch=20), images)
+        >>> variables = zoo.variables(epoch=2, models=[0])
+        >>> images = zoo.images().normalised("test", slice(5))
+        >>> jax.vmap(zoo.network_of(0).apply, (0, None))(variables, images).shape
+        (1, 5, 10)
         """
         return {
             collection: unflatten(layout, self._read(collection, layout, epoch, models))
@@ -101,7 +97,7 @@ class Zoo:
     def weights(self, epoch: int | Sequence[int], models: Sequence[int] | None = None) -> np.ndarray:
         """Flattened parameters, (models, D) float32, or (epochs, models, D) at several epochs.
 
-        `layout` says which column is what. Raises InputError for an epoch or a model that is not there.
+        `layout` says which column is what. Raises InputError for an epoch or a model that the zoo does not hold.
         """
         return self._read("params", self.layout, epoch, models)
 
@@ -110,11 +106,11 @@ class Zoo:
         """The columns of `weights`: layer by layer, kernel (or scale) before bias, each in row-major order."""
         return self._layouts["params"]
 
-    def flatten(self, params: Mapping[str, Mapping[str, Any]]) -> Any:
+    def flatten(self, params: Mapping[str, Any]) -> Any:
         """Parameters with leaves (..., *shape) as rows (..., D), as `weights` are; NumPy or JAX. Raises InputError."""
         return flatten(self.layout, params)
 
-    def unflatten(self, weights: Any) -> dict[str, dict[str, Any]]:
+    def unflatten(self, weights: Any) -> dict[str, Any]:
         """Rows (..., D) as parameters with leaves (..., *shape), as `params` are; NumPy or JAX. Raises InputError."""
         return unflatten(self.layout, weights)
 
@@ -126,13 +122,13 @@ class Zoo:
         where: str | None = None,
         finite: bool = False,
         max_abs_weight: float | None = None,
-    ) -> States:
-        """The states at some epochs (all that are there) of some models (all) that meet every condition given.
+    ) -> Selection:
+        """Selects the states at some `epochs` (by default all) of some `models` (all) that meet every condition given.
 
         `where` is a condition on the columns of `members` and `metrics`, and generalization_gap, such as
-        "activation == 'tanh' and test_accuracy > 0.5"; `finite` keeps models that are still finite; `max_abs_weight`
-        those all of whose parameters are finite and at most so large, which reads the weights. Raises InputError, also
-        where nothing is left.
+        "activation == 'tanh' and test_accuracy > 0.5". `finite` keeps models that are still finite. `max_abs_weight`
+        keeps models whose parameters are all finite and at most so large; it reads the weights. Raises InputError,
+        also where no state is left.
         """
         held = self._checked_epochs(self.epochs if epochs is None else epochs)
         table = with_gap(self._metrics_of(held)).merge(self.members.drop(columns=["cohort", "row"]), on="model")
@@ -144,18 +140,18 @@ class Zoo:
         if where is not None:
             table = table[rows_where(table, where)]
         if max_abs_weight is not None:
-            table = table[_largest_weights(self._states(table)) <= max_abs_weight]
+            table = table[_largest_weights(self._selection(table)) <= max_abs_weight]
         if table.empty:
             raise InputError(f"{self.path}: no state is left, of {len(held)} epochs and {len(self._members)} models")
-        return self._states(table)
+        return self._selection(table)
 
-    def _states(self, table: pd.DataFrame) -> States:
-        return States(table, self.layout, self.weights, len(self._members))
+    def _selection(self, table: pd.DataFrame) -> Selection:
+        return Selection(table, self.layout, self.weights, len(self._members))
 
     def split(self, train: float = 0.7, validation: float = 0.15, test: float = 0.15, *, seed: int = 42) -> Parts:
-        """All model numbers, shuffled and shared out: `train`, `validation` and `test`, no model in two of them.
+        """Shuffles all model numbers and shares them out to `train`, `validation` and `test`.
 
-        Raises InputError for fractions that are no split, and where models are too few for a part to have any.
+        Raises InputError for fractions that do not sum to 1, and where models are too few for every part.
         """
         return split_models(len(self._members), train, validation, test, seed=seed)
 
@@ -163,28 +159,39 @@ class Zoo:
     def network(self) -> Network:
         """The Flax module of every model: `network.apply(variables, images)` on normalised images (B, H, W, C).
 
-        In a zoo with several activations raises InputError; `network_of(model)` gives each model's own.
+        Raises InputError where models differ in activation; `network_of(model)` gives each model's own.
         """
-        if len(self.spec.grid.activation) > 1:
+        activations = {member.hyperparameters["activation"] for member in self._members}
+        if len(activations) > 1:
             raise InputError(f"{self.path}: its models differ in activation, expected a call of network_of(model)")
-        return build_network(self.spec)
+        return build_network(self.spec, activation=activations.pop())
 
     def network_of(self, model: int) -> Network:
         """The Flax module of one model."""
-        return build_network(self.spec, activation=self._chosen([model])[0].activation)
+        (member,) = self._chosen([model])
+        return build_network(self.spec, activation=member.hyperparameters["activation"])
+
+    def images(self, data_dir: str | Path | None = None) -> Images:
+        """The images that the zoo was made of, loaded as `jaxzoo.load_images` does.
+
+        Raises InputError where they cannot be had, or differ from those that the zoo was made of.
+        """
+        images = load_images(self.spec.dataset, data_dir)
+        images.check_fingerprint(self.record.fingerprint, self.path)
+        return images
 
     @property
     def twins(self) -> dict[str, "Zoo"]:
-        """The sparse twins by method: zoos whose model i is the twin of model i, epoch 0 the parent's last epoch."""
-        places = {method: twins_folder(self.path, method) for method in METHODS}
-        found = {method: open_zoo(place) for method, place in places.items() if (place / "zoo.json").exists()}
+        """The sparse twins by method. Each is a zoo: model i is the twin of model i, epoch 0 is the parent's last."""
+        folders = {method: twins_folder(self.path, method) for method in METHODS}
+        found = {method: open_zoo(folder) for method, folder in folders.items() if (folder / "zoo.json").exists()}
         return Twins(self.path, found)
 
     @property
     def _metric_names(self) -> tuple[str, ...]:
         if self.record.twin is None:
             return METRICS
-        weighted = weight_layers(architecture_layers(self.spec.architecture))
+        weighted = weight_layers(self.spec.layers)
         return (*METRICS, "sparsity", *(f"sparsity_{layer.name}" for layer in weighted))
 
     @functools.cached_property
@@ -196,9 +203,9 @@ class Zoo:
 
     @functools.cached_property
     def _layouts(self) -> dict[str, Layout]:
-        """By collection: "params", and "batch_stats" where there are any."""
-        shapes = variable_shapes(self.spec.architecture, self.spec.dataset)
-        return {collection: build_layout(layers) for collection, layers in shapes.items()}
+        """By collection: "params", and "batch_stats" where networks normalise batches."""
+        shapes = variable_shapes(self.spec.layers, self.spec.dataset)
+        return {collection: build_layout(tree) for collection, tree in shapes.items()}
 
     def _metrics_of(self, epochs: Sequence[int]) -> pd.DataFrame:
         if not epochs:
@@ -226,12 +233,12 @@ class Zoo:
         return np.stack(weights) if isinstance(epoch, Iterable) else weights[0]
 
     def _read_at(self, collection: str, layout: Layout, epoch: int, chosen: Sequence[Member]) -> np.ndarray:
-        weights = np.empty((len(chosen), layout[-1].columns.stop), np.float32)
+        weights = np.empty((len(chosen), layout_width(layout)), np.float32)
         for cohort in {member.cohort for member in chosen}:
-            places = [place for place, member in enumerate(chosen) if member.cohort == cohort]
-            rows = [chosen[place].row for place in places]
+            indices = [index for index, member in enumerate(chosen) if member.cohort == cohort]
+            rows = [chosen[index].row for index in indices]
             stored = read_snapshot(cohort_folder(self.path, cohort), epoch, collection, rows)
-            weights[places] = flatten(layout, stored)
+            weights[indices] = flatten(layout, stored)
         return weights
 
     def _checked_epochs(self, epochs: int | Iterable[int]) -> list[int]:
@@ -254,15 +261,15 @@ class Zoo:
         return [self._members[model] for model in models]
 
 
-def _largest_weights(states: States) -> np.ndarray:
+def _largest_weights(selection: Selection) -> np.ndarray:
     """The largest absolute parameter of every state, infinite where one is not finite."""
-    largest = [np.abs(weights).max(axis=1) for weights in states.portions()]
+    largest = [np.abs(weights).max(axis=1) for weights in selection.portions()]
     joined = np.concatenate([*largest, np.empty(0, np.float32)])
     return np.where(np.isfinite(joined), joined, np.inf)
 
 
 class Twins(dict[str, Zoo]):
-    """Twins by method; asking for those that are not there says what is."""
+    """Twins by method. Asking for a method that the zoo has no twins by raises InputError, which says what it has."""
 
     def __init__(self, parent: Path, found: Mapping[str, Zoo]) -> None:
         super().__init__(found)
@@ -275,6 +282,6 @@ class Twins(dict[str, Zoo]):
 
 
 def open_zoo(path: str | Path) -> Zoo:
-    """The zoo in that folder, finished or still being made. Raises InputError where there is none."""
+    """Opens the zoo in a folder, finished or still being made. Raises InputError where there is none."""
     folder = Path(path)
     return Zoo(folder, read_record(folder), read_members(folder))

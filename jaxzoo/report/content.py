@@ -1,6 +1,5 @@
 """Collects the contents of a report as tables, from the zoo on disk and, if they are at hand, from images."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -21,9 +20,10 @@ from jaxzoo.analysis.diversity import (
 from jaxzoo.analysis.predict import predict_classes
 from jaxzoo.analysis.probe import LARGEST_WEIGHT, probe_states, select_states
 from jaxzoo.errors import InputError
+from jaxzoo.reading.layout import layout_width
 from jaxzoo.reading.selection import held_states
 from jaxzoo.reading.zoo import Zoo
-from jaxzoo.spec.plan import GridPoint
+from jaxzoo.spec.zoo_spec import HYPERPARAMETERS
 
 MOST_COMPARED = 512  # models whose predictions are compared, in all pairs
 MOST_PAIRS = 1000  # pairs of models whose weights are compared
@@ -91,7 +91,7 @@ def collect(
         facts=_facts(zoo),
         quartiles=performance_quartiles(metrics),
         models=models,
-        varying=tuple(name for name in GridPoint._fields if models[name].nunique() > 1),
+        varying=tuple(name for name in HYPERPARAMETERS if models[name].nunique() > 1),
         explained=explained,
         twins=twins,
         trajectories={method: performance_quartiles(twin.metrics) for method, twin in made.items()},
@@ -111,10 +111,10 @@ def _facts(zoo: Zoo) -> dict[str, str]:
         "models": f"{len(zoo.members):,}",
         "epochs": f"{zoo.epochs[0]} to {zoo.epochs[-1]}"
         + ("" if zoo.epochs[-1] == record.epochs else f" of {record.epochs}: unfinished"),
-        "architecture": f"{spec.architecture}, {zoo.layout[-1].columns.stop:,} parameters",
+        "architecture": f"{spec.architecture}, {layout_width(zoo.layout):,} parameters",
         "images": f"{dataset.name}, {dataset.train:,} + {dataset.validation:,} + {dataset.test:,} "
         f"(train, validation, test), {dataset.size} x {dataset.size} x {dataset.channels}",
-        **{name: ", ".join(map(str, values)) for name, values in dataclasses.asdict(spec.grid).items()},
+        **{name: ", ".join(map(str, zoo.members[name].unique())) for name in HYPERPARAMETERS},
         "batch size": str(spec.batch_size),
         **twin,
         "made with": f"{made}; {versions}",

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxzoo.errors import InputError, nearest
-from jaxzoo.spec.zoo_spec import ZooSpec, require, spec_from_dict
+from jaxzoo.errors import InputError, nearest, require
+from jaxzoo.spec.tables import read_table
+from jaxzoo.spec.zoo_spec import ZooSpec
 
 
 def config_folder() -> Path:
@@ -16,7 +17,7 @@ def config_folder() -> Path:
 
 
 def read_config(path: str | Path) -> tuple[ZooSpec, ...]:
-    """All zoos of one TOML file, in the file's order. Raises InputError with the file and the place in it."""
+    """All zoos of one TOML file, in the file's order. Raises InputError, which names the file and the zoo."""
     try:
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -61,7 +62,7 @@ def _zoos(table: dict[str, Any]) -> Iterator[ZooSpec]:
         require(isinstance(zoo, dict), f"zoos.{name}", zoo, "a table")
         try:
             dataset = _dataset_for(table["dataset"], zoo.get("architecture"))
-            yield spec_from_dict({"name": name, "dataset": dataset, **zoo})
+            yield read_table({"name": name, "dataset": dataset, **zoo}, ZooSpec)
         except InputError as error:
             raise InputError(f"zoo {name!r}: {error}") from error
 

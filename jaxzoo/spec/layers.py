@@ -1,18 +1,17 @@
-"""What a network is made of: each architecture written once, as a tuple of layers.
+"""What a network is made of: an architecture is a tuple of layers, and the tuples that have a name.
 
-The Flax module (one model, networks.py) and the lanes engine (many models) are both read off that tuple, and
-parameters carry its names on disk.
+Everything that depends on the architecture is computed from the tuple: the Flax module of one model, the lanes engine
+of many models, the shapes of the parameters, the layout of flattened weights. Parameters carry the layers' names on
+disk.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-
-from jaxzoo.spec.zoo_spec import ARCHITECTURES
 
 
 @dataclass(frozen=True)
 class Conv:
-    """Square convolution with a bias, or without; `padding` zeros on each side."""
+    """Square convolution with `padding` zeros on each side, with a bias or without."""
 
     name: str
     kernel: int
@@ -41,14 +40,17 @@ class MeanPool:
 
 @dataclass(frozen=True)
 class Activate:
-    """The member's activation function."""
+    """The activation function, which is a hyperparameter of the model."""
 
 
 @dataclass(frozen=True)
 class Dropout:
-    """Dropout with the member's rate; `draw` numbers the places where a network drops out."""
+    """Dropout, whose rate is a hyperparameter of the model; `index` counts the dropout layers of a network.
 
-    draw: int
+    The index is part of what random numbers are drawn from, so that two layers never drop the same units.
+    """
+
+    index: int
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Flatten:
 
 @dataclass(frozen=True)
 class Dense:
-    """Linear layer with a bias; None features: one per class."""
+    """Linear layer with a bias. Without `features` it has an output for each class."""
 
     name: str
     features: int | None
@@ -66,7 +68,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class Residual:
-    """The sum of what two chains of layers make of the same input; an empty `shortcut` passes it on."""
+    """The sum of two chains of layers that read one input. An empty `shortcut` passes the input on."""
 
     main: "Layers"
     shortcut: "Layers"
@@ -120,17 +122,16 @@ def _basic_block(name: str, before: int, features: int, stride: int) -> Residual
     return Residual(main, shortcut)
 
 
-LAYERS = {"cnn-s": CNN_S, "cnn-l": CNN_L, "resnet-18": resnet_18(64), "resnet-18-narrow": resnet_18(8)}
-assert tuple(LAYERS) == ARCHITECTURES
-
-
-def architecture_layers(architecture: str) -> Layers:
-    """The layer tuple of an architecture."""
-    return LAYERS[architecture]
+LAYERS: Mapping[str, Layers] = {
+    "cnn-s": CNN_S,
+    "cnn-l": CNN_L,
+    "resnet-18": resnet_18(64),
+    "resnet-18-narrow": resnet_18(8),
+}
 
 
 def each_layer(layers: Layers) -> Iterator[Layer]:
-    """All layers in their order, those inside residuals one by one: of the main chain, then of the shortcut."""
+    """Yields every layer in order; a residual yields the layers of its main chain, then those of its shortcut."""
     for layer in layers:
         if isinstance(layer, Residual):
             yield from each_layer(layer.main)
@@ -140,15 +141,15 @@ def each_layer(layers: Layers) -> Iterator[Layer]:
 
 
 def weight_layers(layers: Layers) -> tuple[Conv | Dense, ...]:
-    """The layers that have weights, in their order."""
+    """The layers that have weights, in order."""
     return tuple(layer for layer in each_layer(layers) if isinstance(layer, Conv | Dense))
 
 
 def norm_layers(layers: Layers) -> tuple[BatchNorm, ...]:
-    """The layers that keep running batch statistics, in their order."""
+    """The layers that keep running batch statistics, in order."""
     return tuple(layer for layer in each_layer(layers) if isinstance(layer, BatchNorm))
 
 
 def variance_name(name: str) -> str:
-    """What the parameters are called that give the variance of a layer's outputs."""
+    """The name of the parameters that give the variance of a layer's outputs, beside the layer's own."""
     return f"{name}_variance"

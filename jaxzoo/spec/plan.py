@@ -1,43 +1,48 @@
 """From a spec to its members in a fixed order, and to cohorts: members that share one compiled program."""
 
+import dataclasses
 import hashlib
 import itertools
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from jaxzoo.spec.zoo_spec import DatasetSpec, SeedDraw, ZooSpec
+from jaxzoo.spec.layers import Layers
+from jaxzoo.spec.zoo_spec import HYPERPARAMETERS, DatasetSpec, Grid, Schedule, SeedDraw, ZooSpec
 
+GridPoint = Mapping[str, Any]  # a value of every hyperparameter, in the order of HYPERPARAMETERS
 
-class GridPoint(NamedTuple):
-    """One combination of hyperparameters."""
-
-    activation: str
-    initialization: str
-    dropout: float
-    optimizer: str
-    learning_rate: float
-    weight_decay: float
+# What drawn seeds have always been derived from, in this order. A hyperparameter that is added to Grid later must not
+# stand here: then it changes no seed of a zoo that leaves it at its default.
+FIRST_HYPERPARAMETERS = ("activation", "initialization", "dropout", "optimizer", "learning_rate", "weight_decay")
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(Grid)}
 
 
 class Member(NamedTuple):
-    """One model of the zoo: `row` of cohort number `cohort`."""
+    """One model of the zoo: it stands in `row` of cohort number `cohort`."""
 
     model: int
     cohort: int
     row: int
     seed: int
-    activation: str
-    initialization: str
-    dropout: float
-    optimizer: str
-    learning_rate: float
-    weight_decay: float
+    hyperparameters: GridPoint
+
+    def to_row(self) -> dict[str, Any]:
+        """The member as a row of a table, a column for each hyperparameter."""
+        numbers = dict(zip(self._fields[:-1], self, strict=False))
+        return {**numbers, **self.hyperparameters}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> "Member":
+        """The member of such a row. Raises KeyError where a column is missing."""
+        hyperparameters = {name: row[name] for name in HYPERPARAMETERS}
+        return cls(row["model"], row["cohort"], row["row"], row["seed"], hyperparameters)
 
 
 class CohortKey(NamedTuple):
-    """All that forces another compilation of the training program."""
+    """Everything that forces another compilation of the training program."""
 
-    architecture: str
+    layers: Layers
     dataset: DatasetSpec
     activation: str
     optimizer: str
@@ -46,7 +51,8 @@ class CohortKey(NamedTuple):
     batch_size: int
     augmentation: tuple[str, ...]
     precision: str
-    cycle_epochs: int | None  # of the one cycle of learning rates, None where they are constant
+    schedule: Schedule
+    epochs: int | None  # None where the schedule does not depend on them
 
 
 class Cohort(NamedTuple):
@@ -66,19 +72,15 @@ class Plan(NamedTuple):
 
     @property
     def dense_states(self) -> int:
-        """Model states a dense zoo holds: every member at every epoch, the untrained one included where it is kept.
-
-        The published ResNet-18 zoos have no epoch 0, so theirs are `epochs` states a model.
-        """
-        untrained = 0 if self.spec.architecture == "resnet-18" else 1
-        return len(self.members) * (self.spec.epochs + untrained)
+        """The model states that a dense zoo counts: every member at every epoch."""
+        return len(self.members) * (self.spec.epochs + self.spec.counts_untrained)
 
 
 def plan_zoo(spec: ZooSpec) -> Plan:
     """Members ordered by grid point, then seed; cohorts of members of one key, of equal sizes up to `cohort_size`.
 
-    With `spec.models` fewer than the grid gives, all grid points keep their first seed before any keeps its second, and
-    where not even the first seeds fit, grid points are picked by hash: a smaller choice is part of every larger one.
+    With `spec.models` fewer than the grid gives, every grid point keeps its first seed before any keeps its second.
+    Where not even the first seeds fit, a hash picks the grid points. So a smaller choice is part of every larger one.
     """
     chosen = _choose(_population(spec), spec.models)
     groups: dict[CohortKey, list[int]] = {}
@@ -88,38 +90,32 @@ def plan_zoo(spec: ZooSpec) -> Plan:
     cohorts = []
     for number, (key, chunk) in enumerate(chunks):
         rows = enumerate((model, *chosen[model]) for model in chunk)
-        members = tuple(Member(model, number, row, seed, *point) for row, (model, point, seed) in rows)
+        members = tuple(Member(model, number, row, seed, point) for row, (model, point, seed) in rows)
         cohorts.append(Cohort(number, key, members))
     everyone = itertools.chain.from_iterable(cohort.members for cohort in cohorts)
-    return Plan(spec, tuple(sorted(everyone)), tuple(cohorts))
+    return Plan(spec, tuple(sorted(everyone, key=lambda member: member.model)), tuple(cohorts))
 
 
 def population_size(spec: ZooSpec) -> int:
     """How many members the grid and the seeds of a spec give, whatever `spec.models` keeps of them."""
-    return len(_population(spec))
+    points = math.prod(len(getattr(spec.grid, name)) for name in HYPERPARAMETERS)
+    seeds = spec.drawn_seeds.count if spec.drawn_seeds else spec.seeds.last - spec.seeds.first + 1 if spec.seeds else 0
+    return points * seeds
 
 
 def _population(spec: ZooSpec) -> list[tuple[GridPoint, int, int]]:
     """(grid point, number of the seed, seed) of every member, grid points outermost."""
-    grid = spec.grid
-    points = itertools.starmap(
-        GridPoint,
-        itertools.product(
-            grid.activation,
-            grid.initialization,
-            grid.dropout,
-            grid.optimizer,
-            grid.learning_rate,
-            grid.weight_decay,
-        ),
-    )
+    combinations = itertools.product(*(getattr(spec.grid, name) for name in HYPERPARAMETERS))
+    points = [dict(zip(HYPERPARAMETERS, values, strict=True)) for values in combinations]
     return [(point, number, seed) for point in points for number, seed in enumerate(_seeds(spec, point))]
 
 
 def _choose(population: list[tuple[GridPoint, int, int]], models: int | None) -> list[tuple[GridPoint, int]]:
+    if models is None:
+        return [(point, seed) for point, _, seed in population]
     ranks = [(number, _hash(point)) for point, number, _ in population]
     kept = sorted(range(len(population)), key=ranks.__getitem__)[:models]
-    return [(population[place][0], population[place][2]) for place in sorted(kept)]
+    return [(population[index][0], population[index][2]) for index in sorted(kept)]
 
 
 def _seeds(spec: ZooSpec, point: GridPoint) -> tuple[int, ...]:
@@ -130,7 +126,7 @@ def _seeds(spec: ZooSpec, point: GridPoint) -> tuple[int, ...]:
 
 
 def _draw_seeds(draw: SeedDraw, origin: str) -> tuple[int, ...]:
-    """Different seeds from a hash: the same for all times, on every machine and version."""
+    """Different seeds from a hash, which gives the same ones on every machine and in every version."""
     seeds: dict[int, None] = {}
     for trial in itertools.count():
         if len(seeds) == draw.count:
@@ -141,21 +137,25 @@ def _draw_seeds(draw: SeedDraw, origin: str) -> tuple[int, ...]:
 
 
 def _hash(point: GridPoint) -> str:
-    return hashlib.sha256(repr(tuple(point)).encode()).hexdigest()
+    """A hash of the first hyperparameters, and of (name, value) of later ones that are not at their default."""
+    values = [point[name] for name in FIRST_HYPERPARAMETERS]
+    later = [item for item in point.items() if item[0] not in FIRST_HYPERPARAMETERS and (item[1],) != DEFAULTS[item[0]]]
+    return hashlib.sha256(repr((*values, *later)).encode()).hexdigest()
 
 
 def _key(spec: ZooSpec, point: GridPoint) -> CohortKey:
     return CohortKey(
-        architecture=spec.architecture,
+        layers=spec.layers,
         dataset=spec.dataset,
-        activation=point.activation,
-        optimizer=point.optimizer,
+        activation=point["activation"],
+        optimizer=point["optimizer"],
         momentum=spec.momentum,
         dropout=any(spec.grid.dropout),
         batch_size=spec.batch_size,
         augmentation=spec.augmentation,
         precision=spec.precision,
-        cycle_epochs=spec.epochs if spec.schedule.kind == "one-cycle" else None,
+        schedule=spec.schedule,
+        epochs=spec.epochs if spec.schedule.depends_on_length else None,
     )
 
 

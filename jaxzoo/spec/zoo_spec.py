@@ -1,46 +1,30 @@
-"""What a zoo is: frozen, validated where it is born."""
+"""What a zoo is: frozen dataclasses that check their values when they are built."""
 
 import dataclasses
-import hashlib
-import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
-import msgspec
-
-from jaxzoo.errors import InputError, nearest
+from jaxzoo.errors import nearest, require
+from jaxzoo.spec.layers import LAYERS, Layers
+from jaxzoo.spec.tables import digest_of
 
 ACTIVATIONS = ("tanh", "relu", "leaky_relu", "sigmoid", "silu", "gelu")
-INITIALIZATIONS = (
-    "uniform",
-    "normal",
-    "kaiming_uniform",
-    "kaiming_normal",
-    "xavier_uniform",
-    "xavier_normal",
-)
+INITIALIZATIONS = ("uniform", "normal", "kaiming_uniform", "kaiming_normal", "xavier_uniform", "xavier_normal")
 OPTIMIZERS = ("adam", "sgd", "rms_prop")
 SCHEDULES = ("constant", "one-cycle")
 FITS = ("resize", "crop")
-NAME = r"\w[\w.-]{0,99}"
 METHODS = ("variational-dropout", "magnitude")
 SCOPES = ("global", "layer")
-ARCHITECTURES = ("cnn-s", "cnn-l", "resnet-18", "resnet-18-narrow")
 AUGMENTATIONS = ("crop", "flip", "rotation")
 PRECISIONS = ("float32", "bfloat16")
+NAME = r"\w[\w.-]{0,99}"
 SEED_LIMIT = 2**32
 
 
-def require(holds: bool, field: str, got: object, wanted: str) -> None:
-    """Raises InputError unless it holds."""
-    if not holds:
-        raise InputError(f"{field} is {got!r}, expected {wanted}")
-
-
-def _require_choices(field: str, values: tuple[str, ...], known: tuple[str, ...]) -> None:
+def _require_choices(field: str, values: Iterable[str], known: Iterable[str]) -> None:
+    known = tuple(known)
     for value in values:
         require(value in known, field, value, f"one of: {nearest(value, known)}")
 
@@ -49,14 +33,14 @@ def _require_choices(field: str, values: tuple[str, ...], known: tuple[str, ...]
 class DatasetSpec:
     """An image dataset as one architecture sees it.
 
-    `train`, `validation` and `test` count examples; images are brought to `size` x `size` pixels by `fit` (`resize`,
-    bilinear with antialiasing, or `crop`, the centre) and to `channels` (1: luma). `mean` and `std`, one number per
-    channel in units of 0..1, are what images are normalised with; without them both are measured on the train split.
+    `train`, `validation` and `test` count examples. Images are brought to `size` x `size` pixels by `fit` ("resize" is
+    bilinear with antialiasing, "crop" cuts out the centre) and to `channels` (1 gives luma). Images are normalised with
+    `mean` and `std`, one number per channel in units of 0..1; without them both are measured on the train split.
 
-    The images come from the dataset `tfds` of TensorFlow Datasets ("name", "name/config", "name:1.0.0"; without it the
-    one called `name`), or from the .npz files in `folder`, relative to the data directory. Train and validation
-    examples are drawn from its split `train_split`, test examples are all of `test_split`, or drawn from the same
-    split where both are one.
+    The images come from TensorFlow Datasets under the name `tfds` ("name", "name/config", "name:1.0.0"; without it,
+    under `name`), or from the .npz files in `folder`, relative to the data directory. Train and validation examples
+    are drawn from the split `train_split`. Test examples are all of `test_split`; where the two splits are one, they
+    are drawn from it, too.
     """
 
     name: str
@@ -82,51 +66,81 @@ class DatasetSpec:
         require(self.size >= 1, "size", self.size, "1 or more pixels")
         require(self.channels in (1, 3), "channels", self.channels, "1 or 3")
         require((self.mean is None) == (self.std is None), "mean", self.mean, "both mean and std, or neither")
-        for field, values in (("mean", self.mean), ("std", self.std)):
+        for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None:
-                require(len(values) == self.channels, field, values, f"{self.channels} numbers, one per channel")
-                require(all(map(math.isfinite, values)), field, values, "finite numbers")
+                require(len(values) == self.channels, name, values, f"{self.channels} numbers, one per channel")
+                require(all(map(math.isfinite, values)), name, values, "finite numbers")
         require(self.std is None or min(self.std) > 0, "std", self.std, "numbers above 0")
         _require_choices("fit", (self.fit,), FITS)
         require(self.tfds is None or self.folder is None, "folder", self.folder, "either tfds or folder")
-        for field in ("name", "train_split", "test_split"):
-            value = getattr(self, field)
-            require(re.fullmatch(NAME, value) is not None, field, value, "a name of letters, digits, _, - and dots")
-        for field in ("tfds", "folder"):
-            value = getattr(self, field)
-            require(value is None or (value != "" and value.isprintable()), field, value, "a name")
+        for name in ("name", "train_split", "test_split"):
+            text = getattr(self, name)
+            require(re.fullmatch(NAME, text) is not None, name, text, "a name of letters, digits, _, - and dots")
+        for name in ("tfds", "folder"):
+            text = getattr(self, name)
+            require(text is None or (text != "" and text.isprintable()), name, text, "a name")
+
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers from `low` to `high`; an end that is not `included` is left out."""
+
+    low: float
+    high: float
+    included: tuple[bool, bool] = (True, True)
+
+    def holds(self, value: float) -> bool:
+        """Whether the number is one of them."""
+        above = self.low <= value if self.included[0] else self.low < value
+        below = value <= self.high if self.included[1] else value < self.high
+        return above and below
+
+    def text(self, name: str) -> str:
+        """The condition in words, such as 0 <= dropout < 1."""
+        signs = ["<=" if included else "<" for included in self.included]
+        return f"{self.low} {signs[0]} {name} {signs[1]} {self.high}"
+
+
+def hyperparameter(allowed: tuple[str, ...] | Range) -> dict[str, tuple[str, ...] | Range]:
+    """The metadata of a field of `Grid`: the words, or the numbers, that it takes."""
+    return {"allowed": allowed}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Every combination of these values is a grid point; a grid point gets a member per seed."""
+    """The hyperparameters of a zoo: every combination of these values is a grid point, with a member for each seed.
 
-    activation: tuple[str, ...]
-    initialization: tuple[str, ...]
-    dropout: tuple[float, ...] = (0.0,)
-    optimizer: tuple[str, ...]
-    learning_rate: tuple[float, ...]
-    weight_decay: tuple[float, ...] = (0.0,)
+    This is the one list of hyperparameters. Members, the tables of readers and the targets of probes are made from it.
+    A hyperparameter that is added later needs a default of one value, which every zoo made before has.
+    """
+
+    activation: tuple[str, ...] = field(metadata=hyperparameter(ACTIVATIONS))
+    initialization: tuple[str, ...] = field(metadata=hyperparameter(INITIALIZATIONS))
+    dropout: tuple[float, ...] = field(default=(0.0,), metadata=hyperparameter(Range(0, 1, (True, False))))
+    optimizer: tuple[str, ...] = field(metadata=hyperparameter(OPTIMIZERS))
+    learning_rate: tuple[float, ...] = field(metadata=hyperparameter(Range(0, 100, (False, True))))
+    weight_decay: tuple[float, ...] = field(default=(0.0,), metadata=hyperparameter(Range(0, 100)))
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            values = getattr(self, field.name)
-            require(len(values) > 0, field.name, list(values), "at least one value")
-            require(len(set(values)) == len(values), field.name, list(values), "no value twice")
-        _require_choices("activation", self.activation, ACTIVATIONS)
-        _require_choices("initialization", self.initialization, INITIALIZATIONS)
-        _require_choices("optimizer", self.optimizer, OPTIMIZERS)
-        for rate in self.dropout:
-            require(0 <= rate < 1, "dropout", rate, "0 <= dropout < 1")
-        for rate in self.learning_rate:
-            require(0 < rate <= 100, "learning_rate", rate, "0 < learning_rate <= 100")
-        for decay in self.weight_decay:
-            require(0 <= decay <= 100, "weight_decay", decay, "0 <= weight_decay <= 100")
+        for each in dataclasses.fields(self):
+            values, allowed = getattr(self, each.name), each.metadata["allowed"]
+            require(len(values) > 0, each.name, list(values), "at least one value")
+            require(len(set(values)) == len(values), each.name, list(values), "no value twice")
+            if isinstance(allowed, Range):
+                for value in values:
+                    require(allowed.holds(value), each.name, value, allowed.text(each.name))
+            else:
+                _require_choices(each.name, values, allowed)
+
+
+HYPERPARAMETERS = tuple(each.name for each in dataclasses.fields(Grid))
+NUMBERS = tuple(each.name for each in dataclasses.fields(Grid) if isinstance(each.metadata["allowed"], Range))
+WORDS = tuple(name for name in HYPERPARAMETERS if name not in NUMBERS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeedRange:
-    """The seeds `first` to `last`, both included, shared by all grid points."""
+    """The seeds `first` to `last`, both included. All grid points share them."""
 
     first: int
     last: int
@@ -143,7 +157,7 @@ class SeedRange:
 
 @dataclass(frozen=True, kw_only=True)
 class SeedDraw:
-    """`count` different seeds in 0..`below`-1 for each grid point, its own ones, derived from the grid point."""
+    """`count` different seeds in 0..`below`-1 for each grid point, derived from the grid point's values."""
 
     count: int
     below: int
@@ -157,7 +171,8 @@ class SeedDraw:
 class Schedule:
     """How the learning rate moves: `constant`, or `one-cycle` with the grid's learning rate as its peak.
 
-    One cycle over all steps of a zoo, or of its twins, with the momentum the other way round (see jaxzoo.schedules).
+    One cycle spans all steps of a zoo, or all steps of its twins. The momentum moves the other way round (see
+    jaxzoo.training.schedules).
     """
 
     kind: str = "constant"
@@ -165,14 +180,19 @@ class Schedule:
     def __post_init__(self) -> None:
         _require_choices("schedule", (self.kind,), SCHEDULES)
 
+    @property
+    def depends_on_length(self) -> bool:
+        """Whether the rate at a step depends on how many epochs there are."""
+        return self.kind != "constant"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TwinSpec:
     """How sparse twins are made of a zoo: `method` is "variational-dropout" or "magnitude".
 
-    Magnitude pruning comes to `sparsity` (zero weights of all weights) half-way and keeps the smallest weights at zero,
-    of each layer (`scope` "layer") or over all of a member's weights ("global", which takes most of a layer that was
-    initialised small); variational dropout knows neither.
+    Magnitude pruning reaches `sparsity` (zero weights of all weights) half-way through the epochs and keeps those
+    weights at zero. It takes the smallest weights of each layer (`scope` "layer"), or of all layers of a member
+    together ("global", which empties most of a layer that was initialised small). Variational dropout uses neither.
     """
 
     method: str = "variational-dropout"
@@ -188,19 +208,22 @@ class TwinSpec:
 
     @property
     def used(self) -> "TwinSpec":
-        """The same with what the method does not use at its default: two of one `used` make the same twins."""
+        """The settings that the method uses, the others at their defaults: specs of equal `used` make equal twins."""
         return self if self.method == "magnitude" else TwinSpec(method=self.method, epochs=self.epochs)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ZooSpec:
-    """A population: the spec alone, with the images it names, determines every weight of it.
+    """A population: the spec and the images that it names determine every weight.
 
-    `models` keeps that many of the grid's members, spread over the grid (see `plan_zoo`); None keeps all.
-    `momentum` is used by sgd alone, and by a constant schedule. `augmentation` names what training images go through,
-    in that order, drawn by every member anew at each step. `precision` is what layers compute in; parameters are
-    float32. `cohort_size` is the most members that are trained and saved together, and `twins` is how sparse twins are
-    made unless asked otherwise: neither is a part of the zoo itself.
+    `architecture` is a name of `jaxzoo.spec.layers.LAYERS`. `models` keeps that many of the grid's members, spread over
+    the grid (see `plan_zoo`); None keeps all. `momentum` is used by sgd, and by a constant schedule. `augmentation`
+    names what training images go through, in that order; every member draws it anew at each step. `precision` is what
+    layers compute in; parameters are float32.
+
+    The last three fields are no part of the zoo itself, and its digest does not depend on them: `cohort_size` is the
+    most members that are trained and saved together, `twins` says how sparse twins are made unless asked otherwise,
+    `counts_untrained` says whether the published number of states counts epoch 0.
     """
 
     name: str
@@ -218,10 +241,11 @@ class ZooSpec:
     models: int | None = None
     cohort_size: int = 1024
     twins: TwinSpec = TwinSpec()
+    counts_untrained: bool = True
 
     def __post_init__(self) -> None:
         require(self.name != "" and "/" not in self.name, "name", self.name, "a name without a slash")
-        _require_choices("architecture", (self.architecture,), ARCHITECTURES)
+        _require_choices("architecture", (self.architecture,), LAYERS)
         both = (self.seeds is not None) + (self.drawn_seeds is not None)
         require(both == 1, "seeds", "given twice" if both else "missing", "either seeds or drawn_seeds")
         require(0 <= self.momentum < 1, "momentum", self.momentum, "0 <= momentum < 1")
@@ -235,61 +259,24 @@ class ZooSpec:
         require(self.models is None or self.models >= 1, "models", self.models, "1 or more")
 
     @property
+    def layers(self) -> Layers:
+        """The layers of the members' networks."""
+        return LAYERS[self.architecture]
+
+    @property
     def digest(self) -> str:
-        """SHA-256 of the spec, in hexadecimal digits: two zoos of one digest are the same zoo.
-
-        A field at its default does not count, so that a later field leaves the digests of earlier zoos as they are.
-        """
-        changed = _changed_fields(dataclasses.replace(self, cohort_size=ZooSpec.cohort_size, twins=ZooSpec.twins))
-        text = json.dumps(changed, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        """SHA-256 of the spec, in hexadecimal digits: two zoos of one digest are the same zoo."""
+        return digest_of(dataclasses.replace(self, **{name: getattr(ZooSpec, name) for name in OUTSIDE_DIGEST}))
 
 
-def _changed_fields(value: Any) -> Any:
-    """The fields of a dataclass that are not at their default, by name."""
-    if not dataclasses.is_dataclass(value):
-        return value
-    return {
-        field.name: _changed_fields(getattr(value, field.name))
-        for field in dataclasses.fields(value)
-        if getattr(value, field.name) != field.default
-    }
-
-
-def spec_from_dict(table: dict[str, Any]) -> ZooSpec:
-    """The spec of `dataclasses.asdict(spec)`, also after a way through JSON. Raises InputError."""
-    return _convert(table, ZooSpec)
+OUTSIDE_DIGEST = ("cohort_size", "twins", "counts_untrained")
 
 
 def dataset_specs(specs: Iterable[ZooSpec]) -> tuple[DatasetSpec, ...]:
-    """The datasets of those zoos, each once, in their order."""
+    """The datasets of the zoos, each once, in the order of the zoos."""
     return tuple(dict.fromkeys(spec.dataset for spec in specs))
 
 
 def same_name(dataset: str, given: str) -> bool:
-    """Whether a dataset's name is the given one, with hyphens for underscores or the other way round."""
+    """Whether a dataset has the given name, where hyphens and underscores count as equal."""
     return dataset.replace("-", "_") == given.replace("-", "_")
-
-
-def _convert(table: dict[str, Any], kind: type[Any]) -> Any:
-    _refuse_unknown_keys(table, kind, "")
-    try:
-        return msgspec.convert(table, kind)
-    except msgspec.ValidationError as error:
-        raise InputError(str(error).replace("`$.", "`")) from error
-
-
-def _refuse_unknown_keys(table: dict[str, Any], kind: type[Any], where: str) -> None:
-    known = {field.name: field.type for field in dataclasses.fields(kind)}
-    for key, value in table.items():
-        if key not in known:
-            raise InputError(f"unknown key {where + key!r}, expected one of: {nearest(key, known)}")
-        inner = _dataclass_in(known[key])
-        if inner is not None and isinstance(value, dict):
-            _refuse_unknown_keys(value, inner, f"{where}{key}.")
-
-
-def _dataclass_in(annotation: Any) -> type[Any] | None:
-    """The dataclass of an annotation such as `Grid` or `SeedRange | None`."""
-    candidates = (annotation, *getattr(annotation, "__args__", ()))
-    return next((kind for kind in candidates if isinstance(kind, type) and dataclasses.is_dataclass(kind)), None)

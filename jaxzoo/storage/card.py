@@ -1,12 +1,14 @@
 """The card of a zoo: the README.md in its folder."""
 
-from jaxzoo.models.networks import parameter_count
 from jaxzoo.spec.plan import Plan
 from jaxzoo.spec.zoo_spec import TwinSpec
 
 
-def zoo_card(plan: Plan, twin: TwinSpec | None = None) -> str:
-    """What the zoo is, in words and one table, and how to open it; of sparse twins, how they were made."""
+def zoo_card(plan: Plan, parameters: int, twin: TwinSpec | None = None) -> str:
+    """What the zoo is, in words and one table, and how to open it; `parameters` are those of one model.
+
+    With `twin` the card is that of sparse twins, and says how they were made.
+    """
     spec, dataset = plan.spec, plan.spec.dataset
     seeds = spec.seeds or spec.drawn_seeds
     grid = "\n".join(f"| {name} | {', '.join(map(str, values))} |" for name, values in vars(spec.grid).items())
@@ -17,7 +19,7 @@ def zoo_card(plan: Plan, twin: TwinSpec | None = None) -> str:
     return f"""# {spec.name}
 
 A model zoo made by jaxzoo: {len(plan.members)} models of {spec.architecture} \
-({parameter_count(spec.architecture, dataset):,} parameters each) on {dataset.name}, \
+({parameters:,} parameters each) on {dataset.name}, \
 every one of their {spec.epochs} epochs.{made}
 
 | hyperparameter | values |
@@ -43,7 +45,7 @@ zoo.json holds the spec and what made it; models that diverged are kept, with `f
 
 
 def _words(twin: TwinSpec) -> str:
-    if twin.method == "variational-dropout":
-        return "variational dropout"
+    if twin.method != "magnitude":
+        return twin.method.replace("-", " ")
     scope = "over all weights of a model" if twin.scope == "global" else "in each layer"
     return f"magnitude pruning to a sparsity of {twin.sparsity}, {scope}"

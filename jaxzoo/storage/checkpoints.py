@@ -1,5 +1,6 @@
-"""Orbax steps on disk, read through TensorStore: the part asked for, and without JAX's devices."""
+"""Orbax checkpoints, read through TensorStore: only the part that is asked for, and without a JAX device."""
 
+import urllib.parse
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,33 +13,33 @@ Tree = dict[str, Any]
 
 
 class DamagedError(Exception):
-    """A step on disk that cannot be read whole."""
+    """A checkpoint that cannot be read whole."""
 
 
-def step_epochs(folder: Path) -> list[int]:
-    """The epochs of which a folder holds a step, in order; one appears under its name when it is whole."""
+def saved_epochs(folder: Path) -> list[int]:
+    """The epochs whose checkpoints a folder holds, in order. A checkpoint appears under its name when it is whole."""
     if not folder.is_dir():
         return []
     return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
 
 
-def read_whole_step(step: Path) -> Tree:
-    """All leaves of a step as a nested dict. Raises DamagedError where they do not fit their checksum."""
-    tree = read_step(step)
+def read_whole_checkpoint(path: Path) -> Tree:
+    """All leaves of a checkpoint as a nested dict. Raises DamagedError where they do not fit their checksum."""
+    tree = read_checkpoint(path)
     wanted = tree.pop("checksum", None)
     if wanted is None or wanted != checksum(tree):
         raise DamagedError("its checksum does not fit")
     return tree
 
 
-def read_step(step: Path, prefix: str = "", rows: Sequence[int] | slice = slice(None)) -> Tree:
-    """The leaves of an Orbax step whose names start with the prefix, as a nested dict; all reads at once.
+def read_checkpoint(path: Path, prefix: str = "", rows: Sequence[int] | slice = slice(None)) -> Tree:
+    """The leaves of a checkpoint whose names start with the prefix, as a nested dict, all read at once.
 
-    Of arrays those rows alone. Raises DamagedError where something is missing.
+    Of an array only the given rows are read. Raises DamagedError where something is missing.
     """
     import tensorstore as ts
 
-    base = f"file://{(step / 'default').absolute()}/"
+    base = f"file://{(path / 'default').absolute()}/"
     try:
         stored = ts.KvStore.open({"driver": "ocdbt", "base": base}).result()
         names = {key.decode().rpartition("/")[0] for key in stored.list().result()}
@@ -64,16 +65,24 @@ def read_step(step: Path, prefix: str = "", rows: Sequence[int] | slice = slice(
 def _nest(leaves: Mapping[str, np.ndarray]) -> Tree:
     tree: Tree = {}
     for name, leaf in sorted(leaves.items()):
-        *branches, last = name.split(".")
-        place = tree
+        *branches, last = (urllib.parse.unquote(part) for part in name.split("."))
+        inner = tree
         for branch in branches:
-            place = place.setdefault(branch, {})
-        place[last] = leaf
+            inner = inner.setdefault(branch, {})
+        inner[last] = leaf
     return tree
 
 
+def quoted(tree: Mapping[str, Any]) -> Tree:
+    """The tree with every name quoted as in a URL, dots too: Orbax joins the names of a leaf with dots."""
+    return {
+        urllib.parse.quote(name, safe="").replace(".", "%2E"): quoted(inner) if isinstance(inner, Mapping) else inner
+        for name, inner in tree.items()
+    }
+
+
 def checksum(tree: Tree) -> np.ndarray:
-    """CRC-32 over names, shapes and bytes: Orbax guards its index by checksums, but not the numbers."""
+    """CRC-32 over names, shapes and bytes. Orbax guards its index by checksums, but not the numbers."""
     total = 0
     for name, leaf in _leaves(tree):
         total = zlib.crc32(f"{name} {leaf.dtype} {leaf.shape}".encode(), total)

@@ -4,18 +4,17 @@ import shutil
 from pathlib import Path
 
 from jaxzoo.errors import InputError
-from jaxzoo.models.networks import parameter_count
 from jaxzoo.spec.zoo_spec import TwinSpec, ZooSpec
-from jaxzoo.storage.cohort_store import KEPT_STEPS
 
+KEPT_CHECKPOINTS = 2  # the last ones: a damaged last snapshot is made again from the one before it
 ALL, LAST = "all", "last"
 Keep = str | tuple[int, ...]  # "all", "last", or epochs
 
 
 def kept_epochs(keep: Keep, epochs: int) -> tuple[int, ...] | None:
-    """The epochs of 0..`epochs` that stay, besides the last two, which going on needs; None for all of them.
+    """The epochs of 0..`epochs` that stay on disk besides the last two, None for all.
 
-    Raises InputError for epochs that there are not.
+    The last two always stay: training that goes on needs them. Raises InputError for epochs outside 0..`epochs`.
     """
     if keep == ALL:
         return None
@@ -30,45 +29,48 @@ def kept_epochs(keep: Keep, epochs: int) -> tuple[int, ...] | None:
 
 
 def kept_of_twins(kept: tuple[int, ...] | None, twin: TwinSpec) -> tuple[int, ...] | None:
-    """The same for twins: of their epochs those that are on the list, too."""
+    """The epochs that stay of twins, where `kept` are those of their parents: as many of these as twins have."""
     return None if kept is None else tuple(epoch for epoch in kept if epoch <= twin.epochs)
 
 
 def states_kept(kept: tuple[int, ...] | None, epochs: int) -> int:
-    """States of one model that stay on disk once it is trained."""
-    last = range(max(0, epochs + 1 - KEPT_STEPS), epochs + 1)
+    """How many states of one model stay on disk once it is trained."""
+    last = range(max(0, epochs + 1 - KEPT_CHECKPOINTS), epochs + 1)
     return epochs + 1 if kept is None else len({*kept, *last})
 
 
-def model_bytes(spec: ZooSpec, kept: tuple[int, ...] | None, twin: TwinSpec | None) -> int:
-    """Bytes of one model in all states that stay, its twin's too: parameters in float32, before compression."""
+def model_bytes(spec: ZooSpec, state_bytes: int, kept: tuple[int, ...] | None, twin: TwinSpec | None) -> int:
+    """Bytes of one model in all states that stay on disk, and of its twin, before compression."""
     states = states_kept(kept, spec.epochs)
     if twin is not None:
         states += states_kept(kept_of_twins(kept, twin), twin.epochs)
-    return 4 * parameter_count(spec.architecture, spec.dataset) * states
+    return state_bytes * states
 
 
-def check_space(folder: Path, spec: ZooSpec, models: int, kept: tuple[int, ...] | None, twin: TwinSpec | None) -> None:
-    """Raises InputError where the disk obviously cannot hold so many models, and says what would fit.
+def check_space(
+    folder: Path, spec: ZooSpec, state_bytes: int, models: int, kept: tuple[int, ...] | None, twin: TwinSpec | None
+) -> None:
+    """Raises InputError, which says what would fit, where the disk obviously cannot hold so many models.
 
-    What lies in the folder already counts as free.
+    `state_bytes` is the size of one model at one epoch. What the folder already holds counts as free.
     """
-    needed = models * model_bytes(spec, kept, twin)
+    needed = models * model_bytes(spec, state_bytes, kept, twin)
     disk = shutil.disk_usage(_existing(folder))
-    there = _bytes_in(folder) + disk.free
-    if needed <= there or disk.total == 0:  # some file systems do not say, and some are none: writing will tell
+    free = _bytes_in(folder) + disk.free
+    if needed <= free or disk.total == 0:  # some file systems do not tell their size: there writing will tell
         return
-    fewer = there // model_bytes(spec, kept, twin)
-    options = {
-        f"--models {fewer}": needed * fewer // models if fewer else there + 1,
-        "--keep-epochs last": models * model_bytes(spec, (), twin),
-        "--twins none": models * model_bytes(spec, kept, None),
-        "--keep-epochs last --twins none": models * model_bytes(spec, (), None),
+    fewer = free // model_bytes(spec, state_bytes, kept, twin)
+    choices = {
+        f"{fewer} models": needed * fewer // models if fewer else free + 1,
+        "all models with no epochs kept but the last two": models * model_bytes(spec, state_bytes, (), twin),
+        "all models without twins": models * model_bytes(spec, state_bytes, kept, None),
+        "all models with the last two epochs alone and without twins": models
+        * model_bytes(spec, state_bytes, (), None),
     }
-    fitting = [option for option, size in options.items() if size <= there]
+    fitting = [choice for choice, size in choices.items() if size <= free]
     raise InputError(
-        f"{folder}: needs {human_bytes(needed)}, the disk has {human_bytes(there)}, expected more; "
-        f"it would hold: {', or '.join(fitting) or 'not one model'}"
+        f"{folder}: needs {human_bytes(needed)}, the disk has {human_bytes(free)}, expected more; "
+        f"it would hold {', or '.join(fitting) or 'not one model'}"
     )
 
 
@@ -77,7 +79,7 @@ def human_bytes(count: float) -> str:
     A number of bytes in the largest decimal unit that leaves at least 1.
 
     >>> human_bytes(1_250_000_000)
-    '1.2 GB'
+    '1.25 GB'
     """
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
@@ -91,5 +93,5 @@ def _bytes_in(folder: Path) -> int:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there."""
-    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
+    """The folder, or the nearest one above it that exists."""
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())

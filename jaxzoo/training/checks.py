@@ -1,27 +1,99 @@
-"""What of a call can be told before anything is trained or written: which zoo is meant, and what is wrong with it."""
+"""The checks of a call, made before anything is trained or written: which zoo is meant, and what is wrong with it."""
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from jaxzoo.datasets import Images
 from jaxzoo.errors import InputError
 from jaxzoo.models.engines import ENGINES, engines_for
-from jaxzoo.spec.layers import Dropout, architecture_layers, each_layer
+from jaxzoo.models.variables import parameter_count
+from jaxzoo.spec.layers import Dropout, each_layer
 from jaxzoo.spec.plan import Cohort, Plan, plan_zoo, population_size
-from jaxzoo.spec.zoo_spec import TwinSpec, ZooSpec
-from jaxzoo.storage.cohort_store import (
-    ZooRecord,
-    cohort_folder,
-    find_record,
-    read_record,
-    snapshot_epochs,
-    twins_folder,
-)
+from jaxzoo.spec.zoo_spec import OUTSIDE_DIGEST, TwinSpec, ZooSpec
+from jaxzoo.storage.cohort_store import snapshot_epochs
+from jaxzoo.storage.record import ZooRecord, cohort_folder, find_record, read_record, twins_folder
 from jaxzoo.storage.retention import ALL, Keep, check_space, kept_epochs
 
 AUTO = "auto"
 NO_TWINS = "none"
+FLOAT_BYTES = 4
+
+
+class Job(NamedTuple):
+    """A call that was checked: the zoo to make in `folder`, the cohorts of it, and how.
+
+    `begun` is the record of the zoo where one was begun in the folder. `plan` is that of `begun`, else of the spec that
+    was asked for. `cohorts` are the numbers of those to make, None for all. `twin` says how twins are made, None for no
+    twins. `kept` has the epochs that stay on disk besides the last two, None for all.
+    """
+
+    folder: Path
+    plan: Plan
+    begun: ZooRecord | None
+    cohorts: range | None
+    twin: TwinSpec | None
+    kept: tuple[int, ...] | None = None
+    engine: str | None = None
+    lanes: int | None = None
+
+    @property
+    def chosen(self) -> Sequence[Cohort]:
+        """The cohorts to make."""
+        return choose_cohorts(self.plan, self.cohorts)
+
+
+def check_generate(
+    spec: ZooSpec,
+    out: str | Path,
+    *,
+    models: int | None = None,
+    epochs: int | None = None,
+    engine: str | None = None,
+    lanes: int | None = None,
+    cohorts: range | None = None,
+    twins: str | TwinSpec | None = None,
+    keep_epochs: Keep | None = None,
+) -> Job:
+    """Checks a call of `jaxzoo.generate` in an instant, before images are loaded. Raises InputError."""
+    folder = Path(out)
+    spec = restrict(spec, models=models, epochs=epochs)
+    twin = choose_twins(spec, twins)
+    kept = kept_epochs(keep_epochs or ALL, spec.epochs)
+    check_trainable(spec, engine)
+    begun = find_record(folder)
+    _check_engine(folder, begun, engine, lanes)
+    if begun is not None:
+        _check_same_spec(folder, begun.spec, spec)
+        if keep_epochs is not None and kept != begun.kept:
+            raise InputError(f"{folder}: was begun with kept epochs {begun.kept}, got {kept}, expected the same")
+        kept = begun.kept
+    if twin is not None:
+        _check_twins(folder, twin)
+    plan = plan_zoo(spec if begun is None else begun.spec)
+    job = Job(folder, plan, begun, cohorts, twin, kept, engine, lanes)
+    models_to_make = sum(len(cohort.members) for cohort in job.chosen)
+    state_bytes = FLOAT_BYTES * parameter_count(spec.layers, spec.dataset)
+    check_space(folder, spec, state_bytes, models_to_make, kept, twin)
+    return job
+
+
+def check_make_twins(zoo: str | Path, twin: TwinSpec, cohorts: range | None = None) -> Job:
+    """Checks a call of `jaxzoo.make_twins`: the zoo is dense, and the cohorts are finished. Raises InputError."""
+    folder = Path(zoo)
+    record = read_record(folder)
+    if record.twin is not None:
+        raise InputError(f"{folder}: is a zoo of twins, expected a dense one")
+    job = Job(folder, plan_zoo(record.spec), record, cohorts, twin, record.kept)
+    for cohort in job.chosen:
+        epochs = snapshot_epochs(cohort_folder(folder, cohort.number))
+        if record.spec.epochs not in epochs:
+            got = f"epochs up to {epochs[-1]}" if epochs else "no epoch"
+            raise InputError(
+                f"{folder}: cohort {cohort.number} holds {got}, expected it finished ({record.spec.epochs})"
+            )
+    _check_twins(folder, twin)
+    return job
 
 
 def choose_twins(spec: ZooSpec, twins: str | TwinSpec | None) -> TwinSpec | None:
@@ -49,7 +121,7 @@ def restrict(spec: ZooSpec, *, models: int | None = None, epochs: int | None = N
 
 
 def choose_cohorts(plan: Plan, cohorts: range | None) -> Sequence[Cohort]:
-    """The cohorts of a range of numbers, all without one. Raises InputError for numbers that are not there."""
+    """The cohorts of a range of numbers, all without one. Raises InputError for numbers that the plan does not have."""
     if cohorts is None:
         return plan.cohorts
     if not 0 <= cohorts.start < cohorts.stop <= len(plan.cohorts):
@@ -58,76 +130,22 @@ def choose_cohorts(plan: Plan, cohorts: range | None) -> Sequence[Cohort]:
     return plan.cohorts[cohorts.start : cohorts.stop]
 
 
-def check_call(
-    spec: ZooSpec,
-    folder: Path,
-    *,
-    engine: str | None,
-    lanes: int | None,
-    cohorts: range | None,
-    twin: TwinSpec | None,
-    keep_epochs: Keep | None,
-) -> ZooRecord | None:
-    """What of a call can be checked in an instant, before images are loaded; returns the zoo begun in the folder.
-
-    Raises InputError.
-    """
-    kept = kept_epochs(keep_epochs or ALL, spec.epochs)
-    check_trainable(spec, engine)
-    begun = find_record(folder)
-    chosen = choose_cohorts(plan_zoo(spec if begun is None else begun.spec), cohorts)
-    _check_engine(folder, begun, engine, lanes)
-    if begun is not None:
-        _check_same_spec(folder, begun.spec, spec)
-        if keep_epochs is not None and kept != begun.kept:
-            raise InputError(f"{folder}: was begun with kept epochs {begun.kept}, got {kept}, expected the same")
-        kept = begun.kept
-    if twin is not None:
-        _check_twins(folder, twin)
-    check_space(folder, spec, sum(len(cohort.members) for cohort in chosen), kept, twin)
-    return begun
-
-
 def check_trainable(spec: ZooSpec, engine: str | None) -> None:
-    """Raises InputError for what the zoo's network does not have."""
-    layers = each_layer(architecture_layers(spec.architecture))
-    if any(spec.grid.dropout) and not any(isinstance(layer, Dropout) for layer in layers):
+    """Raises InputError for dropout in a network without dropout layers, and for an engine without its kernels."""
+    if any(spec.grid.dropout) and not any(isinstance(layer, Dropout) for layer in each_layer(spec.layers)):
         raise InputError(f"zoo {spec.name!r}: dropout is {spec.grid.dropout}, expected 0: {spec.architecture} has none")
-    known = engines_for(spec.architecture, spec.precision)
+    known = engines_for(spec.layers, spec.precision)
     if engine in ENGINES and engine not in known:
         what = f"{spec.architecture} in {spec.precision}"
         raise InputError(f"zoo {spec.name!r}: engine is {engine!r}, expected {' or '.join(known)} for {what}")
 
 
-def check_parent(folder: Path, twin: TwinSpec, cohorts: range | None) -> ZooRecord:
-    """The record of a zoo of which twins can be made. Raises InputError."""
-    record = read_record(folder)
-    if record.twin is not None:
-        raise InputError(f"{folder}: is a zoo of twins, expected a dense one")
-    for cohort in choose_cohorts(plan_zoo(record.spec), cohorts):
-        epochs = snapshot_epochs(cohort_folder(folder, cohort.number))
-        if record.spec.epochs not in epochs:
-            got = f"epochs up to {epochs[-1]}" if epochs else "no epoch"
-            raise InputError(
-                f"{folder}: cohort {cohort.number} holds {got}, expected it finished ({record.spec.epochs})"
-            )
-    _check_twins(folder, twin)
-    return record
-
-
-def check_same_images(folder: Path, begun: ZooRecord, images: Images) -> None:
-    if begun.fingerprint != images.fingerprint:
-        raise InputError(
-            f"{folder}: was begun on images of fingerprint {begun.fingerprint[:12]}, got {images.fingerprint[:12]}"
-        )
-
-
 def _check_twins(folder: Path, twin: TwinSpec) -> None:
-    """Raises InputError where twins of that method are there under another setting."""
-    place = twins_folder(folder, twin.method)
-    begun = find_record(place)
+    """Raises InputError where twins by the method of `twin` are there under other settings."""
+    twins = twins_folder(folder, twin.method)
+    begun = find_record(twins)
     if begun is not None and (begun.twin is None or begun.twin.used != twin.used):
-        raise InputError(f"{place}: was begun as {begun.twin}, got {twin}, expected the same")
+        raise InputError(f"{twins}: was begun as {begun.twin}, got {twin}, expected the same")
 
 
 def _check_engine(folder: Path, begun: ZooRecord | None, engine: str | None, lanes: int | None) -> None:
@@ -148,9 +166,10 @@ def _check_engine(folder: Path, begun: ZooRecord | None, engine: str | None, lan
 def _check_same_spec(folder: Path, begun: ZooSpec, wanted: ZooSpec) -> None:
     if begun.digest == wanted.digest:
         return
+    names = [field.name for field in dataclasses.fields(ZooSpec) if field.name not in OUTSIDE_DIGEST]
     differing = [
-        f"{field.name} {getattr(begun, field.name)!r}, got {getattr(wanted, field.name)!r}"
-        for field in dataclasses.fields(ZooSpec)
-        if field.name not in ("twins", "cohort_size") and getattr(begun, field.name) != getattr(wanted, field.name)
+        f"{name} {getattr(begun, name)!r}, got {getattr(wanted, name)!r}"
+        for name in names
+        if getattr(begun, name) != getattr(wanted, name)
     ]
     raise InputError(f"{folder}: holds another zoo: {'; '.join(differing)}; expected the same or another folder")

@@ -1,4 +1,4 @@
-"""A cohort, or its twins, from the last whole epoch on disk to the last one wanted."""
+"""A cohort, or the twins of one, from the last whole epoch on disk to the last epoch of the zoo."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +9,11 @@ import numpy as np
 
 from jaxzoo.models.networks import Variables
 from jaxzoo.spec.plan import Cohort
-from jaxzoo.storage.cohort_store import CohortStore, Saved, ZooRecord, cohort_folder
+from jaxzoo.storage.cohort_store import CohortStore, Saved
+from jaxzoo.storage.record import ZooRecord, cohort_folder
+from jaxzoo.training.events import EpochSaved, Event, Interrupted, Metrics, Notice, Trained
 from jaxzoo.training.memory import check_cohort
 from jaxzoo.training.population import (
-    Metrics,
     Population,
     Stopped,
     evaluate,
@@ -22,46 +23,13 @@ from jaxzoo.training.population import (
     put_cohort,
     train_epoch,
 )
-from jaxzoo.training.programs import Program
+from jaxzoo.training.programs import Program, abstract_state
 from jaxzoo.training.sparsify import sparsity_metrics
 from jaxzoo.training.steps import DeviceImages, State
 
 
-class Trained(NamedTuple):
-    """So many more training samples are done, of one of `cohorts`; `restored` ones were done by an earlier run."""
-
-    cohort: int
-    cohorts: int
-    epoch: int
-    samples: int
-    restored: bool = False
-    twins: bool = False
-
-
-class EpochSaved(NamedTuple):
-    """An epoch of a cohort is trained, evaluated and on its way to the disk."""
-
-    cohort: int
-    epoch: int
-    metrics: Metrics
-    twins: bool = False
-
-
-class Notice(NamedTuple):
-    """Something that a person should know."""
-
-    text: str
-
-
-Event = Trained | EpochSaved | Notice
-
-
-class Interrupted(Exception):
-    """`should_stop` asked for an end; every finished epoch is on disk and the same call goes on from there."""
-
-
 class Run(NamedTuple):
-    """What all cohorts of a zoo share: how many they are, the images, who hears of progress and who may end it."""
+    """What all cohorts of a zoo share: their number, the images, who hears of events and who may ask for an end."""
 
     cohorts: int
     images: DeviceImages
@@ -76,7 +44,6 @@ def run_cohort(
 
     `begin()` gives the variables of epoch 0, (models, ...). Raises Interrupted.
     """
-    epochs = record.epochs
     twins = program.method is not None
     samples = len(cohort.members) * cohort.key.dataset.train
     with CohortStore(cohort_folder(folder, cohort.number), record.kept) as store:
@@ -85,12 +52,12 @@ def run_cohort(
             run.on_event(Notice(note))
         done = 0 if saved is None else saved.epoch
         run.on_event(Trained(cohort.number, run.cohorts, done, done * samples, restored=True, twins=twins))
-        if saved is not None and done >= epochs:
+        if saved is not None and done >= record.epochs:
             return
         check_cohort(program, len(cohort.members))
-        state = initial_state(cohort, begin(), program.method) if saved is None else _restore(program, cohort, saved)
+        state = initial_state(begin(), program.method) if saved is None else _restore(program, saved)
         population = put_cohort(program, cohort, state)
-        for epoch in range(0 if saved is None else done + 1, epochs + 1):
+        for epoch in range(0 if saved is None else done + 1, record.epochs + 1):
             try:
                 metrics = _run_epoch(population, cohort.number, epoch, run)
             except Stopped as stopped:
@@ -98,16 +65,17 @@ def run_cohort(
             _save(store, cohort.number, epoch, population, metrics, run.on_event)
 
 
-def _restore(program: Program, cohort: Cohort, saved: Saved) -> State:
-    """A twin's whole state is kept for going on; of a dense one the snapshot has the variables."""
-    state = initial_state(cohort, saved.variables, program.method)
+def _restore(program: Program, saved: Saved) -> State:
+    """Twins keep their whole state beside a snapshot. A dense cohort keeps the optimizer; the snapshot has the rest."""
+    whole = abstract_state(program)
     if program.method is not None:
-        return jax.tree.unflatten(jax.tree.structure(state), saved.leaves)
-    return state._replace(optimizer=jax.tree.unflatten(jax.tree.structure(state.optimizer), saved.leaves))
+        return jax.tree.unflatten(jax.tree.structure(whole), saved.leaves)
+    optimizer = jax.tree.unflatten(jax.tree.structure(whole.optimizer), saved.leaves)
+    return initial_state(saved.variables)._replace(optimizer=optimizer)
 
 
 def _run_epoch(population: Population, cohort: int, epoch: int, run: Run) -> Metrics:
-    """Epoch 0 is the cohort as it begins, evaluated on all splits. One once trained is evaluated whatever comes."""
+    """Epoch 0 is the untrained cohort, evaluated on all splits. An epoch that is trained is always evaluated."""
     if epoch == 0:
         return evaluate(population, run.images, ("train", "validation", "test"), run.should_stop)
     twins = population.program.method is not None

@@ -1,4 +1,4 @@
-"""What training needs of a device's memory, from the program compiled ahead of time: nothing is tried out."""
+"""The memory that training needs on a device, read off the program, which is compiled ahead of time and not run."""
 
 import math
 import os
@@ -13,14 +13,14 @@ from jaxzoo.training.programs import Program, abstract_arguments
 
 
 class Needs(NamedTuple):
-    """Bytes of a device: of the slab that trains, images and temporaries included, and of each slab that waits."""
+    """Bytes on a device: of the slab that trains, with images and temporaries, and of each slab that waits its turn."""
 
     training: int
     waiting: int
 
 
 def compile_training(program: Program) -> tuple[Any, Needs]:
-    """`program.train`, compiled, and what it needs; its devices need not be there."""
+    """`program.train`, compiled, and the memory it needs. The devices that it is compiled for need not exist."""
     arguments = abstract_arguments(program)
     compiled: Any = program.train.lower(*arguments).compile()
     sizes = compiled.memory_analysis()
@@ -31,7 +31,7 @@ def compile_training(program: Program) -> tuple[Any, Needs]:
 
 
 def compile_to_fit(program: Program) -> tuple[Any, Needs]:
-    """The same. Raises InputError where the devices have too little memory for one slab."""
+    """As `compile_training`. Raises InputError where the devices have too little memory for one slab."""
     compiled, needs = compile_training(program)
     limit = device_memory(program.mesh, needs.training)
     if needs.training > limit:
@@ -43,7 +43,7 @@ def compile_to_fit(program: Program) -> tuple[Any, Needs]:
 
 
 def models_that_fit(program: Program) -> int:
-    """The most models of a cohort, all of which stay on the devices. Raises InputError where not one slab fits."""
+    """The most models that a cohort can have: all stay on the devices. Raises InputError where not one slab fits."""
     _, needs = compile_to_fit(program)
     room = device_memory(program.mesh, needs.training) - needs.training
     return program.width * (1 + room // needs.waiting)
@@ -57,7 +57,7 @@ def check_cohort(program: Program, models: int) -> None:
 
 
 def device_memory(mesh: Mesh, unknown: int) -> int:
-    """Bytes of each device; those of a CPU share its memory. `unknown` where a device does not tell."""
+    """Bytes of each device, where a device does not tell `unknown`. The devices of a CPU share its memory."""
     if platform_of(mesh) == "cpu":
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // mesh.size
     return (mesh.devices.flat[0].memory_stats() or {}).get("bytes_limit", unknown)

@@ -1,7 +1,7 @@
-"""A cohort through an epoch, and its evaluation.
+"""A cohort on the devices: put there, trained through an epoch, evaluated, brought back.
 
-A cohort lies on the devices in slabs, the last one filled up with copies of its last member. On the host, as on disk,
-the model axis is first; the transposition happens here.
+A cohort lies on the devices in slabs of equal width. Copies of its last member fill up the last slab. On the host, as
+on disk, the model axis is first; it is moved to the end on the way to a device, and back on the way home.
 """
 
 import functools
@@ -18,22 +18,21 @@ from jax.sharding import PartitionSpec as P
 from jaxzoo.datasets import Images
 from jaxzoo.devices import put_lanes
 from jaxzoo.models.networks import Network, Params, Variables
-from jaxzoo.spec.layers import architecture_layers
-from jaxzoo.spec.plan import Cohort, Member
-from jaxzoo.spec.zoo_spec import DatasetSpec
+from jaxzoo.spec.layers import Layers
+from jaxzoo.spec.plan import Cohort
+from jaxzoo.spec.zoo_spec import NUMBERS, DatasetSpec
+from jaxzoo.training.events import Metrics
 from jaxzoo.training.keys import Role, fold, member_keys
-from jaxzoo.training.optimizers import build_optimizer
 from jaxzoo.training.programs import Program
 from jaxzoo.training.sparsify import Method
 from jaxzoo.training.steps import DeviceImages, Hyperparameters, State, Tally, empty_tally
 
 SEGMENT_SECONDS = 0.5  # how often progress shows and an interrupt acts
-
-Metrics = dict[str, np.ndarray]
+FIRST_SEGMENT = 16  # steps
 
 
 class Slab(NamedTuple):
-    """As many members as one run of a program takes, on the devices, the model axis last."""
+    """As many members as one run of a program takes, on the devices, with the model axis last."""
 
     state: State
     hyperparameters: Hyperparameters
@@ -48,17 +47,18 @@ class Population(NamedTuple):
 
 
 class Stopped(Exception):
-    """The work was asked to stop in the middle of an epoch; what it had done of the epoch is lost."""
+    """`should_stop` asked for an end in the middle of an epoch, whose training so far is lost."""
 
 
 def put_images(images: Images, mesh: Mesh) -> DeviceImages:
-    """All splits on every device of the mesh."""
+    """Puts all splits on every device of the mesh."""
     splits = (images.train, images.validation, images.test)
+    scale, shift = images.scale_and_shift
     on_host = DeviceImages(
         pixels=np.concatenate([split.pixels for split in splits]),
         labels=np.concatenate([split.labels for split in splits]),
-        scale=np.asarray(1 / (255 * images.std), np.float32),
-        shift=np.asarray(-images.mean / images.std, np.float32),
+        scale=scale,
+        shift=shift,
     )
     return jax.device_put(on_host, NamedSharding(mesh, P()))
 
@@ -66,48 +66,42 @@ def put_images(images: Images, mesh: Mesh) -> DeviceImages:
 def initial_variables(cohort: Cohort) -> Variables:
     """The untrained parameters, and batch statistics where networks have them; leaves (models, ...) on the host.
 
-    Drawn one member at a time: the same bits whoever else is in the cohort.
+    They are drawn one member at a time, so that a member has the same bits whoever else is in the cohort.
     """
+    initializations = {member.hyperparameters["initialization"] for member in cohort.members}
+    draws = {name: _initializer(cohort.key.layers, cohort.key.dataset, name) for name in initializations}
     drawn = [
-        _initializer(cohort.key.architecture, cohort.key.dataset, member.initialization)(key)
-        for member, key in zip(cohort.members, member_keys(_column(cohort.members, "seed")), strict=True)
+        draws[member.hyperparameters["initialization"]](key)
+        for member, key in zip(cohort.members, member_keys(_seeds(cohort)), strict=True)
     ]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(drawn))
 
 
-@functools.cache
-def _initializer(architecture: str, dataset: DatasetSpec, initialization: str) -> Callable[[jax.Array], Variables]:
-    # no parameter's draw depends on the activation
-    network = Network(architecture_layers(architecture), dataset.classes, "tanh", initialization)
+@functools.lru_cache(maxsize=8)  # compiled once for the cohorts of a zoo, and not kept for ever
+def _initializer(layers: Layers, dataset: DatasetSpec, initialization: str) -> Callable[[jax.Array], Variables]:
+    network = Network(layers, dataset.classes, "tanh", initialization)  # no draw depends on the activation
     image = np.zeros((1, dataset.size, dataset.size, dataset.channels), np.float32)
     return jax.jit(lambda member: network.init(fold(member, Role.INITIALIZATION), image))
 
 
-def initial_state(cohort: Cohort, variables: Variables, method: Method | None = None) -> State:
+def initial_state(variables: Variables, method: Method | None = None) -> State:
     """The state before the first step, from dense variables; leaves (models, ...) on the host."""
-    params = variables["params"]
-    params, masks = (params, {}) if method is None else method.begin(params)
-    lanes_last = jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, -1), params)
-    rates = np.zeros(len(cohort.members), np.float32)
-    optimizer = build_optimizer(cohort.key.optimizer, cohort.key.momentum, rates, rates).init(lanes_last)
-    optimizer = jax.device_get(optimizer)
-    moments = jax.tree.map(lambda leaf: np.moveaxis(leaf, -1, 0) if leaf.ndim else leaf, optimizer)
-    return State(params, moments, masks, variables.get("batch_stats", {}))
+    params, masks = (variables["params"], {}) if method is None else method.begin(variables["params"])
+    return State(params, None, masks, variables.get("batch_stats", {}))
 
 
 def put_cohort(program: Program, cohort: Cohort, state: State) -> Population:
-    """The cohort on the devices, from its state on the host."""
-    hyperparameters = Hyperparameters(
-        seed=_column(cohort.members, "seed").astype(np.uint32),
-        learning_rate=_column(cohort.members, "learning_rate").astype(np.float32),
-        weight_decay=_column(cohort.members, "weight_decay").astype(np.float32),
-        dropout=_column(cohort.members, "dropout").astype(np.float32),
-    )
+    """Puts the cohort on the devices, from its state on the host. An optimizer that is None is initialised there."""
+    hyperparameters = Hyperparameters(_seeds(cohort), {name: _numbers(cohort, name) for name in NUMBERS})
     count = len(cohort.members)
     slabs = []
     for first in range(0, count, program.width):
         rows = np.minimum(np.arange(first, first + program.width), count - 1)
-        slabs.append(jax.tree.map(functools.partial(put_lanes, program.mesh, rows), Slab(state, hyperparameters)))
+        slab = jax.tree.map(functools.partial(put_lanes, program.mesh, rows), Slab(state, hyperparameters))
+        if slab.state.optimizer is None:
+            optimizer = program.begin_optimizer(slab.state.params)
+            slab = slab._replace(state=slab.state._replace(optimizer=optimizer))
+        slabs.append(slab)
     return Population(program, slabs, count)
 
 
@@ -141,37 +135,38 @@ def train_epoch(
     on_steps: Callable[[int], None] = lambda samples: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Metrics:
-    """Trains every slab through one epoch, in place: the states the population had are used up.
+    """Trains every slab through one epoch, in place. The states that the population had are used up.
 
-    Returns loss and accuracy as running means over the epoch, (models,). `on_steps` hears after every segment of about
-    half a second how many training samples it was. Raises Stopped between two segments when `should_stop()`.
+    Returns loss and accuracy as running means over the epoch, (models,). After every segment of about half a second
+    `on_steps` hears how many training samples it was. Raises Stopped between two segments when `should_stop()`.
     """
     program, slabs, count = population
     tallies = []
-    segment = 16
-    for place, (state, hyperparameters) in enumerate(slabs):
+    segment = FIRST_SEGMENT
+    for index, (state, hyperparameters) in enumerate(slabs):
         order = program.shuffle(hyperparameters.seed, epoch)
         state = state if program.mask is None else program.mask(state, epoch)
-        members = min(program.width, count - place * program.width)
-        tally = empty_tally(hyperparameters.learning_rate)
+        members = min(program.width, count - index * program.width)
+        tally = empty_tally(hyperparameters.numbers["learning_rate"])
         first = 0
         while first < program.steps:
             if should_stop():
                 raise Stopped
             start = time.monotonic()
             last = min(first + segment, program.steps)
-            when = map(np.int32, (epoch, first, last))  # as compiled ahead of time
+            when = map(np.int32, (epoch, first, last))  # typed as they were when the program was compiled ahead of time
             state, tally = program.train(state, tally, hyperparameters, images, order, *when)
             jax.block_until_ready(tally)
             segment = _next_segment(segment, last - first, time.monotonic() - start)
-            on_steps(
-                (min(last * program.key.batch_size, program.key.dataset.train) - first * program.key.batch_size)
-                * members
-            )
+            on_steps(members * (_samples_before(program, last) - _samples_before(program, first)))
             first = last
-        slabs[place] = Slab(state, hyperparameters)
+        slabs[index] = Slab(state, hyperparameters)
         tallies.append(jax.device_get(tally))
     return _metrics("train", tallies, count, program.key.dataset.train)
+
+
+def _samples_before(program: Program, step: int) -> int:
+    return min(step * program.key.batch_size, program.key.dataset.train)
 
 
 def evaluate(
@@ -180,7 +175,7 @@ def evaluate(
     splits: Sequence[str],
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Metrics:
-    """Loss and accuracy on splits (`train`, `validation`, `test`), (models,) each; NaN on an empty split.
+    """Loss and accuracy on splits ("train", "validation", "test"), (models,) each; NaN on an empty split.
 
     Raises Stopped between two slabs when `should_stop()`.
     """
@@ -211,9 +206,13 @@ def _metrics(split: str, tallies: Sequence[Tally], count: int, examples: int) ->
 
 
 def _next_segment(segment: int, steps: int, seconds: float) -> int:
-    """Steps that take about SEGMENT_SECONDS; at most four times as many as before: the first runs also compile."""
+    """Steps that take about SEGMENT_SECONDS; at most four times as many as before, as the first run also compiles."""
     return max(1, min(4 * segment, round(steps * SEGMENT_SECONDS / max(seconds, 1e-6))))
 
 
-def _column(members: Sequence[Member], name: str) -> np.ndarray:
-    return np.array([getattr(member, name) for member in members])
+def _seeds(cohort: Cohort) -> np.ndarray:
+    return np.array([member.seed for member in cohort.members], np.uint32)
+
+
+def _numbers(cohort: Cohort, name: str) -> np.ndarray:
+    return np.array([member.hyperparameters[name] for member in cohort.members], np.float32)

@@ -9,34 +9,37 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxzoo.devices import AXIS, over_models, platform_of, sharding_specs
+from jaxzoo.devices import AXIS, Spread, over_models, platform_of, sharding_specs
 from jaxzoo.models.engines import evaluated_at_once, population_forward
-from jaxzoo.models.networks import variable_shapes
-from jaxzoo.spec.layers import architecture_layers
+from jaxzoo.models.variables import abstract_variables
 from jaxzoo.spec.plan import CohortKey
-from jaxzoo.spec.zoo_spec import TwinSpec
-from jaxzoo.training import steps as loops
+from jaxzoo.spec.zoo_spec import NUMBERS, TwinSpec
+from jaxzoo.training import steps
 from jaxzoo.training.optimizers import build_optimizer
 from jaxzoo.training.sparsify import Method, build_method
 from jaxzoo.training.steps import DeviceImages, Hyperparameters, Recipe, State, Tally, steps_of
 
-TILE = (8, 128)  # a TPU's register: with the models folded to such tiles no kernel ever cuts one
-CACHED_IMAGES = 2  # as many at a time, or a few more, keep the activations of a training step in a core's cache
+TILE = (8, 128)  # a TPU's register: no kernel cuts one where the models are folded to such tiles
+CACHED_IMAGES = 2  # at a time, or a few more: the activations of a training step then stay in a core's cache
+KEPT_PROGRAMS = 6  # a zoo trains one kind of cohort after the other; what is compiled for earlier kinds is let go
+
+MODELS, COPIES = Spread.MODELS, Spread.COPIES
 
 
 class Program(NamedTuple):
     """The compiled functions of a cohort key. M is the slab's width, S the steps and B the batch size.
 
-    shuffle(seed_M, epoch) -> order (S * B, M);
+    shuffle(seed_M, epoch) -> order (S * B, M).
+    begin_optimizer(params) -> the optimizer's state before the first step.
     train(state, tally, hyperparameters, images, order, epoch, first, last) -> (state, tally), both after the steps
-    first to last - 1: an epoch may be cut anywhere and ends in the same bits;
-    evaluate(params, batch_stats, images, first, last) -> Tally over the examples first to last - 1;
-    mask(state, epoch) -> the state with the masks of an epoch;
-    sparse(params) -> the parameters as they are evaluated and saved.
-    The last two are None for a dense zoo.
+    first to last - 1. An epoch may be cut anywhere and ends in the same bits.
+    evaluate(params, batch_stats, images, first, last) -> Tally over the examples first to last - 1.
+    mask(state, epoch) -> the state with the masks of an epoch; None for a dense zoo.
+    sparse(params) -> the parameters as they are evaluated and saved; None for a dense zoo.
     """
 
     key: CohortKey
@@ -44,6 +47,7 @@ class Program(NamedTuple):
     lanes: int
     method: Method | None
     shuffle: jax.stages.Wrapped
+    begin_optimizer: jax.stages.Wrapped
     train: jax.stages.Wrapped
     evaluate: jax.stages.Wrapped
     mask: jax.stages.Wrapped | None
@@ -56,19 +60,19 @@ class Program(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """Steps in an epoch; the last batch may be incomplete."""
+        """Training steps in an epoch. The last batch may be incomplete."""
         return steps_of(self.key)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=KEPT_PROGRAMS)
 def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh, twin: TwinSpec | None = None) -> Program:
-    """The programs of a cohort key, or of its twins: compiled on first use, once for all cohorts of that key.
+    """The programs of a cohort key, or of its twins. Each is compiled on first use, once for all cohorts of the key.
 
-    Raises InputError for an engine that has no such network.
+    Raises InputError for an engine that cannot compute such networks.
     """
-    method = None if twin is None else build_method(twin, architecture_layers(key.architecture))
+    method = None if twin is None else build_method(twin, key.layers)
     forward = population_forward(
-        engine, key.architecture, key.dataset.classes, key.activation, key.precision, platform_of(mesh)
+        engine, key.layers, key.dataset.classes, key.activation, key.precision, platform_of(mesh)
     )
     recipe = Recipe(
         key,
@@ -76,43 +80,63 @@ def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh, twin: Twi
         forward,
         at_once=_images_at_once(key, engine, mesh),
         models=_model_axes(engine, lanes, mesh),
-        cycle=_cycle(key, twin),
+        schedule_steps=_schedule_steps(key, twin),
     )
-    compiled = functools.partial(over_models, mesh)
-    evaluated = evaluated_at_once(engine, lanes)
+    shuffle = functools.partial(steps.shuffle, key, method)
+    train = functools.partial(steps.train, recipe)
+    evaluate = functools.partial(steps.evaluate, forward, evaluated_at_once(engine, lanes))
+    begin = _begin_optimizer(key)
     return Program(
         key=key,
         mesh=mesh,
         lanes=lanes,
         method=method,
-        shuffle=compiled("shuffle", functools.partial(loops.shuffle, key, method), "M-", lambda *_: P(None, AXIS)),
-        train=compiled(
+        shuffle=over_models(mesh, "shuffle", shuffle, (MODELS, COPIES), lambda *_: P(None, AXIS)),
+        begin_optimizer=over_models(
+            mesh, "begin_optimizer", begin, (MODELS,), lambda params: sharding_specs(jax.eval_shape(begin, params))
+        ),
+        train=over_models(
+            mesh,
             "train",
-            functools.partial(loops.train, recipe),
-            "MMM-M---",
+            train,
+            (MODELS, MODELS, MODELS, COPIES, MODELS, COPIES, COPIES, COPIES),
             lambda state, *_: (sharding_specs(state), P(AXIS)),
             donate=(0, 1),
         ),
         evaluate=(
-            compiled("evaluate", functools.partial(loops.evaluate, forward, evaluated), "MM---", lambda *_: P(AXIS))
+            over_models(mesh, "evaluate", evaluate, (MODELS, MODELS, COPIES, COPIES, COPIES), lambda *_: P(AXIS))
             if twin is None
-            else build_program(key, engine, lanes, mesh).evaluate  # the same: a twin begins where its parent ended
+            else build_program(key, engine, lanes, mesh).evaluate  # a twin is evaluated as its parent is
         ),
-        mask=method
-        and compiled("mask", functools.partial(loops.mask, method), "M-", lambda state, _: sharding_specs(state)),
-        sparse=method and compiled("sparse", method.sparse, "M", lambda params: sharding_specs(method.sparse(params))),
+        mask=None if method is None else _build_mask(mesh, method),
+        sparse=None if method is None else _build_sparse(mesh, method),
     )
 
 
-def _cycle(key: CohortKey, twin: TwinSpec | None) -> int | None:
-    """The steps of one cycle of learning rates: of the zoo's epochs, or of its twins'."""
-    if key.cycle_epochs is None:
+def _build_mask(mesh: Mesh, method: Method) -> jax.stages.Wrapped:
+    mask = functools.partial(steps.mask, method)
+    return over_models(mesh, "mask", mask, (MODELS, COPIES), lambda state, _: sharding_specs(state))
+
+
+def _build_sparse(mesh: Mesh, method: Method) -> jax.stages.Wrapped:
+    return over_models(mesh, "sparse", method.sparse, (MODELS,), lambda params: sharding_specs(method.sparse(params)))
+
+
+def _begin_optimizer(key: CohortKey) -> Any:
+    """Parameters to the optimizer's state, which depends on no learning rate and no weight decay."""
+    nothing = np.zeros((), np.float32)
+    return build_optimizer(key.optimizer, key.momentum, nothing, nothing).init
+
+
+def _schedule_steps(key: CohortKey, twin: TwinSpec | None) -> int | None:
+    """The steps that the schedule spans: those of the zoo's epochs, or of its twins'."""
+    if key.epochs is None:
         return None
-    return (key.cycle_epochs if twin is None else twin.epochs) * steps_of(key)
+    return (key.epochs if twin is None else twin.epochs) * steps_of(key)
 
 
 def _images_at_once(key: CohortKey, engine: str, mesh: Mesh) -> int:
-    """The part of a batch that goes forward and backward at a time; gradients are summed over parts."""
+    """How many images of a batch go forward and backward at a time."""
     if engine != "lanes" or platform_of(mesh) != "cpu":
         return key.batch_size
     sizes = (size for size in range(CACHED_IMAGES, key.batch_size) if key.batch_size % size == 0)
@@ -120,10 +144,24 @@ def _images_at_once(key: CohortKey, engine: str, mesh: Mesh) -> int:
 
 
 def _model_axes(engine: str, lanes: int, mesh: Mesh) -> tuple[int, ...]:
-    """The shape of the model axis while training: folded to two where that fills the registers of a TPU."""
+    """The shape of the model axis while training: two axes where those fill the registers of a TPU, else one."""
     if engine != "lanes" or platform_of(mesh) != "tpu" or lanes % math.prod(TILE) != 0:
         return (lanes,)
     return TILE[0], lanes // TILE[0]
+
+
+def abstract_state(program: Program) -> State:
+    """Placeholders of a slab's state: shapes and dtypes."""
+    variables = abstract_variables(program.key.layers, program.key.dataset)
+    zero = np.zeros((), np.float32)
+    one_model = jax.tree.map(lambda leaf: np.broadcast_to(zero, (1, *leaf.shape)), variables)
+    params, masks = program.method.begin(one_model["params"]) if program.method else (one_model["params"], {})
+    params, masks, batch_stats = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((*leaf.shape[1:], program.width), leaf.dtype),
+        (params, masks, one_model.get("batch_stats", {})),
+    )
+    optimizer: optax.OptState = jax.eval_shape(_begin_optimizer(program.key), params)
+    return State(params, optimizer, masks, batch_stats)
 
 
 def abstract_arguments(program: Program) -> tuple[Any, ...]:
@@ -136,7 +174,7 @@ def abstract_arguments(program: Program) -> tuple[Any, ...]:
     def per_model(dtype: Any) -> Any:
         return shaped(P(AXIS), dtype, width)
 
-    state = jax.tree.map(lambda leaf: shaped(sharding_specs(leaf), leaf.dtype, *leaf.shape), _abstract_state(program))
+    state = jax.tree.map(lambda leaf: shaped(sharding_specs(leaf), leaf.dtype, *leaf.shape), abstract_state(program))
     count = dataset.train + dataset.validation + dataset.test
     images = DeviceImages(
         shaped(P(), np.uint8, count, dataset.size, dataset.size, dataset.channels),
@@ -144,27 +182,7 @@ def abstract_arguments(program: Program) -> tuple[Any, ...]:
         *(shaped(P(), np.float32, dataset.channels) for _ in range(2)),
     )
     order = shaped(P(None, AXIS), np.int32, program.steps * key.batch_size, width)
-    hyperparameters = Hyperparameters(per_model(np.uint32), *(per_model(np.float32) for _ in range(3)))
+    hyperparameters = Hyperparameters(per_model(np.uint32), {name: per_model(np.float32) for name in NUMBERS})
     tally = Tally(*(per_model(np.float32) for _ in range(2)))
-    # scalars as they come from the host: then the call of the same shapes finds the program compiled
+    # scalars as the host gives them, so that a call of the same shapes finds the program compiled
     return state, tally, hyperparameters, images, order, *[jax.ShapeDtypeStruct((), np.int32)] * 3
-
-
-def _abstract_state(program: Program) -> State:
-    """The shapes of a slab's state."""
-    key, width = program.key, program.width
-    zero = np.zeros((), np.float32)
-    variables: Any = {
-        collection: {
-            layer: {kind: np.broadcast_to(zero, (1, *shape)) for kind, shape in kinds.items()}
-            for layer, kinds in layers.items()
-        }
-        for collection, layers in variable_shapes(key.architecture, key.dataset).items()
-    }
-    begin = program.method.begin if program.method else lambda params: (params, {})
-    whole = (*begin(variables["params"]), variables.get("batch_stats", {}))
-    params, masks, batch_stats = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((*leaf.shape[1:], width), leaf.dtype), whole
-    )
-    optimizer = build_optimizer(key.optimizer, key.momentum, np.zeros(width), np.zeros(width))
-    return State(params, jax.eval_shape(optimizer.init, params), masks, batch_stats)

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxzoo.spec.zoo_spec import Schedule
+
 PEAK_AT = 0.3  # of all steps
 START_DIVISOR = 25.0  # the first rate is the peak divided by this
 END_DIVISOR = 1e4  # the last rate is the first rate divided by this
@@ -16,6 +18,17 @@ class Moment(NamedTuple):
 
     rate: jax.Array
     momentum: jax.Array
+
+
+def moment_at(schedule: Schedule, step: jax.Array | int, steps: int | None) -> Moment | None:
+    """The moment of a schedule at a step; None where learning rate and momentum stay what the spec says.
+
+    `steps` are the steps that the schedule spans. A schedule that does not depend on them takes None.
+    """
+    if schedule.kind == "constant":
+        return None
+    assert steps is not None
+    return one_cycle(step, steps)
 
 
 def one_cycle(step: jax.Array | int, steps: int) -> Moment:

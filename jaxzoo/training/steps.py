@@ -1,6 +1,6 @@
-"""What a program compiles: the shuffle of an epoch, a loop over training steps, a loop over images to evaluate.
+"""The functions that a program compiles: shuffle an epoch, loop over training steps, loop over images to evaluate.
 
-Arrays have the model axis last; while training it may be folded to two axes, `models`.
+Arrays have the model axis last. While training, it may be folded to two axes of the shape `models`.
 """
 
 import functools
@@ -12,33 +12,32 @@ import optax
 from jax import lax
 
 from jaxzoo.models.engines import Forward
-from jaxzoo.models.networks import Array, DropoutDraw, Params, SamplingDraw
+from jaxzoo.models.networks import Array, DropoutSource, Params, SamplingSource
 from jaxzoo.spec.plan import CohortKey
 from jaxzoo.training.augmentation import augment
 from jaxzoo.training.keys import Role, fold, member_keys
 from jaxzoo.training.optimizers import build_optimizer
-from jaxzoo.training.schedules import one_cycle
+from jaxzoo.training.schedules import moment_at
 from jaxzoo.training.sparsify import Derived, Method, apply_masks
 
 
 class Hyperparameters(NamedTuple):
-    """What differs between the members of a cohort, (M,) each."""
+    """The values that differ between the members of a cohort, (M,) each: the seed, and hyperparameters by name."""
 
     seed: Array
-    learning_rate: Array
-    weight_decay: Array
-    dropout: Array
+    numbers: dict[str, Array]
 
 
 class State(NamedTuple):
-    """What training changes: leaves (..., M), but for the optimizer's scalar step count.
+    """Everything that training changes, with leaves (..., M), but for the optimizer's scalar step count.
 
-    `masks`, where a method has them, hold weights at zero; `batch_stats`, of networks that normalise batches, are
-    their running means and variances.
+    `optimizer` is None on the host before the first step: the device that trains initialises it. `masks` hold weights
+    at zero, where a pruning method has masks. `batch_stats` are the running means and variances of networks that
+    normalise batches.
     """
 
     params: Params
-    optimizer: optax.OptState
+    optimizer: optax.OptState | None
     masks: Params
     batch_stats: Params
 
@@ -51,7 +50,7 @@ class Tally(NamedTuple):
 
 
 class DeviceImages(NamedTuple):
-    """All splits one after the other, on every device: pixels (N, H, W, C) uint8, labels (N,), and the normalisation.
+    """All splits, one after the other, on every device: pixels (N, H, W, C) uint8, labels (N,), and the normalisation.
 
     A pixel enters the network as `pixel * scale + shift`, with one scale and shift per channel.
     """
@@ -65,9 +64,9 @@ class DeviceImages(NamedTuple):
 class Recipe(NamedTuple):
     """What the training loop is built from.
 
-    `method` makes twins, None the zoo itself; `at_once` images of a batch go forward and backward at a time, gradients
-    are summed over such parts; `models` is the shape of the model axis; `cycle` the steps of the one cycle of learning
-    rates, None where they are constant.
+    `method` makes twins; it is None for the zoo itself. `at_once` images of a batch go forward and backward at a time,
+    and gradients are summed over such parts. `models` is the shape of the model axis. `schedule_steps` are the steps
+    that the schedule of learning rates spans, None where it does not depend on them.
     """
 
     key: CohortKey
@@ -75,16 +74,16 @@ class Recipe(NamedTuple):
     forward: Forward
     at_once: int
     models: tuple[int, ...]
-    cycle: int | None
+    schedule_steps: int | None
 
 
 def steps_of(key: CohortKey) -> int:
-    """Steps in an epoch; the last batch may be incomplete."""
+    """Training steps in an epoch. The last batch may be incomplete."""
     return -(-key.dataset.train // key.batch_size)
 
 
 def shuffle(key: CohortKey, method: Method | None, seed_M: jax.Array, epoch: jax.Array) -> jax.Array:
-    """Every member's own order of the training images in an epoch, (S * B, M); fillers at the end are image 0."""
+    """Every member's own order of the training images in an epoch, (S * B, M). Image 0 fills up the last batch."""
     count, batch = key.dataset.train, key.batch_size
 
     def permutation(member_key: jax.Array) -> jax.Array:
@@ -105,7 +104,7 @@ def train(
     first: jax.Array,
     last: jax.Array,
 ) -> tuple[State, Tally]:
-    """The steps first to last - 1 of an epoch."""
+    """Trains through the steps first to last - 1 of an epoch."""
     key, models = recipe.key, recipe.models
     role_keys = _epoch_keys(recipe, hyper.seed, epoch)
     state, tally, hyper = fold_models((state, tally, hyper), models)
@@ -126,11 +125,12 @@ def train(
 
 def _optimizer(recipe: Recipe, hyper: Hyperparameters, step: jax.Array) -> optax.GradientTransformation:
     key = recipe.key
-    if recipe.cycle is None:
-        return build_optimizer(key.optimizer, key.momentum, hyper.learning_rate, hyper.weight_decay)
-    rate, momentum = one_cycle(step, recipe.cycle)
-    rate_M = hyper.learning_rate * rate
-    return build_optimizer(key.optimizer, momentum, rate_M, hyper.weight_decay, beta1=momentum)
+    rate_M, decay_M = hyper.numbers["learning_rate"], hyper.numbers["weight_decay"]
+    moment = moment_at(key.schedule, step, recipe.schedule_steps)
+    if moment is None:
+        return build_optimizer(key.optimizer, key.momentum, rate_M, decay_M)
+    rate_M = rate_M * moment.rate
+    return build_optimizer(key.optimizer, moment.momentum, rate_M, decay_M, beta1=moment.momentum)
 
 
 def _gradients(
@@ -143,7 +143,7 @@ def _gradients(
     keys: dict[Role, jax.Array],
     number: jax.Array,
 ) -> tuple[Params, Params, Tally]:
-    """Of the batch of a step: the gradients of its mean loss, the batch statistics after it, its tally."""
+    """The gradients of the mean loss of a step's batch, the batch statistics after the step, and the batch's tally."""
     key, method, at_once, models = recipe.key, recipe.method, recipe.at_once, recipe.models
     B, N = key.batch_size, key.dataset.train
     examples = jnp.minimum(B, N - number * B).astype(jnp.float32)
@@ -157,8 +157,8 @@ def _gradients(
         choice_BM = fold_models(lax.dynamic_slice_in_dim(order, number * B + first, at_once), models)
         pixels, label_BM = _gather(images, choice_BM)
         pixels = _augment(pixels, keys.get(Role.AUGMENTATION), key.augmentation, first)
-        dropout = DropoutDraw(hyper.dropout, keys[Role.DROPOUT], first) if key.dropout else None
-        sampling = SamplingDraw(keys[Role.SAMPLING], first) if method is not None and method.samples else None
+        dropout = DropoutSource(hyper.numbers["dropout"], keys[Role.DROPOUT], first) if key.dropout else None
+        sampling = SamplingSource(keys[Role.SAMPLING], first) if method is not None and method.samples else None
 
         def loss(layers: Params) -> tuple[jax.Array, tuple[Params, Tally]]:
             batch = _normalise(images, pixels)
@@ -169,7 +169,11 @@ def _gradients(
         part_gradients, (moved, part_tally) = jax.grad(loss, has_aux=True)(derived.layers)
         return jax.tree.map(jnp.add, gradients, part_gradients), moved, jax.tree.map(jnp.add, tally, part_tally)
 
-    nothing = jax.tree.map(jnp.zeros_like, derived.layers), state.batch_stats, empty_tally(hyper.learning_rate)
+    nothing = (
+        jax.tree.map(jnp.zeros_like, derived.layers),
+        state.batch_stats,
+        empty_tally(hyper.numbers["learning_rate"]),
+    )
     gradients, batch_stats, tally = lax.fori_loop(0, B // at_once, add_part, nothing)
     weight = jnp.float32(0) if method is None else method.divergence_weight(epoch)
     weights = jax.tree.map(lambda divergence_M: jnp.full_like(divergence_M, weight), derived.divergence)
@@ -178,7 +182,7 @@ def _gradients(
 
 
 def mask(method: Method, state: State, epoch: jax.Array) -> State:
-    """The state with the masks of an epoch."""
+    """The state with the masks of an epoch, and the weights that they take away at zero."""
     masks = method.mask(state.params, state.masks, epoch)
     return state._replace(params=apply_masks(state.params, masks), masks=masks)
 
@@ -192,12 +196,12 @@ def evaluate(
     first: jax.Array,
     last: jax.Array,
 ) -> Tally:
-    """Every example of first to last - 1 exactly once, the images of a batch shared by all models."""
+    """Sums over the examples first to last - 1, each counted once. All models share the images of a batch."""
 
     def add_batch(number: jax.Array, tally: Tally) -> Tally:
-        place_B = first + number * batch + jnp.arange(batch)
-        pixels, label_BM = _gather(images, jnp.minimum(place_B, last - 1)[:, None])
-        weight_B = (place_B < last).astype(jnp.float32)
+        index_B = first + number * batch + jnp.arange(batch)
+        pixels, label_BM = _gather(images, jnp.minimum(index_B, last - 1)[:, None])
+        weight_B = (index_B < last).astype(jnp.float32)
         logits, _ = forward(params, batch_stats, _normalise(images, pixels), None, None, None)
         return jax.tree.map(jnp.add, tally, _count(logits, label_BM, weight_B))
 
@@ -206,29 +210,29 @@ def evaluate(
 
 
 def empty_tally(like_M: Array) -> Tally:
-    """Nothing counted yet, for as many models as the array has."""
+    """A tally of zeros for as many models as the array has, on the devices that hold the array."""
     return Tally(jnp.zeros_like(like_M), jnp.zeros_like(like_M))
 
 
 def fold_models(tree: Any, models: tuple[int, ...]) -> Any:
-    """Arrays (..., M) as (..., *models); scalars as they are."""
+    """Reshapes arrays (..., M) to (..., *models). Scalars stay as they are."""
     return jax.tree.map(lambda leaf: leaf.reshape(*leaf.shape[:-1], *models) if leaf.ndim else leaf, tree)
 
 
 def unfold_models(tree: Any, models: tuple[int, ...]) -> Any:
-    """Arrays (..., *models) as (..., M); scalars as they are."""
+    """Reshapes arrays (..., *models) to (..., M). Scalars stay as they are."""
     axes = len(models)
     return jax.tree.map(lambda leaf: leaf.reshape(*leaf.shape[:-axes], -1) if leaf.ndim else leaf, tree)
 
 
 def _root_keys(method: Method | None, seed_M: Array) -> jax.Array:
-    """What everything that the members draw is folded from, (M,) keys; a twin's draws are not its parent's."""
+    """The keys, (M,), that all keys of the members are folded from. A twin has another than its parent."""
     key_M = member_keys(jnp.asarray(seed_M))
     return key_M if method is None else jax.vmap(lambda key: fold(key, Role.TWIN))(key_M)
 
 
 def _epoch_keys(recipe: Recipe, seed_M: Array, epoch: jax.Array) -> dict[Role, jax.Array]:
-    """What the draws of an epoch's steps are folded from, (M,) keys by role; only of roles that draw."""
+    """The keys, (M,) by role, that the keys of an epoch's steps are folded from."""
     roles = (Role.DROPOUT, Role.SAMPLING, *((Role.AUGMENTATION,) if recipe.key.augmentation else ()))
     fold_role = jax.vmap(lambda key, role: fold(key, role, epoch), in_axes=(0, None))
     root_M = _root_keys(recipe.method, seed_M)
@@ -241,7 +245,7 @@ def _gather(images: DeviceImages, choice_BM: jax.Array) -> tuple[jax.Array, jax.
 
 
 def _augment(pixels_BMHWC: jax.Array, key_M: jax.Array | None, names: tuple[str, ...], first: jax.Array) -> jax.Array:
-    """The images as each member draws them, from the image `first` of its batch on."""
+    """The images after each member's own augmentation. `first` is the index in the batch of the first image."""
     if key_M is None:
         return pixels_BMHWC
     pixels = pixels_BMHWC.reshape(len(pixels_BMHWC), -1, *pixels_BMHWC.shape[-3:])
@@ -250,7 +254,7 @@ def _augment(pixels_BMHWC: jax.Array, key_M: jax.Array | None, names: tuple[str,
 
 
 def _normalise(images: DeviceImages, pixels_BMHWC: jax.Array) -> jax.Array:
-    """As they enter the network, (B, H, W, C, M)."""
+    """The images as they enter the network, (B, H, W, C, M)."""
     models = pixels_BMHWC.ndim - 4
     pixels = jnp.moveaxis(pixels_BMHWC, range(1, models + 1), range(-models, 0)).astype(jnp.float32)
     scale, shift = (channels.reshape(-1, *(1,) * models) for channels in (images.scale, images.shift))
@@ -258,7 +262,7 @@ def _normalise(images: DeviceImages, pixels_BMHWC: jax.Array) -> jax.Array:
 
 
 def _count(logits_BOM: jax.Array, label_BM: jax.Array, weight_B: jax.Array) -> Tally:
-    """Cross-entropy of log-softmax and correct predictions, summed over the batch with its weights."""
+    """Cross-entropy of log-softmax, and correct predictions, both summed over the batch by weight."""
     chosen = jnp.arange(logits_BOM.shape[1]).reshape(-1, *(1,) * (label_BM.ndim - 1)) == label_BM[:, None]
     loss_BM = -jnp.sum(jnp.where(chosen, jax.nn.log_softmax(logits_BOM, axis=1), 0.0), axis=1)
     correct_BM = (jnp.argmax(logits_BOM, axis=1) == label_BM).astype(jnp.float32)

@@ -1,4 +1,4 @@
-"""The engine and lane width for a cohort on the devices at hand: given, usual, or measured."""
+"""The fastest engine and lane width for a cohort on the devices at hand, measured."""
 
 import itertools
 import time
@@ -13,38 +13,38 @@ from jax.sharding import PartitionSpec as P
 from jaxzoo.devices import AXIS, platform_of
 from jaxzoo.errors import InputError
 from jaxzoo.models.engines import engines_for, usual_lanes
-from jaxzoo.spec.layers import architecture_layers, norm_layers
+from jaxzoo.spec.layers import norm_layers
 from jaxzoo.spec.plan import Cohort, CohortKey
 from jaxzoo.training.memory import compile_to_fit
 from jaxzoo.training.population import initial_state, initial_variables, put_cohort
 from jaxzoo.training.programs import Program, build_program
 from jaxzoo.training.steps import DeviceImages, empty_tally
 
-SEARCH_SECONDS = 22.0  # no further candidate is begun after that: with the last one's compilation it stays under 30 s
+SEARCH_SECONDS = 22.0  # after these no candidate is begun; with the last one's compilation the search stays under 30 s
 RUN_SECONDS = 0.5
 
-# (engine, lanes a device), the likely best first. On a CPU a vector of 16 floats, and a working set that stays in a
-# core's cache; plain vmap is 40 times slower there and is not tried.
+# (engine, lanes a device), the likely best first. On a CPU 16 floats fill a vector, and the working set of 8 to 32
+# lanes stays in a core's cache. Plain vmap is 40 times slower on a CPU and is not tried there.
 CPU_CANDIDATES = (("lanes", 16), ("lanes", 32), ("lanes", 8))
-# 1,024 fill the registers of a TPU and have kernels of their own; elsewhere nobody has measured yet.
+# 1,024 lanes fill the registers of a TPU and have kernels of their own. Nobody has measured other devices yet.
 OTHER_CANDIDATES = (("lanes", 1024), ("lanes", 128), ("vmap", 128), ("lanes", 256))
 LARGE_CANDIDATES = (("vmap", 1), ("vmap", 2))  # of networks that fill a device one by one
 
 
 class Choice(NamedTuple):
-    """How a zoo is trained; `timed` has the training samples/s of what was tried, by "<engine> <lanes>"."""
+    """How a zoo is trained. `timed` has the training samples/s of every candidate by "<engine> <lanes>", if any."""
 
     engine: str
     lanes: int
-    timed: Mapping[str, float]
+    timed: Mapping[str, float] | None = None
 
 
 def measure_engines(
     cohort: Cohort, images: DeviceImages, mesh: Mesh, on_note: Callable[[str], None] = lambda text: None
 ) -> Choice:
-    """The fastest candidate for the cohort by some steps of training each; what does not fit the device is left out.
+    """Trains some steps by each candidate that fits the device, and chooses the fastest.
 
-    Raises InputError where nothing fits.
+    Raises InputError where no candidate fits.
     """
     start = time.monotonic()
     timed: dict[tuple[str, int], float] = {}
@@ -69,28 +69,28 @@ def measure_engines(
 
 def candidates_for(key: CohortKey, platform: str) -> tuple[tuple[str, int], ...]:
     """Engines and lane widths that are worth trying, the likely best first."""
-    if norm_layers(architecture_layers(key.architecture)):
+    if norm_layers(key.layers):
         return LARGE_CANDIDATES
-    if engines_for(key.architecture, key.precision) == ("vmap",):
-        return (("vmap", usual_lanes(key.architecture, platform)),)
+    if engines_for(key.layers, key.precision) == ("vmap",):
+        return (("vmap", usual_lanes(key.layers, platform)),)
     return CPU_CANDIDATES if platform == "cpu" else OTHER_CANDIDATES
 
 
 def _candidates(cohort: Cohort, mesh: Mesh) -> list[tuple[str, int]]:
-    """Without widths that the cohort would leave half empty, but for the narrowest."""
+    """The candidates without widths that the cohort would leave half empty; the narrowest always stays."""
     candidates = candidates_for(cohort.key, platform_of(mesh))
     enough = max(2 * -(-len(cohort.members) // mesh.size), 1 + min(lanes for _, lanes in candidates))
     return [(engine, lanes) for engine, lanes in candidates if lanes < enough]
 
 
 def _rate(program: Program, compiled: Any, cohort: Cohort, images: DeviceImages) -> float:
-    """Training samples/s over the cohort's members: lanes that its last slab leaves empty do not count."""
-    one = cohort._replace(members=cohort.members[:1])  # in every lane
-    ((state, hyperparameters),) = put_cohort(program, one, initial_state(one, initial_variables(one))).slabs
+    """Training samples/s over the cohort's members. Lanes that its last slab leaves empty do not count."""
+    one = cohort._replace(members=cohort.members[:1])  # copies of one member fill every lane
+    ((state, hyperparameters),) = put_cohort(program, one, initial_state(initial_variables(one))).slabs
     examples = program.steps * cohort.key.batch_size
     sharding = NamedSharding(program.mesh, P(None, AXIS))
     order = jax.device_put(np.zeros((examples, program.width), np.int32), sharding)
-    tally = empty_tally(hyperparameters.learning_rate)
+    tally = empty_tally(hyperparameters.numbers["learning_rate"])
     rates = []
     start = time.monotonic()
     for doubling in itertools.count():

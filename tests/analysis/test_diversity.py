@@ -21,13 +21,15 @@ from jaxzoo.analysis.diversity import (
 from jaxzoo.analysis.features import layer_statistics, statistics_table
 from jaxzoo.analysis.predict import predict_classes, predict_logits
 from jaxzoo.errors import InputError
-from jaxzoo.models.networks import build_network, parameter_shapes
+from jaxzoo.models.networks import build_network
+from jaxzoo.models.variables import variable_shapes
 from jaxzoo.reading.layout import build_layout, unflatten
+from jaxzoo.spec.layers import LAYERS
 
 
 def drawn_weights(architecture, models, seed=0):
     spec = small_spec(architecture)
-    layout = build_layout(parameter_shapes(architecture, spec.dataset))
+    layout = build_layout(variable_shapes(LAYERS[architecture], spec.dataset)["params"])
     draws = np.random.default_rng(seed).standard_normal((models, layout[-1].columns.stop))
     return spec, layout, draws.astype(np.float32)
 

@@ -13,7 +13,7 @@ from sklearn.metrics import r2_score
 from jaxzoo.analysis.probe import PENALTIES, _ridge, _softmax, probe_states, select_states
 from jaxzoo.errors import InputError
 from jaxzoo.reading.layout import build_layout
-from jaxzoo.reading.selection import Parts, States, with_gap
+from jaxzoo.reading.selection import Parts, Selection, with_gap
 
 D = 40
 
@@ -46,7 +46,7 @@ def planted(models=400, *, shuffle=False, seed=0):
             table[name] = draws.permutation(table[name])
     table = with_gap(table)
     layout = build_layout({"dense1": {"kernel": (D - 4,), "bias": (4,)}})
-    return States(table, layout, lambda epoch, numbers: weights[numbers], models)
+    return Selection(table, layout, lambda epoch, numbers: weights[numbers], models)
 
 
 def scores(results, features="weights"):
@@ -112,7 +112,7 @@ def test_no_model_is_in_two_parts_though_it_has_many_states(tmp_path):
     base = planted(models).table.drop(columns=["epoch", "test_accuracy"]).set_index("model")
     table = pd.DataFrame(rows, columns=["model", "epoch"]).join(base, on="model")
     table["test_accuracy"] = accuracy[table["model"]]
-    states = States(table, planted().layout, lambda epoch, numbers: weights[numbers, epoch], models)
+    states = Selection(table, planted().layout, lambda epoch, numbers: weights[numbers, epoch], models)
     assert scores(probe_states(states, seeds=3, on_step=quiet))["test_accuracy"] < 0.2
 
 
@@ -120,7 +120,7 @@ def test_too_few_models_or_weights_that_are_not_finite_are_one_line(tmp_path):
     with pytest.raises(InputError, match="there are 10 models, expected 20 or more to probe: n is too small"):
         probe_states(planted(10), on_step=quiet)
     states = planted()
-    broken = States(states.table, states.layout, lambda epoch, numbers: np.full((len(numbers), D), np.nan), 400)
+    broken = Selection(states.table, states.layout, lambda epoch, numbers: np.full((len(numbers), D), np.nan), 400)
     with pytest.raises(InputError, match="weights are not all finite"):
         probe_states(broken, on_step=quiet)
 
@@ -134,7 +134,7 @@ def test_states_are_spread_over_the_epochs_and_finite(tmp_path):
 
 
 def run(*arguments):
-    command = [sys.executable, "-m", "jaxzoo.commands.probe", *map(str, arguments)]
+    command = [sys.executable, "-m", "jaxzoo", "probe", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
@@ -148,7 +148,7 @@ def test_the_command_line_prints_a_table_and_writes_it(tmp_path):
     assert set(table["target"]) == {"test_accuracy", "generalization_gap", "epoch", "activation"}
     row = table[(table["target"] == "activation") & (table["features"] == "weights")].iloc[0]
     assert f"{row['score']:.3f} ± {row['spread']:.3f}" in done.stdout
-    assert "python -m jaxzoo.probe zoos/digits" in run("--help").stdout
+    assert "jaxzoo probe zoos/digits" in run("--help").stdout
     store_zoo(tmp_path / "few", dataclasses.replace(spec, models=5))
     for arguments, message in (
         ((tmp_path / "nowhere",), "holds no zoo.json"),

@@ -10,14 +10,14 @@ from jaxzoo.reading.zoo import open_zoo
 
 
 def run(*arguments, cwd=None):
-    command = [sys.executable, "-m", "jaxzoo.commands.generate", *map(str, arguments)]
+    command = [sys.executable, "-m", "jaxzoo", "generate", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
 
 
 def test_help_and_list():
     text = run("--help").stdout
     assert "--zoo NAME" in text
-    assert "python -m jaxzoo.generate --zoo digits" in text
+    assert "jaxzoo generate --zoo digits" in text
     listed = run("--list")
     assert listed.returncode == 0
     assert listed.stderr == ""

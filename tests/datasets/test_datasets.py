@@ -125,7 +125,7 @@ def test_a_start_from_the_cache_does_without_tensorflow_datasets(prepared):
     load_images(MNIST, root)
     shutil.rmtree(folder)  # not needed any more
     code = (
-        "import sys, jaxzoo; from jaxzoo.spec import DatasetSpec;"
+        "import sys, jaxzoo; from jaxzoo.spec.zoo_spec import DatasetSpec;"
         f"jaxzoo.load_images({MNIST!r}, sys.argv[1]); print('tensorflow_datasets' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, root], capture_output=True, text=True, check=True)
@@ -214,7 +214,7 @@ def test_where_the_cache_cannot_be_written_images_are_read_all_the_same(mine):
 def run_limited(code, root, limit):
     """Runs the code where no file may grow beyond the limit, as on a disk that fills up."""
     lower = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))"
-    names = f"import jaxzoo, pathlib; from jaxzoo.spec import DatasetSpec; root = pathlib.Path({str(root)!r})"
+    names = f"import jaxzoo, pathlib; from jaxzoo.spec.zoo_spec import DatasetSpec; root = pathlib.Path({str(root)!r})"
     return subprocess.run([sys.executable, "-c", f"{lower}; {names}; {code}"], capture_output=True, text=True)
 
 
@@ -423,7 +423,7 @@ def test_an_unknown_dataset_and_one_that_needs_tensorflow_are_one_line(tmp_path)
 
 
 def run(*arguments):
-    command = [sys.executable, "-m", "jaxzoo.commands.datasets", *map(str, arguments)]
+    command = [sys.executable, "-m", "jaxzoo", "datasets", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
@@ -479,7 +479,7 @@ def test_the_command_line_lists_prepares_and_checks(mine):
     (root / "mine" / "test.npz").touch()
     assert "has changed since; --prepare makes it again" in run("--check", "mine", *options).stderr
     unknown = run("--prepare", "mien", *options)
-    assert unknown.stderr == "jaxzoo.datasets: there is no dataset 'mien'; nearest: mine\n"
+    assert unknown.stderr == "jaxzoo datasets: there is no dataset 'mien'; nearest: mine\n"
     assert "cifar10 28x28x3" in run("--list", "--data-dir", root).stdout
 
 

@@ -46,7 +46,7 @@ def test_no_gradient_inside_a_loop_has_its_axes_in_an_order_without_fast_code():
     """What the compiled program of a training loop holds, on the CPU."""
     spec = resnet_spec()
     variables = jax.tree.map(lambda leaf: jnp.moveaxis(leaf[:1], 0, -1), initial_variables(cohort_of(spec)))
-    forward = population_forward("vmap", spec.architecture, 10, "relu")
+    forward = population_forward("vmap", spec.layers, 10, "relu")
     images = np.zeros((4, 32, 32, 3, 1), np.float32)
 
     def loss(params):

@@ -11,8 +11,8 @@ from jax.sharding import Mesh
 from populations import cohort_of, population_of, small_images, small_spec
 
 from jaxzoo.models.engines import population_forward
-from jaxzoo.models.networks import DropoutDraw, Network
-from jaxzoo.spec.layers import architecture_layers
+from jaxzoo.models.networks import DropoutSource, Network
+from jaxzoo.spec.layers import LAYERS
 from jaxzoo.spec.zoo_spec import ACTIVATIONS, OPTIMIZERS
 from jaxzoo.training.keys import Role, fold, member_keys
 from jaxzoo.training.optimizers import build_optimizer
@@ -56,14 +56,14 @@ def test_logits_and_gradients_of_both_engines_are_those_of_flax(architecture, ac
     lanes_last = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), params)
     pixels = small_images(spec.dataset).train.pixels
     images_MBHWC = pixels[:30].reshape(3, 10, *pixels.shape[1:]) / np.float32(255)
-    dropout = DropoutDraw(jnp.array([0.0, 0.3, 0.5]), member_keys(np.arange(3)))
-    network = Network(architecture_layers(architecture), 10, activation)
+    dropout = DropoutSource(jnp.array([0.0, 0.3, 0.5]), member_keys(np.arange(3)))
+    network = Network(LAYERS[architecture], 10, activation)
 
     def loss_of_one(params, images, rate, key):
-        return jnp.sum(jnp.sin(network.apply({"params": params}, images, DropoutDraw(rate, key))))
+        return jnp.sum(jnp.sin(network.apply({"params": params}, images, DropoutSource(rate, key))))
 
     for engine in ("lanes", "vmap"):
-        forward = population_forward(engine, architecture, 10, activation)
+        forward = population_forward(engine, LAYERS[architecture], 10, activation)
         images_BHWCM = jnp.moveaxis(images_MBHWC, 0, -1)
 
         def loss(params, forward=forward, images_BHWCM=images_BHWCM):
@@ -130,17 +130,23 @@ def test_a_population_is_one_flax_and_optax_loop_per_member():
 
 def train_alone(spec, member, images):
     """One member as anyone would write it: its own shuffle, batches, dropout and optimizer."""
-    network = Network(architecture_layers(spec.architecture), 10, member.activation, member.initialization)
+    values = member.hyperparameters
+    network = Network(spec.layers, 10, values["activation"], values["initialization"])
     root = jax.random.key(member.seed)
     pixels = (images.train.pixels / 255 - images.mean) / images.std
     pixels = jnp.asarray(pixels, jnp.float32)
     labels = jnp.asarray(images.train.labels)
     params = network.init(fold(root, Role.INITIALIZATION), pixels[:1])["params"]
-    optimizer = build_optimizer(member.optimizer, 0.9, member.learning_rate, member.weight_decay)
+    optimizer = build_optimizer(
+        values["optimizer"],
+        0.9,
+        values["learning_rate"],
+        values["weight_decay"],
+    )
     state = optimizer.init(params)
 
     def batch_loss(params, batch, key):
-        logits = network.apply({"params": params}, pixels[batch], DropoutDraw(jnp.float32(member.dropout), key))
+        logits = network.apply({"params": params}, pixels[batch], DropoutSource(jnp.float32(values["dropout"]), key))
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels[batch]).mean()
 
     for epoch in range(1, spec.epochs + 1):

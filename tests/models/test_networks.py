@@ -8,8 +8,9 @@ from populations import cohort_of, small_spec
 
 import jaxzoo
 from jaxzoo.errors import InputError
-from jaxzoo.models.networks import build_network, drop_out, parameter_count
+from jaxzoo.models.networks import build_network, drop_out
 from jaxzoo.models.noise import uniform_noise
+from jaxzoo.models.variables import parameter_count
 from jaxzoo.spec.zoo_spec import INITIALIZATIONS
 from jaxzoo.training.keys import member_keys
 from jaxzoo.training.population import initial_variables
@@ -26,7 +27,7 @@ COUNTS = {
 @pytest.mark.parametrize(("name", "count"), COUNTS.items())
 def test_parameter_counts_are_the_published_ones(name, count):
     spec = jaxzoo.load_spec(name)
-    assert parameter_count(spec.architecture, spec.dataset) == count
+    assert parameter_count(spec.layers, spec.dataset) == count
 
 
 def test_a_network_is_told_its_activation_where_a_zoo_has_several():

@@ -9,7 +9,8 @@ import pytest
 from jax.sharding import Mesh
 from populations import cohort_of, population_of, small_images, small_spec
 
-from jaxzoo.models.networks import build_network, parameter_count
+from jaxzoo.models.networks import build_network
+from jaxzoo.models.variables import parameter_count
 from jaxzoo.spec.zoo_spec import Schedule
 from jaxzoo.training.population import get_state, initial_variables, put_images, train_epoch
 
@@ -40,7 +41,7 @@ def test_the_same_weights_give_the_same_logits_and_statistics(architecture, trai
     variables = moved_variables(spec)
     network = resnet_torch.load(resnet_torch.ResNet18(WIDTHS[architecture], 10), variables).train(training)
     count = sum(parameter.numel() for parameter in network.parameters())
-    assert count == parameter_count(architecture, spec.dataset)
+    assert count == parameter_count(spec.layers, spec.dataset)
     images = np.random.default_rng(1).standard_normal((5, 32, 32, 3))
     with torch.no_grad():
         wanted = network(torch.tensor(images.transpose(0, 3, 1, 2))).numpy()

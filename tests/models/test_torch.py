@@ -9,8 +9,8 @@ from jax.sharding import Mesh
 from populations import cohort_of, population_of, small_images, small_spec
 from scipy import stats
 
-from jaxzoo.models.networks import parameter_shapes
-from jaxzoo.spec.layers import architecture_layers
+from jaxzoo.models.variables import variable_shapes
+from jaxzoo.spec.layers import LAYERS
 from jaxzoo.training.population import get_state, initial_variables, put_images, train_epoch
 
 torch = pytest.importorskip("torch")
@@ -75,8 +75,9 @@ def torch_arrays(params, channels, side):
 
 def train_in_torch(network, member, images, orders, batch_size):
     """A plain loop over the batches that the orders give, with all numbers rounded to float32 as in a zoo."""
-    rate, decay = (float(np.float32(value)) for value in (member.learning_rate, member.weight_decay))
-    optimizer = OPTIMIZERS[member.optimizer](network.parameters(), lr=rate, weight_decay=decay)
+    values = member.hyperparameters
+    rate, decay = (float(np.float32(value)) for value in (values["learning_rate"], values["weight_decay"]))
+    optimizer = OPTIMIZERS[values["optimizer"]](network.parameters(), lr=rate, weight_decay=decay)
     scale, shift = np.float32(1 / (255 * images.std)), np.float32(-images.mean / images.std)
     pixels = images.train.pixels * np.float64(scale) + np.float64(shift)
     pixels = torch.tensor(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
@@ -111,7 +112,7 @@ def test_200_steps_end_in_the_same_weights_as_pytorch(architecture, activation, 
     cohort, images = cohort_of(spec), small_images(spec.dataset)
     start = initial_variables(cohort)["params"]
     end, orders = train_in_lanes(spec, cohort, images)
-    names = parameter_shapes(architecture, spec.dataset)
+    names = variable_shapes(LAYERS[architecture], spec.dataset)["params"]
     channels, side = (4, 3) if architecture == "cnn-s" else (15, 2)
     for member in cohort.members:
 
@@ -141,9 +142,7 @@ def test_initial_weights_have_the_law_of_pytorchs(initialization):
     params = initial_variables(cohort_of(small_spec("cnn-l", seeds=40, initialization=(initialization,))))["params"]
     initialize = getattr(torch.nn.init, f"{initialization}_")
     layers = [layer for layer in torch_network("cnn-l", "tanh") if hasattr(layer, "weight")]
-    assert (
-        len(layers) == len(params) == len([layer for layer in architecture_layers("cnn-l") if hasattr(layer, "name")])
-    )
+    assert len(layers) == len(params) == len([layer for layer in LAYERS["cnn-l"] if hasattr(layer, "name")])
     for name, layer in zip(sorted(params), layers, strict=True):
         draws = torch.cat([initialize(torch.empty_like(layer.weight)).ravel() for _ in range(40)]).numpy()
         # Kolmogorov-Smirnov: under one law a p-value below 1e-4 comes once in 10,000 draws; the draws are fixed

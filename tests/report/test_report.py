@@ -136,7 +136,7 @@ def test_the_pictures_are_there_and_not_empty(content, tmp_path):
 
 
 def run(*arguments):
-    command = [sys.executable, "-m", "jaxzoo.commands.report", *map(str, arguments)]
+    command = [sys.executable, "-m", "jaxzoo", "report", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 

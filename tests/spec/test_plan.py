@@ -8,9 +8,10 @@ from populations import small_spec
 
 import jaxzoo
 from jaxzoo.commands.listing import list_zoos, zoo_table
+from jaxzoo.spec import plan
 from jaxzoo.spec.config import published_specs
-from jaxzoo.spec.plan import plan_zoo
-from jaxzoo.spec.zoo_spec import SeedDraw
+from jaxzoo.spec.plan import Member, plan_zoo
+from jaxzoo.spec.zoo_spec import HYPERPARAMETERS, SeedDraw
 from jaxzoo.storage.retention import human_bytes
 
 # models and epochs of every published zoo (arXiv 2209.14764)
@@ -57,7 +58,8 @@ def test_members_stand_once_in_their_cohort_and_row():
         for row, member in enumerate(cohort.members):
             assert plan.members[member.model] == member
             assert (member.cohort, member.row) == (cohort.number, row)
-            assert (member.activation, member.optimizer) == (cohort.key.activation, cohort.key.optimizer)
+            values = member.hyperparameters
+            assert (values["activation"], values["optimizer"]) == (cohort.key.activation, cohort.key.optimizer)
     assert len(plan.cohorts) == 8
     assert len({cohort.key for cohort in plan.cohorts}) == 8
 
@@ -73,7 +75,7 @@ def test_shared_and_own_seeds():
     own = plan_zoo(jaxzoo.load_spec("usps-hyp-10-r")).members
     points = {}
     for member in own:
-        points.setdefault(member[4:], []).append(member.seed)
+        points.setdefault(tuple(member.hyperparameters.values()), []).append(member.seed)
     assert len(points) == 256
     assert all(len(set(seeds)) == 10 and max(seeds) < 1_000_000 for seeds in points.values())
     assert len({member.seed for member in own}) > 2500  # 2,560 draws from a million
@@ -93,15 +95,38 @@ def test_drawing_many_of_few_seeds_ends():
 @pytest.mark.parametrize("models", [1, 7, 256, 300, 2560])
 def test_fewer_models_are_spread_over_the_grid_and_nested(models):
     full = jaxzoo.load_spec("mnist-hyp-10-f")
-    chosen = [member[3:] for member in plan_zoo(dataclasses.replace(full, models=models)).members]
+
+    def keep(models):
+        plan = plan_zoo(dataclasses.replace(full, models=models))
+        return [(member.seed, *member.hyperparameters.values()) for member in plan.members]
+
+    chosen = keep(models)
     assert len(set(chosen)) == models
     points = Counter(point[1:] for point in chosen)
     assert len(points) == min(models, 256)
     assert max(points.values()) - min(points.values()) <= 1
-    larger = {member[3:] for member in plan_zoo(dataclasses.replace(full, models=min(2560, models + 13))).members}
-    assert set(chosen) <= larger
+    assert set(chosen) <= set(keep(min(2560, models + 13)))
 
 
 def test_fewer_models_of_a_seed_zoo_are_its_first_seeds():
     spec = dataclasses.replace(jaxzoo.load_spec("mnist-seed"), models=64)
     assert [member.seed for member in plan_zoo(spec).members] == list(range(1, 65))
+
+
+def test_a_member_is_a_row_and_back():
+    member = plan_zoo(small_spec(dropout=(0.25,))).members[1]
+    row = member.to_row()
+    assert list(row) == ["model", "cohort", "row", "seed", *HYPERPARAMETERS]
+    assert (row["seed"], row["dropout"]) == (2, 0.25)
+    assert Member.from_row(row) == member
+    with pytest.raises(KeyError):
+        Member.from_row({name: value for name, value in row.items() if name != "dropout"})
+
+
+def test_a_later_hyperparameter_changes_no_drawn_seed_while_it_stays_at_its_default(monkeypatch):
+    spec = dataclasses.replace(small_spec(), seeds=None, drawn_seeds=SeedDraw(count=3, below=1000))
+    point = dict(plan_zoo(spec).members[0].hyperparameters)
+    today = plan._hash(point)
+    monkeypatch.setitem(plan.DEFAULTS, "smoothing", (0.0,))
+    assert plan._hash({**point, "smoothing": 0.0}) == today
+    assert plan._hash({**point, "smoothing": 0.1}) != today

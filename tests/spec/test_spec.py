@@ -9,13 +9,14 @@ from populations import small_spec, write_digits_config
 import jaxzoo
 from jaxzoo.errors import InputError
 from jaxzoo.spec.config import read_config
-from jaxzoo.spec.zoo_spec import Grid, SeedDraw, SeedRange, TwinSpec, spec_from_dict
+from jaxzoo.spec.tables import read_table
+from jaxzoo.spec.zoo_spec import Grid, SeedDraw, SeedRange, TwinSpec, ZooSpec
 
 
 def test_a_spec_comes_back_through_json():
     for name in jaxzoo.zoo_names():
         spec = jaxzoo.load_spec(name)
-        assert spec_from_dict(json.loads(json.dumps(dataclasses.asdict(spec)))) == spec
+        assert read_table(json.loads(json.dumps(dataclasses.asdict(spec))), ZooSpec) == spec
 
 
 def test_the_digest_changes_with_every_field():

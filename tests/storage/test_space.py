@@ -52,11 +52,11 @@ def test_states_and_bytes_are_those_that_stay(spec):
     assert [states_kept(kept, 50) for kept in (None, (), (0,), (49, 50, 7), (0, 10, 50))] == [51, 2, 3, 3, 4]
     assert states_kept((), 0) == 1
     published = jaxzoo.load_spec("cifar10-resnet18")
-    assert model_bytes(published, (), published.twins) == 4 * 11_173_962 * 4
+    assert model_bytes(published, 4 * 11_173_962, (), published.twins) == 4 * 11_173_962 * 4
     everything = zoo_table([jaxzoo.load_spec("svhn-seed")])["bytes"].item()
     svhn = jaxzoo.load_spec("svhn-seed")
     # the list counts twins by their epochs after the parent's, on disk the parent is their epoch 0
-    assert 1000 * model_bytes(svhn, None, svhn.twins) == everything + 1000 * 4 * 2464
+    assert 1000 * model_bytes(svhn, 4 * 2464, None, svhn.twins) == everything + 1000 * 4 * 2464
 
 
 def test_a_disk_too_small_is_said_with_what_would_fit(spec, tmp_path, monkeypatch):
@@ -68,21 +68,22 @@ def test_a_disk_too_small_is_said_with_what_would_fit(spec, tmp_path, monkeypatc
 
     with_free(10_000)
     with pytest.raises(InputError) as error:
-        check_space(tmp_path / "new" / "z", big, 1000, None, big.twins)
+        check_space(tmp_path / "new" / "z", big, one, 1000, None, big.twins)
     assert str(error.value).endswith(
         "z: needs 3.44 TB, the disk has 447 GB, expected more; "
-        "it would hold: --models 129, or --keep-epochs last, or --keep-epochs last --twins none"
+        "it would hold 129 models, or all models with no epochs kept but the last two, or all models with the last two "
+        "epochs alone and without twins"
     )
     with_free(3)
-    with pytest.raises(InputError, match="it would hold: not one model"):
-        check_space(tmp_path / "z", big, 1000, None, big.twins)
+    with pytest.raises(InputError, match="it would hold not one model"):
+        check_space(tmp_path / "z", big, one, 1000, None, big.twins)
     with_free(1000 * (51 + 26))
-    check_space(tmp_path / "z", big, 1000, None, big.twins)
+    check_space(tmp_path / "z", big, one, 1000, None, big.twins)
     with_free(0)
     (tmp_path / "held").write_bytes(bytes(4 * 2464 * 7))  # what an earlier run wrote counts as free
-    check_space(tmp_path, spec, 1, (), TwinSpec(epochs=4))
+    check_space(tmp_path, spec, 4 * 2464, 1, (), TwinSpec(epochs=4))
     with pytest.raises(InputError, match=r"needs 78\.8 kB, the disk has 69 kB"):
-        check_space(tmp_path, spec, 2, (), TwinSpec(epochs=4))
+        check_space(tmp_path, spec, 4 * 2464, 2, (), TwinSpec(epochs=4))
 
 
 def test_epochs_that_are_not_there_or_were_begun_otherwise_are_one_line(spec, whole, tmp_path):
@@ -92,7 +93,7 @@ def test_epochs_that_are_not_there_or_were_begun_otherwise_are_one_line(spec, wh
     with pytest.raises(InputError, match=r"was begun with kept epochs None, got \(\), expected the same"):
         generate(spec, whole.path, keep_epochs="last", twins=TwinSpec(method="magnitude", epochs=4))
     assert not (tmp_path / "z").exists()
-    command = [sys.executable, "-m", "jaxzoo.commands.generate", "--zoo", "digits", "--keep-epochs"]
+    command = [sys.executable, "-m", "jaxzoo", "generate", "--zoo", "digits", "--keep-epochs"]
     for keep, message in (
         ("first", "--keep-epochs: got 'first', expected"),
         ("7,90", "has 90, expected epochs of 0..20"),

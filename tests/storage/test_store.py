@@ -3,22 +3,15 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from populations import small_spec
 
 from jaxzoo.errors import InputError
 from jaxzoo.spec.plan import plan_zoo
-from jaxzoo.storage.cohort_store import (
-    CohortStore,
-    ZooRecord,
-    begin_zoo,
-    find_record,
-    read_members,
-    read_record,
-    read_snapshot,
-    snapshot_epochs,
-)
+from jaxzoo.storage.cohort_store import CohortStore, read_snapshot, snapshot_epochs
+from jaxzoo.storage.record import ZooRecord, begin_zoo, find_record, read_members, read_record
 
 M = 5
 
@@ -209,3 +202,37 @@ def test_missing_numbers_never_read_as_zeros(cohort):
     damaged_files(cohort, "snapshots")[0].unlink()
     with pytest.raises(InputError, match=r"snapshots/3: cannot be read"):
         read_snapshot(cohort, 3, "params")
+
+
+def test_parameters_of_any_name_and_depth_come_back(tmp_path):
+    """Orbax joins the names of a leaf with dots: a.b under c must not become b under a under c."""
+    draws = np.random.default_rng(0)
+    leaves = [draws.standard_normal((2, 3), np.float32) for _ in range(5)]
+    params = {
+        "block.0": {"conv": {"kernel": leaves[0], "bi/as": leaves[1]}},
+        "block": {"0": {"conv": leaves[2]}, "100 %": leaves[3]},
+        "scale": leaves[4],
+    }
+    with CohortStore(tmp_path) as store:
+        store.save(0, {"params": params}, {"train_loss": np.zeros(2, np.float32)}, [np.int32(0)])
+    saved, notes = restore(tmp_path)
+    assert notes == []
+    for stored in (read_snapshot(tmp_path, 0, "params"), saved.variables["params"]):
+        assert jax.tree.structure(stored) == jax.tree.structure(params)
+        jax.tree.map(np.testing.assert_array_equal, stored, params)
+
+
+def test_a_zoo_whose_architecture_has_other_layers_is_refused(zoo):
+    folder, record = zoo
+    table = json.loads((folder / "zoo.json").read_text())
+    assert table["layers"][0] == {
+        "kind": "Conv", "name": "conv1", "kernel": 5, "features": 8, "stride": 1, "padding": 0, "bias": True
+    }  # fmt: skip
+    layers = json.loads(json.dumps(table["layers"]))
+    layers[0]["features"] = 9
+    change(folder, layers=layers)
+    with pytest.raises(InputError, match=r"its layers are not those of 'cnn-s' in this version of jaxzoo"):
+        read_record(folder)
+    without = {name: value for name, value in table.items() if name != "layers"}
+    (folder / "zoo.json").write_text(json.dumps(without))  # as zoos were recorded at first
+    assert read_record(folder) == record

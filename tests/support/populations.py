@@ -7,11 +7,12 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from jaxzoo.datasets.images import Images, Split, make_images
-from jaxzoo.models.networks import parameter_shapes
+from jaxzoo.models.variables import variable_shapes
 from jaxzoo.reading.zoo import METRICS, open_zoo
 from jaxzoo.spec.plan import plan_zoo
 from jaxzoo.spec.zoo_spec import DatasetSpec, Grid, Schedule, SeedRange, ZooSpec
-from jaxzoo.storage.cohort_store import CohortStore, ZooRecord, begin_zoo, cohort_folder
+from jaxzoo.storage.cohort_store import CohortStore
+from jaxzoo.storage.record import ZooRecord, begin_zoo, cohort_folder
 from jaxzoo.training.population import initial_state, initial_variables, put_cohort
 from jaxzoo.training.programs import build_program
 
@@ -80,7 +81,7 @@ def cohort_of(spec: ZooSpec, models=None):
 def population_of(cohort, mesh, *, engine="lanes", lanes=4, twin=None):
     """The untrained cohort, or its twins, on the devices of a mesh."""
     program = build_program(cohort.key, engine, lanes, mesh, twin)
-    return put_cohort(program, cohort, initial_state(cohort, initial_variables(cohort), program.method))
+    return put_cohort(program, cohort, initial_state(initial_variables(cohort), program.method))
 
 
 def write_digits_config(path, **changes):
@@ -126,7 +127,7 @@ def store_zoo(folder, spec: ZooSpec, *, scale=0.1, finite=lambda model, epoch: T
     plan = plan_zoo(spec)
     record = ZooRecord(spec=spec, engine="lanes", lanes=16, fingerprint="f" * 64, versions={})
     begin_zoo(folder, record, plan, "card")
-    shapes = parameter_shapes(spec.architecture, spec.dataset)
+    shapes = variable_shapes(spec.layers, spec.dataset)["params"]
     for cohort in plan.cohorts:
         with CohortStore(cohort_folder(folder, cohort.number)) as store:
             for epoch in range(spec.epochs + 1):

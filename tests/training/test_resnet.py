@@ -16,14 +16,15 @@ from jaxzoo.devices import model_mesh
 from jaxzoo.errors import InputError
 from jaxzoo.models.engines import engines_for, population_forward
 from jaxzoo.models.networks import Network, build_network
-from jaxzoo.spec.layers import CNN_L, Conv, architecture_layers, norm_layers, weight_layers
+from jaxzoo.spec.layers import CNN_L, LAYERS, Conv, norm_layers, weight_layers
 from jaxzoo.spec.zoo_spec import Schedule, TwinSpec
 from jaxzoo.training import memory
 from jaxzoo.training.cohort import EpochSaved, Interrupted, Notice
 from jaxzoo.training.population import evaluate, get_state, initial_variables, put_images, train_epoch
+from jaxzoo.training.programs import build_program
 from jaxzoo.training.zoo import generate
 
-NARROW = architecture_layers("resnet-18-narrow")
+NARROW = LAYERS["resnet-18-narrow"]
 MAGNITUDE = TwinSpec(method="magnitude", epochs=2)
 
 
@@ -75,7 +76,7 @@ def test_batch_normalisation_is_numpys_over_the_images_that_count():
 def test_what_does_not_count_in_a_batch_changes_nothing():
     spec = resnet_spec()
     variables = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), initial_variables(cohort_of(spec)))
-    forward = population_forward("vmap", spec.architecture, 10, "relu")
+    forward = population_forward("vmap", spec.layers, 10, "relu")
     images = np.random.default_rng(0).standard_normal((6, 32, 32, 3, 4)).astype(np.float32)
     other = images.copy()
     other[4:] = 7
@@ -122,7 +123,7 @@ def test_models_side_by_side_end_as_one_at_a_time():
 def test_half_precision_is_near_and_leaves_parameters_and_statistics_whole():
     spec = resnet_spec()
     half = dataclasses.replace(spec, precision="bfloat16")
-    assert engines_for("resnet-18", "bfloat16") == engines_for("cnn-s", "bfloat16") == ("vmap",)
+    assert engines_for(LAYERS["resnet-18"], "bfloat16") == engines_for(LAYERS["cnn-s"], "bfloat16") == ("vmap",)
     variables = jax.tree.map(lambda leaf: leaf[0], initial_variables(cohort_of(half)))
     images = small_images(spec.dataset).train.pixels[:8] / np.float32(255)
     whole, near = (
@@ -226,7 +227,7 @@ def test_cohorts_shrink_to_what_the_memory_holds_and_stay_so(made, tmp_path, mon
     zoo, root = made
     spec = dataclasses.replace(zoo.spec, models=4, epochs=1)
     mesh = model_mesh()
-    program = jaxzoo.program.build_program(cohort_of(spec).key, "vmap", 1, mesh)
+    program = build_program(cohort_of(spec).key, "vmap", 1, mesh)
     _, needs = memory.compile_training(program)
     monkeypatch.setattr(memory, "device_memory", lambda mesh, unknown: needs.training)  # one a device
     arguments = {"data_dir": root / "data", "twins": "none"}

@@ -15,9 +15,9 @@ from populations import cohort_of, population_of, small_images, small_spec
 from jaxzoo.models.engines import population_forward
 from jaxzoo.models.lanes.pooling import max_pool
 from jaxzoo.models.lanes.sampling import sample as fast_sample
-from jaxzoo.models.networks import DropoutDraw, Network, SamplingDraw, sample
+from jaxzoo.models.networks import DropoutSource, Network, SamplingSource, sample
 from jaxzoo.models.noise import normal_noise
-from jaxzoo.spec.layers import CNN_S, Conv, Dense, architecture_layers
+from jaxzoo.spec.layers import CNN_S, LAYERS, Conv, Dense
 from jaxzoo.spec.zoo_spec import TwinSpec
 from jaxzoo.training.keys import member_keys
 from jaxzoo.training.population import get_params, get_state, initial_variables, put_images, train_epoch
@@ -36,7 +36,7 @@ def trained_like(architecture, models=3, channels=1):
     cohort = cohort_of(small_spec(architecture, seeds=models))
     params = jax.tree.map(lambda leaf: np.moveaxis(leaf, 0, -1), initial_variables(cohort)["params"])
     draws = np.random.default_rng(0)
-    full = variational.with_log_variances(architecture_layers(architecture), params)
+    full = variational.with_log_variances(LAYERS[architecture], params)
     for name, kinds in full.items():
         if name.endswith("_log_variance"):
             for kind, leaf in kinds.items():
@@ -110,7 +110,7 @@ def obvious_log_alpha(layer, mean, log_variance):
 
 @pytest.mark.parametrize("architecture", ["cnn-s", "cnn-l"])
 def test_moments_and_sparse_weights_are_the_formulas(architecture):
-    layers = architecture_layers(architecture)
+    layers = LAYERS[architecture]
     params = trained_like(architecture)
     derived, divergence = variational.moments(layers, params)
     sparse = variational.sparse_params(layers, params)
@@ -185,14 +185,14 @@ def sampled_shapes(layers, image):
 @pytest.mark.parametrize("architecture", ["cnn-s", "cnn-l"])
 def test_sampled_logits_are_numpys(architecture, engine):
     spec = small_spec(architecture)
-    layers = architecture_layers(architecture)
+    layers = LAYERS[architecture]
     params = trained_like(architecture)
     pixels = small_images(spec.dataset).train.pixels[:6] / np.float32(255)
     images = np.stack([pixels[:2], pixels[2:4], pixels[4:]], axis=-1)
     keys = member_keys(np.arange(3))
     derived, _ = variational.moments(layers, params)
-    forward = population_forward(engine, architecture, 10, "tanh")
-    logits, _ = forward(derived, {}, images, None, SamplingDraw(keys, 5), None)
+    forward = population_forward(engine, LAYERS[architecture], 10, "tanh")
+    logits, _ = forward(derived, {}, images, None, SamplingSource(keys, 5), None)
     shapes = sampled_shapes(layers, pixels.shape[1:])
     for model in range(3):
         one = jax.tree.map(lambda leaf, model=model: leaf[..., model].astype(np.float64), params)
@@ -210,7 +210,7 @@ def test_sampled_gradients_of_lanes_are_those_of_flax(architecture, dropout):
 
 
 def check_sampled_gradients(architecture, dropout):
-    layers = architecture_layers(architecture)
+    layers = LAYERS[architecture]
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), trained_like(architecture))
     pixels = small_images(small_spec(architecture).dataset).train.pixels[:6] / 255
     images = jnp.stack([pixels[:2], pixels[2:4], pixels[4:]], axis=-1)
@@ -219,15 +219,15 @@ def check_sampled_gradients(architecture, dropout):
     network = Network(layers, 10, "gelu")
 
     def loss_of_one(params, images, key, rate):
-        draw = DropoutDraw(rate, key) if dropout else None
-        logits = network.apply({"params": variational.moments(layers, params)[0]}, images, draw, SamplingDraw(key))
+        draw = DropoutSource(rate, key) if dropout else None
+        logits = network.apply({"params": variational.moments(layers, params)[0]}, images, draw, SamplingSource(key))
         return jnp.sum(logits**2)
 
     def loss(params):
-        draw = DropoutDraw(rates, keys) if dropout else None
-        forward = population_forward("lanes", architecture, 10, "gelu")
+        draw = DropoutSource(rates, keys) if dropout else None
+        forward = population_forward("lanes", LAYERS[architecture], 10, "gelu")
         derived, _ = variational.moments(layers, params)
-        return jnp.sum(forward(derived, {}, images, draw, SamplingDraw(keys), None)[0] ** 2)
+        return jnp.sum(forward(derived, {}, images, draw, SamplingSource(keys), None)[0] ** 2)
 
     gradients = jax.jit(jax.grad(loss))(params)
     for model in range(3):

@@ -1,6 +1,7 @@
 """A member's trajectory depends on the spec, its seed and the data, and on nothing else; evaluation is exact."""
 
 import functools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from populations import cohort_of, population_of, replace_dataset, small_images,
 from jaxzoo.devices import model_mesh
 from jaxzoo.models.engines import population_forward
 from jaxzoo.models.networks import build_network
+from jaxzoo.spec.layers import LAYERS
 from jaxzoo.spec.zoo_spec import TwinSpec
 from jaxzoo.training import programs
 from jaxzoo.training import steps as loops
@@ -75,8 +77,11 @@ def test_the_vmap_engine_keeps_company_out_too():
 
 def test_a_process_with_one_device_ends_in_the_same_bits_as_one_with_two():
     script = Path(__file__).with_name("law3_process.py")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, sys.path))}  # with what pytest added to it
     ends = [
-        subprocess.run([sys.executable, script, count], capture_output=True, check=True, text=True).stdout
+        subprocess.run(
+            [sys.executable, script, count], env=environment, capture_output=True, check=True, text=True
+        ).stdout
         for count in ("1", "2")
     ]
     assert len(ends[0]) > 60
@@ -161,13 +166,13 @@ def test_training_with_folded_models_is_the_same_training(twin):
     key, (slab,) = cohort.key, population.slabs
     state, hyper = jax.tree.map(jnp.asarray, jax.device_get((slab.state, slab.hyperparameters)))
     images = jax.device_get(put_images(small_images(spec.dataset), model_mesh()))
-    forward = population_forward("lanes", "cnn-s", 10, "tanh")
+    forward = population_forward("lanes", LAYERS["cnn-s"], 10, "tanh")
 
     def train(models):
         order = jnp.arange(16).reshape(4, 4) % 3
-        recipe = Recipe(key, population.program.method, forward, at_once=2, models=models, cycle=None)
+        recipe = Recipe(key, population.program.method, forward, at_once=2, models=models, schedule_steps=None)
         run = jax.jit(functools.partial(loops.train, recipe))
-        return run(state, empty_tally(hyper.learning_rate), hyper, images, order, 1, 0, 2)
+        return run(state, empty_tally(hyper.numbers["learning_rate"]), hyper, images, order, 1, 0, 2)
 
     for got, wanted in zip(jax.tree.leaves(train((2, 2))), jax.tree.leaves(train((4,))), strict=True):
         # float32; Adam's first steps divide gradients of any size by themselves, so rounding shows where they are tiny

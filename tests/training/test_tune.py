@@ -97,8 +97,8 @@ def test_a_program_is_compiled_once_whatever_the_number_of_cohorts_members_and_e
     build_program.cache_clear()  # of what other tests compiled
     jax.monitoring.register_event_duration_secs_listener(note)
     try:
-        generate(spec, tmp_path / "small", models=4, epochs=1, lanes=4)
-        zoo = generate(dataclasses.replace(spec, cohort_size=4), tmp_path / "large", lanes=4)
+        generate(spec, tmp_path / "small", models=4, epochs=1)
+        zoo = generate(dataclasses.replace(spec, cohort_size=4), tmp_path / "large")
     finally:
         jax.monitoring.unregister_event_duration_listener(note)
     assert (len(zoo.members), zoo.members["cohort"].nunique()) == (12, 4)

@@ -98,8 +98,8 @@ def test_making_them_in_generate_or_afterwards_is_the_same(spec, zoo, tmp_path):
     assert generate(spec, tmp_path / "z", twins="none").epochs == (0, 1, 2, 3)
 
 
-def run(*arguments, module="jaxzoo.commands.twins", cwd=None):
-    command = [sys.executable, "-m", module, *map(str, arguments)]
+def run(*arguments, verb="twins", cwd=None):
+    command = [sys.executable, "-m", "jaxzoo", verb, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
 
 
@@ -115,7 +115,7 @@ def test_the_command_line_makes_twins_and_sums_them_up(spec, tmp_path):
     assert other.returncode == 2
     assert other.stderr.count("\n") == 1
     assert "twins/magnitude: was begun as TwinSpec(method='magnitude', epochs=2, sparsity=0.5" in other.stderr
-    assert "python -m jaxzoo.twins zoos/digits --method magnitude" in run("--help").stdout
+    assert "jaxzoo twins zoos/digits --method magnitude" in run("--help").stdout
 
 
 BAD = {

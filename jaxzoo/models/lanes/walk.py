@@ -7,7 +7,7 @@ from jaxzoo.models.lanes.convolution import convolve
 from jaxzoo.models.lanes.dense import multiply
 from jaxzoo.models.lanes.pooling import max_pool
 from jaxzoo.models.lanes.sampling import sample
-from jaxzoo.models.networks import ACTIVATION_FUNCTIONS, DropoutDraw, Params, SamplingDraw, drop_out
+from jaxzoo.models.networks import ACTIVATION_FUNCTIONS, DropoutSource, Params, SamplingSource, drop_out
 from jaxzoo.models.noise import normal_noise, uniform_noise
 from jaxzoo.spec.layers import (
     Activate,
@@ -37,8 +37,8 @@ def forward(
     activation: str,
     params_M: Params,
     images_BHWCM: jax.Array,
-    dropout_M: DropoutDraw | None = None,
-    sampling_M: SamplingDraw | None = None,
+    dropout_M: DropoutSource | None = None,
+    sampling_M: SamplingSource | None = None,
 ) -> jax.Array:
     """The logits (B, classes, M) of M models. In evaluation, images with a model axis of 1 are shared by all models.
 
@@ -64,11 +64,11 @@ def forward(
                 values = ACTIVATION_FUNCTIONS[activation](values)
             case Flatten():
                 values = values.reshape(values.shape[0], -1, *values.shape[4:])
-            case Dropout(draw):
+            case Dropout(index):
                 if dropout_M is not None:
                     # the model axes are those of the keys: one, or two where they are folded
                     shape = values.shape[: values.ndim - dropout_M.key.ndim]
-                    noise = uniform_noise(dropout_M.key, draw, shape, dropout_M.first)
+                    noise = uniform_noise(dropout_M.key, index, shape, dropout_M.first)
                     values = drop_out(values, noise, dropout_M.rate)
     return values
 
@@ -82,14 +82,14 @@ def _product(layer: Conv | Dense, kernel_M: jax.Array, values: jax.Array) -> jax
 
 
 def _sampled(
-    layer: Conv | Dense, draw: int, params_M: Params, values: jax.Array, sampling_M: SamplingDraw, pools: bool
+    layer: Conv | Dense, index: int, params_M: Params, values: jax.Array, sampling_M: SamplingSource, pools: bool
 ) -> jax.Array:
     """A layer's outputs drawn from their mean and variance, and pooled if `pools`."""
     spread_M = params_M[variance_name(layer.name)]
     mean = _product(layer, params_M[layer.name]["kernel"], values)
     variance = _product(layer, spread_M["kernel"], values * values)
     shape = mean.shape[: mean.ndim - sampling_M.key.ndim]
-    noise = normal_noise(sampling_M.key, draw, shape, sampling_M.first)
+    noise = normal_noise(sampling_M.key, index, shape, sampling_M.first)
     drawn = sample(mean, variance + spread_M["bias"] if "bias" in spread_M else variance, noise)
     return (max_pool(drawn) if pools else drawn) + params_M[layer.name]["bias"]
 

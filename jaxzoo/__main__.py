@@ -1,0 +1,43 @@
+"""`jaxzoo VERB`, also as `python -m jaxzoo VERB`."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from jaxzoo.commands.arguments import Parser, run_command
+from jaxzoo.version import __version__
+
+VERBS = {
+    "generate": "make a zoo and its sparse twins, or go on with one; list the zoos",
+    "twins": "make sparse twins of a finished zoo",
+    "report": "write what a zoo is, and what came out, as one HTML page",
+    "probe": "read performance and hyperparameters off the weights by linear probes",
+    "datasets": "list, prepare and check the images that zoos are trained on",
+    "bench": "measure how fast this machine trains, or estimate it for a TPU",
+}
+
+EXAMPLES = """examples:
+  jaxzoo generate --zoo digits      the embedded zoo and its twins, in three minutes
+  jaxzoo report zoos/digits         the zoo as a page
+  jaxzoo generate --help            what a verb takes, with examples"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the verb that the first argument names, and returns the exit status."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    return run_command("jaxzoo", lambda: _run(given))
+
+
+def _run(arguments: Sequence[str]) -> int:
+    parser = Parser(prog="jaxzoo", description="Trains model zoos, and reads them.", examples=EXAMPLES)
+    parser.add_argument("--version", action="version", version=f"jaxzoo {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", dest="verb", required=True)
+    for verb, text in VERBS.items():
+        verbs.add_parser(verb, help=text, add_help=False)  # its own file parses what follows
+    parser.parse_args(arguments[:1])
+    # imported only now: a verb does not wait for what others need
+    return importlib.import_module(f"jaxzoo.commands.{arguments[0]}").main(arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
