@@ -1,13 +1,54 @@
 """Two CPU devices, as on a machine with two cores; programs that one process compiled serve the others; no network."""
 
+import ctypes
+import gc
 import os
+import sys
 import tempfile
 from pathlib import Path
 
 # before JAX is imported, and for the command lines that tests start: not in the user's own cache
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "jaxzoo-tests-compiled"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ |= {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy")}  # nobody listens there
 
+import filelock
 import jax
+import pytest
+
+import jaxzoo
+from jaxzoo.training.programs import build_program
 
 jax.config.update("jax_num_cpu_devices", 2)
+
+
+MOST_MEMORY = 1_500_000_000  # bytes of a worker; above it compiled programs are let go, to be compiled again
+
+
+@pytest.fixture(autouse=True)
+def let_go_of_programs():
+    """Compiled programs that earlier tests needed do not fill the memory of a worker for ever."""
+    yield
+    if sys.platform == "linux" and memory_held() > MOST_MEMORY:
+        build_program.cache_clear()
+        jax.clear_caches()
+        gc.collect()
+        ctypes.CDLL(None).malloc_trim(0)  # what is freed goes back to the system
+
+
+def memory_held():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.fixture(scope="session")
+def digits_zoo(tmp_path_factory):
+    """The folder of a small digits zoo with magnitude twins, made once for all workers. Tests only read it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # each worker's own folder lies in that of the run
+    folder = shared / "shared" / "zoos" / "digits"  # examples open "zoos/digits"
+    with filelock.FileLock(shared / "shared.lock"):
+        if not folder.exists():
+            few = jaxzoo.TwinSpec(method="magnitude", epochs=2)
+            jaxzoo.generate(jaxzoo.load_spec("digits"), folder, models=8, epochs=2, twins=few)
+    return folder
