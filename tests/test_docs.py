@@ -1,0 +1,136 @@
+"""What README and docs/ say is true: their Python runs, their commands exist, their links lead to files."""
+
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxzoo
+from jaxzoo.__main__ import VERBS
+from jaxzoo.commands.listing import list_zoos
+from jaxzoo.spec.config import published_specs
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [README, *DOCS]
+TEXTS = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+
+
+def blocks_of(page, *languages):
+    return [block for language, block in FENCED.findall(page.read_text()) if language in languages]
+
+
+def prose_of(page):
+    return FENCED.sub("", page.read_text())
+
+
+def commands_of(page):
+    """Every command line `jaxzoo VERB ...`: in code blocks a line, in sentences what stands between backticks.
+
+    Two spaces end it: what a command does is said behind them.
+    """
+    shown = [line for block in blocks_of(page, "", "bash") for line in block.splitlines()]
+    shown += re.findall(r"`([^`\n]+)`", prose_of(page))
+    found = [re.search(r"(?:^|bin/)jaxzoo (\S+(?: \S+)*)", code) for code in shown]
+    return [match[1] for match in found if match and not match[1].startswith("VERB")]
+
+
+WITH_PYTHON = [page for page in PAGES if blocks_of(page, "python")]
+COMMANDS = [(page.name, command) for page in PAGES for command in commands_of(page)]
+
+
+def name_of(page):
+    return page.name
+
+
+def test_the_table_of_zoos_is_the_printed_one():
+    assert list_zoos([*published_specs().values()]) in README.read_text()
+
+
+def test_the_config_of_the_images_page_is_one(tmp_path):
+    (block,) = blocks_of(ROOT / "docs" / "images.md", "toml")
+    (tmp_path / "my_zoo.toml").write_text(block)
+    (spec,) = jaxzoo.read_config(tmp_path / "my_zoo.toml")
+    assert len(jaxzoo.plan_zoo(spec).members) == 128
+    (tmp_path / "other.toml").write_text(re.sub(r'folder = .*instead: (tfds = "[^"]*").*', r"\1", block))
+    assert jaxzoo.read_config(tmp_path / "other.toml")[0].dataset.tfds == "eurosat/rgb"
+
+
+def check_picture(folder):
+    assert (folder / "digits-accuracy.png").stat().st_size > 10_000
+
+
+def check_gelu_zoo(folder):
+    assert jaxzoo.open_zoo(folder / "zoos" / "gelu-digits").epochs == (0, 1, 2)
+
+
+LEFT_BEHIND = {"reading.md": check_picture, "making.md": check_gelu_zoo}
+
+
+def test_the_pages_with_python_are_found():
+    # a block whose fence is misspelt would not be run, and nobody would notice
+    assert {name_of(page): len(blocks_of(page, "python")) for page in WITH_PYTHON} == {
+        "README.md": 1,
+        "making.md": 1,
+        "reading.md": 5,
+    }
+
+
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=name_of)
+def test_the_python_of_a_page_runs(page, digits_zoo, tmp_path):
+    shutil.copytree(digits_zoo, tmp_path / "zoos" / "digits")
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(blocks_of(page, "python")))
+    environment = os.environ | {"MPLBACKEND": "agg"}
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    if page.name in LEFT_BEHIND:
+        LEFT_BEHIND[page.name](tmp_path)
+
+
+def test_commands_are_found_in_blocks_and_in_sentences():
+    assert ("README.md", "generate --zoo digits") in COMMANDS
+    assert ("README.md", "generate --list") in COMMANDS
+    assert {command.split()[0] for _, command in COMMANDS} == set(VERBS)
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_a_command_that_is_shown_exists(page, command, capsys):
+    verb = command.split()[0]
+    assert verb in VERBS
+    with pytest.raises(SystemExit, match=r"^0$"):
+        importlib.import_module(f"jaxzoo.commands.{verb}").main(["--help"])
+    assert set(FLAG.findall(command)) <= set(FLAG.findall(capsys.readouterr().out))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_only_generate_is_also_a_module_that_runs(page):
+    assert set(re.findall(r"python -m jaxzoo\.(\w+)", page.read_text())) <= {"generate"}
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=name_of)
+def test_links_and_pictures_lead_to_files(page):
+    targets = re.findall(r"\]\(([^)#\s]+)", prose_of(page))
+    files = [target for target in targets if "://" not in target]
+    assert not [file for file in files if not (page.parent / file).exists()]
+
+
+def test_readme_is_short_and_leads_to_every_page():
+    assert len(README.read_text().splitlines()) <= 220
+    assert {path.name for path in DOCS} == set(re.findall(r"\]\(docs/([\w-]+\.md)\)", prose_of(README)))
+
+
+@pytest.mark.parametrize("page", DOCS, ids=name_of)
+def test_a_page_begins_with_a_title_and_what_it_is_for(page):
+    title, blank, purpose = page.read_text().splitlines()[:3]
+    assert title.startswith("# ")
+    assert not blank
+    assert purpose.startswith("This page ")
