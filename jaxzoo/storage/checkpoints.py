@@ -39,7 +39,8 @@ def read_checkpoint(path: Path, prefix: str = "", rows: Sequence[int] | slice = 
     """
     import tensorstore as ts
 
-    base = f"file://{(path / 'default').absolute()}/"
+    # not a file:// URL: in one, the characters # % ? of a folder's name would mean something else
+    base = {"driver": "file", "path": f"{(path / 'default').absolute()}/"}
     try:
         stored = ts.KvStore.open({"driver": "ocdbt", "base": base}).result()
         names = {key.decode().rpartition("/")[0] for key in stored.list().result()}

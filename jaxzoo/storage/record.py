@@ -21,6 +21,7 @@ from jaxzoo.spec.tables import full_table, read_table
 from jaxzoo.spec.zoo_spec import TwinSpec, ZooSpec
 
 FORMAT = 1
+UNUSABLE = "[\\"  # Orbax finds the parts of a checkpoint by a glob pattern, in which these do not mean themselves
 OWN_NAMES = frozenset({"zoo.json", "members.msgpack", "README.md", "cohorts", "twins"})
 
 
@@ -112,6 +113,9 @@ def _read_twin(table: dict[str, Any] | None) -> TwinSpec | None:
 
 def find_record(folder: Path) -> ZooRecord | None:
     """The record of a zoo begun in a folder, None where one may begin. Raises InputError where neither is so."""
+    for character in UNUSABLE:
+        if character in str(folder.absolute()):
+            raise InputError(f"{folder}: its path holds {character!r}, expected a folder without")
     try:
         names = {entry.name for entry in folder.iterdir()}
     except FileNotFoundError:

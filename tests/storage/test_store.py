@@ -236,3 +236,21 @@ def test_a_zoo_whose_architecture_has_other_layers_is_refused(zoo):
     without = {name: value for name, value in table.items() if name != "layers"}
     (folder / "zoo.json").write_text(json.dumps(without))  # as zoos were recorded at first
     assert read_record(folder) == record
+
+
+@pytest.mark.parametrize("name", ["a#b", "a%20b", "a?b", "a|b", "a b", "a;b&c", "a'b\"c", "ü", "a*b", "a]b"])
+def test_a_folder_may_have_any_name_that_is_written_and_read(name, tmp_path):
+    """A path in a file:// URL was written and could not be read, and the next run took that for damage."""
+    folder = tmp_path / name / "cohorts" / "000"
+    with CohortStore(folder) as store:
+        store.save(0, *state_of(0))
+    assert read_snapshot(folder, 0, "params").keys() == state_of(0)[0]["params"].keys()
+    saved, notes = restore(folder)
+    assert (saved.epoch, notes) == (0, [])
+    assert find_record(tmp_path / "new" / name) is None
+
+
+@pytest.mark.parametrize("name", ["a[b]", "a\\b"])
+def test_a_folder_that_orbax_cannot_use_is_refused_before_anything_is_written(name, tmp_path):
+    with pytest.raises(InputError, match=r"its path holds '(\[|\\\\)', expected a folder without"):
+        find_record(tmp_path / name)
