@@ -99,8 +99,10 @@ def plan_zoo(spec: ZooSpec) -> Plan:
 def population_size(spec: ZooSpec) -> int:
     """How many members the grid and the seeds of a spec give, whatever `spec.models` keeps of them."""
     points = math.prod(len(getattr(spec.grid, name)) for name in HYPERPARAMETERS)
-    seeds = spec.drawn_seeds.count if spec.drawn_seeds else spec.seeds.last - spec.seeds.first + 1 if spec.seeds else 0
-    return points * seeds
+    if spec.drawn_seeds is not None:
+        return points * spec.drawn_seeds.count
+    assert spec.seeds is not None
+    return points * (spec.seeds.last - spec.seeds.first + 1)
 
 
 def _population(spec: ZooSpec) -> list[tuple[GridPoint, int, int]]:
