@@ -9,6 +9,7 @@ from jaxzoo.devices import use_all_cores, use_compilation_cache
 from jaxzoo.errors import InputError
 from jaxzoo.models.networks import Network, build_network
 from jaxzoo.reading.selection import Selection
+from jaxzoo.reading.verify import verify_zoo
 from jaxzoo.reading.zoo import Zoo, open_zoo
 from jaxzoo.spec.config import load_spec, read_config, zoo_names
 from jaxzoo.spec.layers import (
@@ -74,5 +75,6 @@ __all__ = [
     "read_config",
     "use_all_cores",
     "use_compilation_cache",
+    "verify_zoo",
     "zoo_names",
 ]

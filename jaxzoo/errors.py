@@ -11,6 +11,10 @@ class InputError(ValueError):
     and ends with status 2. Any other exception is a defect of jaxzoo and shows its stack trace.
     """
 
+    def __init__(self, message: str) -> None:
+        # what was got may hold line breaks: a file's name, an argument, another library's error
+        super().__init__("\\n".join(message.splitlines()))
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """The known names most like `name`, or all of them if none is, for the end of an error line."""

@@ -71,6 +71,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="KEEP",
         help="besides the last two: all (default), last for none, or 0,10,20",
     )
+    parser.add_argument("--repair", action="store_true", help="read every epoch; make missing and damaged ones again")
     parser.add_argument("--cohorts", type=cohort_range, metavar="A:B", help="only the cohorts A to B - 1")
     options = parser.parse_args(arguments)
     if not (options.zoo or options.config or options.list):
@@ -128,6 +129,7 @@ def _check(spec: ZooSpec, options: argparse.Namespace) -> Job:
         cohorts=options.cohorts,
         twins=options.twins,
         keep_epochs=options.keep_epochs,
+        repair=options.repair,
     )
 
 

@@ -46,6 +46,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--data-dir", type=Path, metavar="DIR", help="the datasets (TFDS_DATA_DIR, ~/tensorflow_datasets)"
     )
+    parser.add_argument("--repair", action="store_true", help="read every epoch; make missing and damaged ones again")
     parser.add_argument("--cohorts", type=cohort_range, metavar="A:B", help="only the cohorts A to B - 1")
     return parser.parse_args(arguments)
 
@@ -59,7 +60,8 @@ def _twin_spec(options: argparse.Namespace, epochs: int) -> TwinSpec:
 
 def _make(options: argparse.Namespace) -> int:
     parent = open_zoo(options.zoo)
-    job = check_make_twins(options.zoo, _twin_spec(options, parent.spec.twins.epochs), options.cohorts)
+    twin = _twin_spec(options, parent.spec.twins.epochs)
+    job = check_make_twins(options.zoo, twin, options.cohorts, repair=options.repair)
     images = load_images(parent.spec.dataset, options.data_dir, progress=True)
     use_all_cores()
     use_compilation_cache()

@@ -17,6 +17,7 @@ Forward = Callable[
 ]
 
 ENGINES = ("lanes", "vmap")
+KERNELS = 1  # raised when kernels change so that last bits differ; snapshots carry it
 EVALUATED_AT_ONCE = 4  # with 16 lanes their activations stay in a core's cache
 EVALUATED_BY_VMAP = 256  # over all models: few large networks fill a device by their images
 

@@ -1,7 +1,8 @@
 """A zoo on disk, opened for reading."""
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,8 +20,10 @@ from jaxzoo.reading.selection import Parts, Selection, split_models, with_gap
 from jaxzoo.spec.layers import weight_layers
 from jaxzoo.spec.plan import Member
 from jaxzoo.spec.zoo_spec import METHODS, ZooSpec
-from jaxzoo.storage.cohort_store import read_snapshot, snapshot_epochs
-from jaxzoo.storage.record import ZooRecord, cohort_folder, read_members, read_record, twins_folder
+from jaxzoo.storage.identity import Identity, identity_of
+from jaxzoo.storage.record import ZooRecord, read_record
+from jaxzoo.storage.snapshots import metrics_epochs, read_metrics, read_snapshot, snapshot_epochs
+from jaxzoo.storage.zoo_folder import cohort_folder, read_members, twins_folder
 
 METRICS = (
     *("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
@@ -40,6 +43,7 @@ class Zoo:
         self.path = path
         self.record = record
         self._members = tuple(members)
+        self._checked: set[tuple[int, int]] = set()  # (cohort, epoch) of snapshots that were held to their identity
 
     def __repr__(self) -> str:
         return f"Zoo({str(self.path)!r}: {len(self._members)} models, {len(self.epochs)} epochs)"
@@ -56,21 +60,35 @@ class Zoo:
 
     @property
     def epochs(self) -> tuple[int, ...]:
-        """The epochs that all cohorts hold: fewer than the spec's while a zoo is being made. 0 is the untrained one."""
-        held = [set(snapshot_epochs(cohort_folder(self.path, cohort))) for cohort in self._cohorts]
-        return tuple(sorted(set.intersection(*held)))
+        """The epochs whose weights all cohorts hold: fewer than the spec's while a zoo is being made, or where not all
+        are kept. 0 is the untrained one.
+        """
+        return self._held(snapshot_epochs)
 
     @property
     def metrics(self) -> pd.DataFrame:
         """A row per (model, epoch): losses in nats, accuracies in 0..1, and whether the model is still finite.
 
-        Twins also have `sparsity`, zero weights of all weights (biases do not count), and `sparsity_<layer>`.
+        Twins also have `sparsity`, zero weights of all weights (biases do not count), and `sparsity_<layer>`. Epochs
+        whose weights were let go have metrics, too. An epoch that cannot be read is left out, with a warning.
         """
-        return self._metrics_of(self.epochs)
+
+        def attempt(epoch: int) -> pd.DataFrame | InputError:
+            try:
+                return self._read_metrics(epoch)
+            except InputError as error:
+                return error
+
+        with ThreadPoolExecutor() as pool:  # reading waits for files, not for Python
+            read = list(pool.map(attempt, self._held(metrics_epochs)))
+        for error in read:
+            if isinstance(error, InputError):
+                warnings.warn(f"the metrics of an epoch are left out: {error}", stacklevel=2)
+        return self._joined([table for table in read if not isinstance(table, InputError)])
 
     def metrics_at(self, epoch: int) -> pd.DataFrame:
-        """The rows of `metrics` at one epoch. Raises InputError for an epoch that is not there."""
-        return self._metrics_of(self._checked_epochs(epoch))
+        """The rows of `metrics` at one epoch. Raises InputError for an epoch that is not there, or not whole."""
+        return self._metrics_of(self._checked_epochs(epoch, self._held(metrics_epochs)))
 
     def params(self, epoch: int | Sequence[int], models: Sequence[int] | None = None) -> dict[str, Any]:
         """Parameters by layer and kind, leaves (models, ...): of the given `models`, in that order, or of all.
@@ -195,7 +213,8 @@ class Zoo:
         return (*METRICS, "sparsity", *(f"sparsity_{layer.name}" for layer in weighted))
 
     @functools.cached_property
-    def _cohorts(self) -> dict[int, list[Member]]:
+    def cohorts(self) -> dict[int, list[Member]]:
+        """The members of every cohort, in the order of their rows."""
         cohorts: dict[int, list[Member]] = {}
         for member in sorted(self._members, key=lambda member: (member.cohort, member.row)):
             cohorts.setdefault(member.cohort, []).append(member)
@@ -207,17 +226,36 @@ class Zoo:
         shapes = variable_shapes(self.spec.layers, self.spec.dataset)
         return {collection: build_layout(tree) for collection, tree in shapes.items()}
 
+    def _held(self, epochs_of: Callable[[Path], list[int]]) -> tuple[int, ...]:
+        held = [set(epochs_of(cohort_folder(self.path, cohort))) for cohort in self.cohorts]
+        return tuple(sorted(set.intersection(*held)))
+
+    def _unchecked(self, cohort: int, epoch: int) -> Identity | None:
+        """The identity that a snapshot is to be held to, None where that was done."""
+        return None if (cohort, epoch) in self._checked else self._identities[cohort]
+
+    @functools.cached_property
+    def _identities(self) -> dict[int, Identity]:
+        return {number: identity_of(self.record, number, members, {}) for number, members in self.cohorts.items()}
+
     def _metrics_of(self, epochs: Sequence[int]) -> pd.DataFrame:
-        if not epochs:
-            return pd.DataFrame(columns=["model", "epoch", *self._metric_names])
         with ThreadPoolExecutor() as pool:
-            tables = list(pool.map(self._read_metrics, epochs))
+            return self._joined(list(pool.map(self._read_metrics, epochs)))
+
+    def _joined(self, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+        if not tables:
+            return pd.DataFrame(columns=["model", "epoch", *self._metric_names])
         return pd.concat(tables, ignore_index=True)
 
     def _read_metrics(self, epoch: int) -> pd.DataFrame:
         tables = []
-        for cohort, members in self._cohorts.items():
-            stored = read_snapshot(cohort_folder(self.path, cohort), epoch, "metrics")
+        for cohort, members in self.cohorts.items():
+            path = cohort_folder(self.path, cohort)
+            stored = read_metrics(path, epoch, self._unchecked(cohort, epoch))
+            self._checked.add((cohort, epoch))
+            strangers = [name for name in self._metric_names if np.shape(stored.get(name, ())) != (len(members),)]
+            if strangers:
+                raise InputError(f"{path}: epoch {epoch} has no metric {strangers[0]!r} of {len(members)} models")
             columns = {"model": [member.model for member in members], "epoch": epoch}
             tables.append(pd.DataFrame(columns | {name: stored[name] for name in self._metric_names}))
         return pd.concat(tables).sort_values("model", ignore_index=True)
@@ -237,14 +275,16 @@ class Zoo:
         for cohort in {member.cohort for member in chosen}:
             indices = [index for index, member in enumerate(chosen) if member.cohort == cohort]
             rows = [chosen[index].row for index in indices]
-            stored = read_snapshot(cohort_folder(self.path, cohort), epoch, collection, rows)
+            identity = self._unchecked(cohort, epoch)
+            stored = read_snapshot(cohort_folder(self.path, cohort), epoch, collection, rows, identity)
+            self._checked.add((cohort, epoch))
             weights[indices] = flatten(layout, stored)
         return weights
 
-    def _checked_epochs(self, epochs: int | Iterable[int]) -> list[int]:
-        """One epoch, or several, as a list. Raises InputError unless all are there."""
+    def _checked_epochs(self, epochs: int | Iterable[int], held: Sequence[int] | None = None) -> list[int]:
+        """One epoch, or several, as a list. Raises InputError unless all are `held`, by default those with weights."""
         wanted = list(epochs) if isinstance(epochs, Iterable) else [epochs]
-        held = self.epochs
+        held = self.epochs if held is None else held
         strangers = [epoch for epoch in wanted if epoch not in held]
         if strangers or not wanted:
             got = repr(strangers[0]) if strangers else "none"
@@ -284,4 +324,5 @@ class Twins(dict[str, Zoo]):
 def open_zoo(path: str | Path) -> Zoo:
     """Opens the zoo in a folder, finished or still being made. Raises InputError where there is none."""
     folder = Path(path)
-    return Zoo(folder, read_record(folder), read_members(folder))
+    record = read_record(folder)
+    return Zoo(folder, record, read_members(folder, record))

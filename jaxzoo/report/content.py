@@ -1,5 +1,6 @@
 """Collects the contents of a report as tables, from the zoo on disk and, if they are at hand, from images."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -104,9 +105,14 @@ def collect(
 
 def _facts(zoo: Zoo) -> dict[str, str]:
     spec, dataset, record = zoo.spec, zoo.spec.dataset, zoo.record
-    versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
-    made = f"{record.engine} engine, {record.lanes} lanes"
-    twin = {} if record.twin is None else {"twins": ", ".join(f"{k} {v}" for k, v in vars(record.twin.used).items())}
+    versions = ", ".join(f"{name} {version}" for name, version in record.made.versions.items())
+    ways = sorted({f"{way.engine} engine, {way.lanes} lanes" for way in record.cohorts})
+    made = "; ".join([*ways, *([record.made.device] if record.made.device else []), versions])
+    twin = (
+        {}
+        if record.twin is None
+        else {"twins": ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(record.twin.used).items())}
+    )
     return {
         "models": f"{len(zoo.members):,}",
         "epochs": f"{zoo.epochs[0]} to {zoo.epochs[-1]}"
@@ -117,7 +123,7 @@ def _facts(zoo: Zoo) -> dict[str, str]:
         **{name: ", ".join(map(str, zoo.members[name].unique())) for name in HYPERPARAMETERS},
         "batch size": str(spec.batch_size),
         **twin,
-        "made with": f"{made}; {versions}",
+        "made with": made,
         "digest": spec.digest,
         "fingerprint of images": record.fingerprint,
     }

@@ -5,9 +5,11 @@ import hashlib
 import itertools
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jaxzoo.spec.layers import Layers
+from jaxzoo.spec.tables import digest_of
 from jaxzoo.spec.zoo_spec import HYPERPARAMETERS, DatasetSpec, Grid, Schedule, SeedDraw, ZooSpec
 
 GridPoint = Mapping[str, Any]  # a value of every hyperparameter, in the order of HYPERPARAMETERS
@@ -94,6 +96,47 @@ def plan_zoo(spec: ZooSpec) -> Plan:
         cohorts.append(Cohort(number, key, members))
     everyone = itertools.chain.from_iterable(cohort.members for cohort in cohorts)
     return Plan(spec, tuple(sorted(everyone, key=lambda member: member.model)), tuple(cohorts))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trajectory:
+    """What decides the way of a member besides its seed and its hyperparameters.
+
+    A zoo may get more models, seeds and, where the schedule does not depend on them, epochs, and keeps its trajectory.
+    A field that is added later needs a default that every zoo made before has.
+    """
+
+    layers: Layers
+    dataset: DatasetSpec
+    batch_size: int
+    momentum: float
+    schedule: Schedule
+    augmentation: tuple[str, ...]
+    precision: str
+    dropout: bool
+    epochs: int | None
+
+
+def trajectory_digest(spec: ZooSpec) -> str:
+    """SHA-256 of the trajectory of a spec, in hexadecimal digits."""
+    return digest_of(
+        Trajectory(
+            layers=spec.layers,
+            dataset=spec.dataset,
+            batch_size=spec.batch_size,
+            momentum=spec.momentum,
+            schedule=spec.schedule,
+            augmentation=spec.augmentation,
+            precision=spec.precision,
+            dropout=any(spec.grid.dropout),
+            epochs=spec.epochs if spec.schedule.depends_on_length else None,
+        )
+    )
+
+
+def row_hash(member: Member) -> bytes:
+    """16 bytes of a hash of a member's seed and hyperparameters."""
+    return hashlib.sha256(f"{member.seed} {_hash(member.hyperparameters)}".encode()).digest()[:16]
 
 
 def population_size(spec: ZooSpec) -> int:

@@ -1,5 +1,7 @@
 """The card of a zoo: the README.md in its folder."""
 
+import dataclasses
+
 from jaxzoo.spec.plan import Plan
 from jaxzoo.spec.zoo_spec import TwinSpec
 
@@ -11,7 +13,9 @@ def zoo_card(plan: Plan, parameters: int, twin: TwinSpec | None = None) -> str:
     """
     spec, dataset = plan.spec, plan.spec.dataset
     seeds = spec.seeds or spec.drawn_seeds
-    grid = "\n".join(f"| {name} | {', '.join(map(str, values))} |" for name, values in vars(spec.grid).items())
+    grid = "\n".join(
+        f"| {name} | {', '.join(map(str, values))} |" for name, values in dataclasses.asdict(spec.grid).items()
+    )
     made, epochs = "", spec.epochs
     if twin is not None:
         epochs = twin.epochs

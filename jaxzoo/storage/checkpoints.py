@@ -1,5 +1,10 @@
-"""Orbax checkpoints, read through TensorStore: only the part that is asked for, and without a JAX device."""
+"""Orbax checkpoints: written whole, and read through TensorStore, only the parts asked for, without a JAX device."""
 
+import contextlib
+import logging
+import os
+import re
+import shutil
 import urllib.parse
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,58 +14,148 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxzoo.errors import InputError
+from jaxzoo.storage.files import entries_of, reason, reserve
+
 Tree = dict[str, Any]
+Rows = Sequence[int] | slice
+
+ALL_ROWS = slice(None)
+ITEM = "default"  # the name that Orbax gives to the only item of a checkpoint
+TEMPORARY = ".orbax-checkpoint-tmp"
+OVERHEAD = 64_000  # bytes that the files of a checkpoint take besides its numbers
+EPOCH = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 class DamagedError(Exception):
-    """A checkpoint that cannot be read whole."""
+    """A checkpoint whose files can be read, but not as what was saved."""
 
 
 def saved_epochs(folder: Path) -> list[int]:
-    """The epochs whose checkpoints a folder holds, in order. A checkpoint appears under its name when it is whole."""
-    if not folder.is_dir():
-        return []
-    return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
+    """The epochs whose checkpoints a folder holds, in order. A checkpoint appears under its name when it is whole.
+
+    An empty folder is no checkpoint. Raises InputError where the folder cannot be read.
+    """
+    names = [name for name in entries_of(folder) if EPOCH.fullmatch(name)]
+    return sorted(int(name) for name in names if ITEM in entries_of(folder / name))
 
 
-def read_whole_checkpoint(path: Path) -> Tree:
-    """All leaves of a checkpoint as a nested dict. Raises DamagedError where they do not fit their checksum."""
-    tree = read_checkpoint(path)
+def save_checkpoint(path: Path, tree: Tree) -> None:
+    """Saves NumPy leaves. Raises InputError where they cannot be written; then nothing lies under the name."""
+    import orbax.checkpoint as ocp  # imported late: readers do without Orbax
+
+    handler = ocp.CompositeCheckpointHandler(**{ITEM: ocp.PyTreeCheckpointHandler()})
+    arguments = ocp.args.Composite(**{ITEM: ocp.args.PyTreeSave(quoted(tree))})
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(path.with_name(path.name + TEMPORARY), ignore_errors=True)  # of a save that was cut short
+        reserve(path.parent, size + size // 10 + OVERHEAD)  # Orbax would fail in many threads, with a trace from each
+        with _no_traces(), contextlib.closing(ocp.Checkpointer(handler)) as checkpointer:
+            checkpointer.save(path.absolute(), args=arguments)
+    except (OSError, ValueError) as error:
+        code = re.search(r"([^:]*) \[os_error_code=", str(error))  # how TensorStore passes on what the system says
+        if code is None and not isinstance(error, OSError):
+            raise
+        why = reason(error) if isinstance(error, OSError) else code.group(1).strip() if code else ""
+        shutil.rmtree(path.with_name(path.name + TEMPORARY), ignore_errors=True)  # a full disk needs the room
+        raise InputError(
+            f"{path}: cannot be written ({why}), expected a disk that takes {size + OVERHEAD:,} bytes; "
+            "every epoch before it is whole, and the same call goes on from there"
+        ) from error
+
+
+@contextlib.contextmanager
+def _no_traces() -> Iterator[None]:
+    """Keeps Orbax from logging the stack traces of a save that fails, each of several times: the exception says it."""
+    logger = logging.getLogger("absl")
+
+    def passes(record: logging.LogRecord) -> bool:
+        return "orbax" not in record.pathname
+
+    logger.addFilter(passes)
+    try:
+        yield
+    finally:
+        logger.removeFilter(passes)
+
+
+def read_whole_checkpoint(path: Path) -> tuple[Tree, int]:
+    """All leaves of a checkpoint as a nested dict, and their checksum.
+
+    Raises DamagedError where they do not fit their checksum, and InputError where files cannot be read.
+    """
+    tree = read_checkpoint(path, {"": ALL_ROWS})
     wanted = tree.pop("checksum", None)
     if wanted is None or wanted != checksum(tree):
+        check_readable(path)
         raise DamagedError("its checksum does not fit")
-    return tree
+    return tree, int(wanted)
 
 
-def read_checkpoint(path: Path, prefix: str = "", rows: Sequence[int] | slice = slice(None)) -> Tree:
-    """The leaves of a checkpoint whose names start with the prefix, as a nested dict, all read at once.
+def read_checkpoint(path: Path, parts: Mapping[str, Rows]) -> Tree:
+    """The leaves of a checkpoint whose names start with one of the given prefixes, as a nested dict.
 
-    Of an array only the given rows are read. Raises DamagedError where something is missing.
+    Of the arrays of a part only its rows are read, and all at once. Raises DamagedError where something is missing or
+    cannot be understood, and InputError where files cannot be read.
     """
+    for attempt in ("first", "last"):
+        try:
+            return _read(path, parts)
+        except (ValueError, OSError, KeyError, TypeError, MemoryError) as error:
+            # an error of reading is not damage: where plain reading fails, too, this raises it as what it is
+            check_readable(path)
+            if attempt == "last":  # what failed for a moment is read the second time
+                raise DamagedError((str(error).splitlines() or [type(error).__name__])[0][:200]) from error
+    raise AssertionError("unreachable")
+
+
+def _read(path: Path, parts: Mapping[str, Rows]) -> Tree:
     import tensorstore as ts
 
     # not a file:// URL: in one, the characters # % ? of a folder's name would mean something else
-    base = {"driver": "file", "path": f"{(path / 'default').absolute()}/"}
+    base = {"driver": "file", "path": f"{(path / ITEM).absolute()}/"}
+    stored = ts.KvStore.open({"driver": "ocdbt", "base": base}).result()
+    names = {key.decode().rpartition("/")[0] for key in stored.list().result()}
+    wanted = {name: rows for prefix, rows in parts.items() for name in names if name.startswith(prefix)}
+    opening = {
+        name: ts.open(
+            {"driver": "zarr", "kvstore": {"driver": "ocdbt", "base": base, "path": f"{name}/"}}, open=True, read=True
+        )
+        for name in wanted
+    }
+    arrays = {name: future.result() for name, future in opening.items()}
+    reading = {name: (array[wanted[name]] if array.rank else array).read() for name, array in arrays.items()}
+    return _nest({name: future.result() for name, future in reading.items()})
+
+
+def check_readable(path: Path) -> None:
+    """Reads every file of a checkpoint. Raises InputError where the system does not let it."""
     try:
-        stored = ts.KvStore.open({"driver": "ocdbt", "base": base}).result()
-        names = {key.decode().rpartition("/")[0] for key in stored.list().result()}
-        opening = {
-            name: ts.open(
-                {
-                    "driver": "zarr",
-                    "kvstore": {"driver": "ocdbt", "base": base, "path": f"{name}/"},
-                },
-                open=True,
-                read=True,
-            )
-            for name in names
-            if name.startswith(prefix)
-        }
-        arrays = {name: future.result() for name, future in opening.items()}
-        reading = {name: (array[rows] if array.rank else array).read() for name, array in arrays.items()}
-        return _nest({name: future.result() for name, future in reading.items()})
-    except (ValueError, OSError) as error:
-        raise DamagedError(str(error).splitlines()[0][:200]) from error
+        for folder, _, names in os.walk(path, onerror=_raise):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError), open(os.path.join(folder, name), "rb") as file:
+                    while file.read(1 << 24):
+                        pass
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or path}: cannot be read ({reason(error)}), expected a file that can"
+        ) from error
+
+
+def _raise(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def checksum(tree: Tree) -> np.ndarray:
+    """CRC-32 over names, shapes and bytes. Orbax guards its index by checksums, but not the numbers."""
+    total = 0
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        total = zlib.crc32(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode(), total)
+        total = zlib.crc32(np.ascontiguousarray(array).data, total)
+    return np.array(total, np.uint32)
 
 
 def _nest(leaves: Mapping[str, np.ndarray]) -> Tree:
@@ -80,17 +175,3 @@ def quoted(tree: Mapping[str, Any]) -> Tree:
         urllib.parse.quote(name, safe="").replace(".", "%2E"): quoted(inner) if isinstance(inner, Mapping) else inner
         for name, inner in tree.items()
     }
-
-
-def checksum(tree: Tree) -> np.ndarray:
-    """CRC-32 over names, shapes and bytes. Orbax guards its index by checksums, but not the numbers."""
-    total = 0
-    for name, leaf in _leaves(tree):
-        total = zlib.crc32(f"{name} {leaf.dtype} {leaf.shape}".encode(), total)
-        total = zlib.crc32(np.ascontiguousarray(leaf).data, total)
-    return np.array(total, np.uint32)
-
-
-def _leaves(tree: Tree) -> Iterator[tuple[str, np.ndarray]]:
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        yield jax.tree_util.keystr(path), np.asarray(leaf)

@@ -1,13 +1,13 @@
-"""The snapshots of a cohort, both ways.
+"""A cohort's folder, open for writing (see snapshots.py for what lies in it).
 
-    snapshots/<epoch>/    params, metrics, and batch_stats where networks have them; leaves (models, ...)
-    resume/<epoch>/       what only training that goes on needs, of the last two epochs
-
-Each is one Orbax checkpoint. It appears under its name when it is whole, not before.
+Nothing that reads whole is deleted, but what `kept` lets go. What is damaged is set aside and made again.
 """
 
-import dataclasses
+import errno
+import warnings
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -17,41 +17,27 @@ import numpy as np
 
 from jaxzoo.errors import InputError
 from jaxzoo.storage.checkpoints import (
+    ALL_ROWS,
     DamagedError,
     Tree,
     checksum,
-    quoted,
     read_checkpoint,
     read_whole_checkpoint,
+    save_checkpoint,
     saved_epochs,
 )
+from jaxzoo.storage.files import entries_of, reason, remove_folder, remove_leftovers, set_aside, write_whole
+from jaxzoo.storage.identity import PART, Identity
 from jaxzoo.storage.retention import KEPT_CHECKPOINTS
+from jaxzoo.storage.snapshots import (
+    Whole,
+    metrics_path,
+    read_whole_snapshot,
+    snapshot_epochs,
+    snapshot_path,
+)
 
-
-def snapshot_epochs(cohort: Path) -> list[int]:
-    """The epochs whose whole snapshots a cohort's folder holds, in order."""
-    return saved_epochs(cohort / "snapshots")
-
-
-def read_snapshot(cohort: Path, epoch: int, part: str, rows: Sequence[int] | slice = slice(None)) -> Tree:
-    """One `part` of a snapshot ("params", "batch_stats" or "metrics"), leaves (rows, ...).
-
-    Raises InputError where it cannot be read.
-    """
-    path = cohort / "snapshots" / str(epoch)
-    try:
-        return read_checkpoint(path, f"{part}.", rows)[part]
-    except (DamagedError, KeyError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-
-
-def read_whole_variables(cohort: Path, epoch: int) -> Tree:
-    """The variables of a snapshot, by collection. Raises InputError where they do not fit their checksum."""
-    path = cohort / "snapshots" / str(epoch)
-    try:
-        return _variables(read_whole_checkpoint(path))
-    except DamagedError as error:
-        raise InputError(f"{path}: is damaged: {error}") from error
+NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 class Saved(NamedTuple):
@@ -60,37 +46,41 @@ class Saved(NamedTuple):
     epoch: int
     variables: Tree
     leaves: list[np.ndarray]
+    made: Tree | None
+
+
+class Course(NamedTuple):
+    """What is to be done with a cohort.
+
+    Training goes on from `saved`, None for the untrained members, to the epoch `last`; None where nothing is to be
+    made. `notes` has a line about each thing that a person should know.
+    """
+
+    saved: Saved | None
+    last: int | None
+    notes: list[str]
 
 
 class CohortStore:
-    """A cohort's folder, open for writing by one process. Saving does not wait for the disk.
+    """A cohort's folder, open for writing by one process. Saving goes on in the background.
 
-    with CohortStore(folder) as store:
-        saved, notes = store.restore()
+    with CohortStore(folder, identity) as store:
+        course = store.restore(last)
         store.save(epoch, variables, metrics, leaves)
     """
 
-    def __init__(self, folder: Path, kept: Sequence[int] | None = None) -> None:
-        """The snapshots of the epochs `kept` and of the last two epochs stay; all stay where `kept` is None."""
-        import orbax.checkpoint as ocp  # imported late: readers do without Orbax
-        from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, CustomSteps, LatestN
-
-        self._folder = folder
-        self._save_args = ocp.args.PyTreeSave
+    def __init__(self, folder: Path, identity: Identity, kept: Sequence[int] | None = None) -> None:
+        """The weights of the epochs `kept`, by default of all, and of the last two stay. Raises InputError."""
+        self._folder, self._identity, self._kept = folder, identity, kept
+        self._notes: list[str] = []
+        self._goes_on = True  # whether training may have to go on from what is saved now
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = filelock.FileLock(folder / ".lock", blocking=False)
-            self._lock.acquire()
-        except filelock.Timeout as error:
-            raise InputError(f"{folder}: is being written by another process, expected it to be free") from error
+            self._lock = _take_lock(folder, self._notes)
         except OSError as error:
-            raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
-        options = ocp.CheckpointManagerOptions(cleanup_tmp_directories=True)
-        resume_options = dataclasses.replace(options, max_to_keep=KEPT_CHECKPOINTS)
-        policy = None if kept is None else AnyPreservationPolicy([LatestN(KEPT_CHECKPOINTS), CustomSteps(kept)])
-        snapshot_options = dataclasses.replace(options, preservation_policy=policy)
-        self._snapshots = ocp.CheckpointManager((folder / "snapshots").absolute(), options=snapshot_options)
-        self._resumes = ocp.CheckpointManager((folder / "resume").absolute(), options=resume_options)
+            raise InputError(f"{folder}: cannot be written ({reason(error)}), expected a folder that can") from error
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="jaxzoo-save")
+        self._saving: Future[None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -98,53 +88,180 @@ class CohortStore:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Finishes the saves that are under way, also after an exception."""
+        """Finishes the save that is under way, also after an exception. Raises InputError where the save failed."""
         try:
-            self._resumes.close()
-            self._snapshots.close()
+            self._writer.shutdown()
+            self._finish()
         finally:
-            self._lock.release()
+            if self._lock is not None:
+                self._lock.release()
+
+    def restore(self, last: int, *, repair: bool = False) -> Course:
+        """Where training to the epoch `last` goes on.
+
+        Sets damaged checkpoints aside. With `repair` every epoch is read whole, and those that are missing are made
+        again. Raises InputError where files cannot be read, where a snapshot is another's, and where there is no epoch
+        that training can go on from.
+        """
+        for part in ("snapshots", "resume"):
+            remove_leftovers(self._folder / part)
+        held = [epoch for epoch in snapshot_epochs(self._folder) if epoch <= last]
+        whole = self._whole_epochs(held, everyone=repair)
+        self._goes_on = last not in whole
+        newest = max(whole, default=-1)
+        missing = [epoch for epoch in range(last + 1) if epoch not in whole and (repair or epoch > newest)]
+        if repair and self._kept is not None:
+            missing = [epoch for epoch in missing if epoch in self._kept or epoch > last - KEPT_CHECKPOINTS]
+        if not missing:
+            if newest >= 0:
+                self._let_go(newest)  # as a run that was cut short after its last save did not
+            return Course(None, None, self._notes)
+        for epoch in sorted(whole, reverse=True):
+            saved = self._read(epoch) if epoch < missing[0] else None
+            if saved is not None:
+                return Course(saved, missing[-1], self._notes)
+        if newest > 0 and not repair:
+            raise InputError(
+                f"{self._folder}: holds epochs up to {newest} of {last}, and no resume/ that training goes on from; "
+                "expected resume/ in its place, or repair, which trains again from epoch 0 and compares every epoch"
+            )
+        return Course(None, missing[-1], self._notes)
 
     def save(
         self, epoch: int, variables: Tree, metrics: Mapping[str, np.ndarray], leaves: Sequence[np.ndarray]
     ) -> None:
-        """Starts to save an epoch, once the save before it is done.
+        """Starts to save an epoch, once the save before it is done. Raises InputError where that one failed.
 
-        The snapshot comes second, so that an epoch that has one can be resumed. `variables` has "params", and
-        "batch_stats" where networks have them.
+        `variables` has "params", and "batch_stats" where networks have them.
         """
-        resume = {"leaves": {f"{index:03d}": leaf for index, leaf in enumerate(leaves)}}
-        snapshot = {**variables, "metrics": dict(metrics)}
-        self._resumes.save(epoch, args=self._save_args(resume | {"checksum": checksum(resume)}))
-        self._snapshots.save(epoch, args=self._save_args(quoted(snapshot | {"checksum": checksum(snapshot)})))
+        self._finish()
+        self._saving = self._writer.submit(self._save, epoch, variables, dict(metrics), list(leaves))
 
-    def restore(self) -> tuple[Saved | None, list[str]]:
-        """The last whole epoch, and a line about each damaged one. Removes the checkpoints of later epochs.
+    def _finish(self) -> None:
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            saving.result()
 
-        The epoch is None where training has to begin at the untrained members.
-        """
-        notes: list[str] = []
-        saved = None
-        both = set(saved_epochs(self._folder / "snapshots")) & set(saved_epochs(self._folder / "resume"))
-        for epoch in sorted(both, reverse=True):
+    def _save(self, epoch: int, variables: Tree, metrics: Tree, leaves: list[np.ndarray]) -> None:
+        """The snapshot comes second, so that an epoch that has one can be resumed."""
+        snapshot = {**variables, "metrics": metrics, PART: self._identity.tree(epoch)}
+        total = checksum(snapshot)
+        standing = self._standing(epoch)
+        if standing is not None:
+            self._compare(epoch, standing, variables, metrics)
+            total = np.array(standing.checksum, np.uint32)
+        if self._goes_on:
+            resume = {"leaves": {f"{index:03d}": leaf for index, leaf in enumerate(leaves)}, "snapshot": total}
+            path = self._folder / "resume" / str(epoch)
+            remove_folder(path)  # of a run that was cut short before it saved the snapshot
+            save_checkpoint(path, resume | {"checksum": checksum(resume)})
+        if standing is None and self._stays(epoch, {epoch, *snapshot_epochs(self._folder)}):
+            save_checkpoint(snapshot_path(self._folder, epoch), snapshot | {"checksum": total})
+        elif standing is None:
+            self._keep_metrics(epoch, metrics, snapshot[PART])
+        self._let_go(epoch)
+
+    def _standing(self, epoch: int) -> Whole | None:
+        """The whole snapshot that the disk holds of an epoch that was just trained, or None."""
+        path = snapshot_path(self._folder, epoch)
+        if path.name not in entries_of(path.parent):
+            return None
+        try:
+            return read_whole_snapshot(self._folder, epoch, self._identity)
+        except DamagedError:
+            set_aside(path)
+            return None
+
+    def _compare(self, epoch: int, standing: Whole, variables: Tree, metrics: Tree) -> None:
+        """A whole epoch on disk is never replaced, so training again must come out the same."""
+        if checksum({**standing.variables, "metrics": standing.metrics}) != checksum({**variables, "metrics": metrics}):
+            raise InputError(
+                f"{snapshot_path(self._folder, epoch)}: training it again gave other numbers than this whole snapshot "
+                "holds, expected the same; it was made on another kind of device, or by another version"
+            )
+
+    def _stays(self, epoch: int, held: set[int]) -> bool:
+        """Whether the weights of an epoch stay, of those that are held."""
+        return self._kept is None or epoch in self._kept or epoch in sorted(held)[-KEPT_CHECKPOINTS:]
+
+    def _let_go(self, epoch: int) -> None:
+        """Lets go of what is not kept, now that an epoch is whole."""
+        resumes = [each for each in saved_epochs(self._folder / "resume") if each <= epoch]
+        for each in resumes[:-KEPT_CHECKPOINTS]:
+            remove_folder(self._folder / "resume" / str(each))
+        held = snapshot_epochs(self._folder)
+        for each in held:
+            if not self._stays(each, {*held}):
+                self._let_weights_go(each)
+
+    def _let_weights_go(self, epoch: int) -> None:
+        path = snapshot_path(self._folder, epoch)
+        try:
+            stored = read_checkpoint(path, {"metrics.": ALL_ROWS, f"{PART}.": ALL_ROWS})
+            self._keep_metrics(epoch, stored["metrics"], stored.get(PART, {}))
+        except (DamagedError, KeyError):
+            set_aside(path)
+            return
+        remove_folder(path)
+
+    def _keep_metrics(self, epoch: int, metrics: Tree, identity: Tree) -> None:
+        path = metrics_path(self._folder, epoch)
+        file = BytesIO()
+        parts = {f"metrics.{name}": values for name, values in metrics.items()}
+        np.savez(file, **parts, **{f"{PART}.{name}": values for name, values in identity.items()})
+        try:
+            path.parent.mkdir(exist_ok=True)
+            write_whole(path, file.getvalue())
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({reason(error)}), expected room for it") from error
+
+    def _whole_epochs(self, epochs: Sequence[int], *, everyone: bool) -> set[int]:
+        """The epochs without those that are damaged. They are read from the last one down to a whole one, or all."""
+        whole = {*epochs}
+        for epoch in sorted(epochs, reverse=True):
             try:
-                saved = self._read(epoch)
-                break
+                read_whole_snapshot(self._folder, epoch, self._identity)
+                if not everyone:
+                    break
             except DamagedError as error:
-                notes.append(f"{self._folder}: epoch {epoch} is damaged and is made again ({error})")
-        last = -1 if saved is None else saved.epoch
-        for manager in (self._snapshots, self._resumes):
-            for epoch in manager.all_steps():
-                if epoch > last:
-                    manager.delete(epoch)
-        return saved, notes
+                whole.discard(epoch)
+                self._put_aside(
+                    snapshot_path(self._folder, epoch), f"epoch {epoch} is damaged and is made again", error
+                )
+        return whole
 
-    def _read(self, epoch: int) -> Saved:
-        snapshot = read_whole_checkpoint(self._folder / "snapshots" / str(epoch))
-        resume = read_whole_checkpoint(self._folder / "resume" / str(epoch))
-        leaves = resume["leaves"]
-        return Saved(epoch, _variables(snapshot), [leaves[index] for index in sorted(leaves)])
+    def _read(self, epoch: int) -> Saved | None:
+        """A whole epoch that training can go on from, None where it cannot go on from this one."""
+        path = self._folder / "resume" / str(epoch)
+        if epoch not in saved_epochs(path.parent):
+            return None
+        try:
+            resume, _ = read_whole_checkpoint(path)
+            snapshot = read_whole_snapshot(self._folder, epoch, self._identity)
+            if int(resume.get("snapshot", snapshot.checksum)) != snapshot.checksum:  # the first format does not say
+                raise DamagedError("it belongs to another snapshot")
+            leaves = resume["leaves"]
+        except (DamagedError, KeyError) as error:
+            self._put_aside(path, f"what epoch {epoch} goes on from is damaged", error)
+            return None
+        return Saved(epoch, snapshot.variables, [leaves[index] for index in sorted(leaves)], snapshot.made)
+
+    def _put_aside(self, path: Path, what: str, error: Exception) -> None:
+        self._notes.append(f"{self._folder}: {what} ({error}); it now lies in {set_aside(path).name}")
 
 
-def _variables(snapshot: Tree) -> Tree:
-    return {name: tree for name, tree in snapshot.items() if name != "metrics"}
+def _take_lock(folder: Path, notes: list[str]) -> filelock.BaseFileLock | None:
+    """The lock of a folder, None where its file system has no locks. Raises InputError where another process has it."""
+    lock = filelock.FileLock(folder / ".lock", blocking=False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a lock that a killed process leaves behind would not be better than none
+            lock.acquire()
+    except filelock.Timeout as error:
+        raise InputError(f"{folder}: is being written by another process, expected it to be free") from error
+    except (OSError, NotImplementedError, UserWarning) as error:
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+            raise
+        notes.append(f"{folder}: its file system has no locks, expected that no other process writes there")
+        return None
+    return lock

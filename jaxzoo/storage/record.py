@@ -1,70 +1,140 @@
-"""What describes a zoo on disk, and the folders of its parts.
-
-zoo.json, members.msgpack, README.md    what the zoo is and who is in it
-cohorts/000/                            the snapshots of each cohort (cohort_store.py)
-twins/<method>/                         the sparse twins: a zoo of the same layout
-"""
+"""zoo.json: what a zoo is, how it is made, and what it is made with."""
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import msgpack
+import msgspec
 
 from jaxzoo.errors import InputError
-from jaxzoo.spec.plan import Member, Plan
+from jaxzoo.spec.plan import plan_zoo, trajectory_digest
 from jaxzoo.spec.tables import full_table, read_table
 from jaxzoo.spec.zoo_spec import TwinSpec, ZooSpec
 
-FORMAT = 1
-UNUSABLE = "[\\"  # Orbax finds the parts of a checkpoint by a glob pattern, in which these do not mean themselves
-OWN_NAMES = frozenset({"zoo.json", "members.msgpack", "README.md", "cohorts", "twins"})
+FORMAT = 2
+KNOWN_FORMATS = (1, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A choice of members and epochs. A zoo that grows has several: only these may grow.
+
+    `models` is None for all that the grid gives. `last_seed` is that of a range, `seed_count` that of a draw.
+    """
+
+    models: int | None
+    epochs: int
+    last_seed: int | None
+    seed_count: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortRecord:
+    """How a cohort is computed, which decides the last bits of its weights.
+
+    `form` has the hyperparameters of words that its program takes for each lane; () is a program for one kind of
+    members. `lanes` counts the models side by side on a device.
+    """
+
+    engine: str
+    lanes: int
+    form: tuple[str, ...] = ()
+    kernels: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagesRecord:
+    """The images of the zoo: their name and fingerprint, and the numbers per channel that normalised them.
+
+    Records of the first format do not say the numbers.
+    """
+
+    name: str
+    fingerprint: str
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Maker:
+    """What the zoo was begun with. `settings` are those of JAX that decide bits. Format 1 says the versions alone."""
+
+    versions: Mapping[str, str]
+    platform: str | None = None
+    device: str | None = None
+    settings: Mapping[str, str | bool | int | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parent:
+    """The zoo that twins were made of: its digest, and the epoch that they begin from."""
+
+    digest: str
+    epoch: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class ZooRecord:
-    """The contents of zoo.json.
+    """The contents of zoo.json. A zoo of twins has its parent's spec, and `twin` says how the twins were made.
 
-    `engine` and `lanes`, the models side by side on a device, decide the last bits of every weight. `timed` has the
-    training samples/s by which the two were chosen, None where they were not measured. `fingerprint` is that of the
-    images. `kept` has the epochs that stay on disk besides the last two, None where all do. A zoo of twins has its
-    parent's spec, and `twin` says how the twins were made.
+    `cohorts` has an entry for each cohort. `timed` has the training samples/s by which engine and lanes were chosen,
+    None where they were not measured. `kept` has the epochs whose weights stay on disk besides the last two, None
+    where all do; metrics stay of every epoch. `members` is the SHA-256 of members.msgpack, None in the first format,
+    whose snapshots carry no identity either.
     """
 
     spec: ZooSpec
-    engine: str
-    lanes: int
+    stages: tuple[Stage, ...]
+    cohorts: tuple[CohortRecord, ...]
+    images: tuple[ImagesRecord, ...]
+    made: Maker
+    members: str | None
     timed: Mapping[str, float] | None = None
-    fingerprint: str
-    versions: Mapping[str, str]
     kept: tuple[int, ...] | None = None
     twin: TwinSpec | None = None
+    parent: Parent | None = None
+    format: int = FORMAT
 
     @property
     def epochs(self) -> int:
         """The last epoch of the zoo when it is finished."""
         return self.spec.epochs if self.twin is None else self.twin.epochs
 
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the images."""
+        return self.images[0].fingerprint
+
     def to_json(self) -> str:
         """The text of zoo.json."""
+        own = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
         table = {
-            "format": FORMAT,
+            "format": own.pop("format"),
             "name": self.spec.name,
             "digest": self.spec.digest,
-            "spec": dataclasses.asdict(self.spec),
+            "trajectory": trajectory_digest(self.spec),
+            "spec": dataclasses.asdict(own.pop("spec")),
             "layers": full_table(self.spec.layers),
-            "engine": {"name": self.engine, "lanes": self.lanes, "timed": dict(self.timed or {})},
-            "dataset_fingerprint": self.fingerprint,
-            "kept_epochs": None if self.kept is None else list(self.kept),
-            "versions": dict(self.versions),
-            "twin": None if self.twin is None else {"parent": self.spec.digest, **dataclasses.asdict(self.twin)},
+            "factors": [],  # hyperparameters that a spec declares besides those of every zoo
+            **own,
             "licence": "not stated: for the maker of this zoo to fill in",
         }
-        return json.dumps(table, indent=2) + "\n"
+        return json.dumps(table, indent=2, default=_json_of) + "\n"
+
+
+def only_stage(spec: ZooSpec) -> tuple[Stage, ...]:
+    """The stages of a zoo that has not grown."""
+    return (
+        Stage(
+            models=spec.models,
+            epochs=spec.epochs,
+            last_seed=None if spec.seeds is None else spec.seeds.last,
+            seed_count=None if spec.drawn_seeds is None else spec.drawn_seeds.count,
+        ),
+    )
 
 
 def read_record(folder: Path) -> ZooRecord:
@@ -74,98 +144,77 @@ def read_record(folder: Path) -> ZooRecord:
         table = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{folder}: holds no zoo.json, expected the folder of a zoo") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(table, dict) or table.get("format") != FORMAT:
-        got = table.get("format") if isinstance(table, dict) else table
-        raise InputError(f"{path}: format is {got!r}, expected {FORMAT}, the format of this version of jaxzoo")
+    got = table.get("format") if isinstance(table, dict) else table
+    if not isinstance(table, dict) or type(got) is not int or got not in KNOWN_FORMATS:
+        raise InputError(f"{path}: format is {repr(got)[:60]}, expected 1 or 2, the formats that this version reads")
     try:
-        record = ZooRecord(
-            spec=read_table(table["spec"], ZooSpec),
-            engine=table["engine"]["name"],
-            lanes=table["engine"]["lanes"],
-            timed=table["engine"]["timed"] or None,
-            fingerprint=table["dataset_fingerprint"],
-            versions=table["versions"],
-            kept=None if table.get("kept_epochs") is None else tuple(map(int, table["kept_epochs"])),
-            twin=_read_twin(table.get("twin")),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: is damaged: {error}") from error
-    _check_spec(path, table, record.spec)
+        spec = read_table(table["spec"], ZooSpec)
+        record = _read_first(table, spec) if got == 1 else _read_second(table, spec)
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError, OverflowError) as error:
+        raise InputError(f"{path}: is damaged: {(str(error).splitlines() or ['?'])[0]}") from error
+    _check(path, table, record)
     return record
 
 
-def _check_spec(path: Path, table: Mapping[str, Any], spec: ZooSpec) -> None:
-    """The spec gives an architecture by name: a zoo whose name meant other layers must not be read as if it did."""
-    if spec.digest != table.get("digest"):
-        raise InputError(f"{path}: digest is {table.get('digest')!r}, expected {spec.digest!r} of its spec")
+def _read_second(table: Mapping[str, Any], spec: ZooSpec) -> ZooRecord:
+    names = {each.name for each in dataclasses.fields(ZooRecord)}
+    own = {name: value for name, value in table.items() if name in names and name != "spec"}
+    kinds = {each.name: each.type for each in dataclasses.fields(ZooRecord)}
+    values = {name: msgspec.convert(value, kinds[name]) for name, value in own.items()}
+    return ZooRecord(spec=spec, **values)  # a TypeError names what is missing
+
+
+def _read_first(table: Mapping[str, Any], spec: ZooSpec) -> ZooRecord:
+    """The first format has one engine for all cohorts, and neither stages nor where it was made."""
+    twin = table.get("twin")
+    engine = table["engine"]
+    way = msgspec.convert({"engine": engine["name"], "lanes": engine["lanes"]}, CohortRecord)
+    settings = None if twin is None else {name: value for name, value in twin.items() if name != "parent"}
+    return ZooRecord(
+        spec=spec,
+        stages=only_stage(spec),
+        cohorts=(way,) * len(plan_zoo(spec).cohorts),
+        images=(
+            msgspec.convert({"name": spec.dataset.name, "fingerprint": table["dataset_fingerprint"]}, ImagesRecord),
+        ),
+        made=msgspec.convert({"versions": table["versions"]}, Maker),
+        members=None,
+        timed=msgspec.convert(engine["timed"] or None, Mapping[str, float] | None),
+        kept=msgspec.convert(table.get("kept_epochs"), tuple[int, ...] | None),
+        twin=None if settings is None else read_table(settings, TwinSpec),
+        parent=None if twin is None else Parent(digest=spec.digest, epoch=spec.epochs),
+        format=1,
+    )
+
+
+def _check(path: Path, table: Mapping[str, Any], record: ZooRecord) -> None:
+    """Raises InputError for a record whose parts do not fit each other."""
+    spec = record.spec
+    # the spec gives an architecture by name: a zoo whose name meant other layers must not be read as if it did
     layers = full_table(spec.layers)
-    if table.get("layers", layers) != layers:  # zoos made before layers were recorded have none
+    derived = {"digest": spec.digest, "trajectory": trajectory_digest(spec)}
+    for name in derived if record.format > 1 else ("digest",):
+        if table.get(name) != derived[name]:
+            raise InputError(f"{path}: {name} is {table.get(name)!r}, expected {derived[name]!r} of its spec")
+    if table.get("layers", layers) != layers:  # the first zoos have none
         raise InputError(f"{path}: its layers are not those of {spec.architecture!r} in this version of jaxzoo")
+    wanted = {
+        "stages": (record.stages, only_stage(spec)),
+        "factors": (table.get("factors", []), []),
+        "parent": (None if record.parent is None else record.parent.digest, record.twin and spec.digest),
+        "the number of cohorts": (len(record.cohorts), len(plan_zoo(spec).cohorts)),
+        "the number of images": (len(record.images), 1),
+        "the least of lanes": (min((way.lanes for way in record.cohorts), default=1) >= 1, True),
+        "kept": (all(0 <= epoch <= record.epochs for epoch in record.kept or ()), True),
+    }
+    for name, (got, expected) in wanted.items():
+        if got != expected:
+            raise InputError(f"{path}: {name}: {got!r}, expected {expected!r} of its spec")
 
 
-def _read_twin(table: dict[str, Any] | None) -> TwinSpec | None:
-    if table is None:
-        return None
-    return TwinSpec(**{name: value for name, value in table.items() if name != "parent"})
-
-
-def find_record(folder: Path) -> ZooRecord | None:
-    """The record of a zoo begun in a folder, None where one may begin. Raises InputError where neither is so."""
-    for character in UNUSABLE:
-        if character in str(folder.absolute()):
-            raise InputError(f"{folder}: its path holds {character!r}, expected a folder without")
-    try:
-        names = {entry.name for entry in folder.iterdir()}
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be used ({error.strerror}), expected a folder for the zoo") from error
-    if "zoo.json" in names:
-        return read_record(folder)
-    strangers = sorted(name for name in names - OWN_NAMES if not name.endswith(".partial"))
-    if strangers:
-        raise InputError(f"{folder}: holds {strangers[0]!r} and no zoo.json, expected a zoo or an empty folder")
-    return None
-
-
-def begin_zoo(folder: Path, record: ZooRecord, plan: Plan, card: str) -> None:
-    """Writes the files that describe the zoo. zoo.json comes last: a folder that holds it holds the others."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        rows = [member.to_row() for member in plan.members]
-        _write_whole(folder / "members.msgpack", msgpack.packb(rows))
-        _write_whole(folder / "README.md", card.encode())
-        _write_whole(folder / "zoo.json", record.to_json().encode())
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}), expected a folder for the zoo") from error
-
-
-def read_members(folder: Path) -> list[Member]:
-    """The members in the order of their numbers. Raises InputError where the file is missing or damaged."""
-    path = folder / "members.msgpack"
-    try:
-        return [Member.from_row(row) for row in msgpack.unpackb(path.read_bytes())]
-    except (OSError, ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
-
-
-def cohort_folder(folder: Path, cohort: int) -> Path:
-    """The folder of one cohort of the zoo in `folder`."""
-    return folder / "cohorts" / f"{cohort:03d}"
-
-
-def twins_folder(folder: Path, method: str) -> Path:
-    """The folder of the twins, by that method, of the zoo in `folder`."""
-    return folder / "twins" / method
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """The file appears under its name when it is whole, not before."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+def _json_of(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return dict(value)  # a mapping

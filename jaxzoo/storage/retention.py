@@ -1,11 +1,18 @@
 """Which epochs of a zoo stay on disk, and whether the disk can hold them."""
 
+import contextlib
+import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from jaxzoo.errors import InputError
-from jaxzoo.spec.zoo_spec import TwinSpec, ZooSpec
+from jaxzoo.spec.zoo_spec import TwinSpec
 
+CHECKPOINT_BYTES = 52_000  # what the files of a checkpoint take besides its numbers, in blocks of 4 kB
+FILE_BYTES = 8_000
+METRICS_BYTES = 60  # of a model at an epoch
 KEPT_CHECKPOINTS = 2  # the last ones: a damaged last snapshot is made again from the one before it
 ALL, LAST = "all", "last"
 Keep = str | tuple[int, ...]  # "all", "last", or epochs
@@ -39,33 +46,58 @@ def states_kept(kept: tuple[int, ...] | None, epochs: int) -> int:
     return epochs + 1 if kept is None else len({*kept, *last})
 
 
-def model_bytes(spec: ZooSpec, state_bytes: int, kept: tuple[int, ...] | None, twin: TwinSpec | None) -> int:
-    """Bytes of one model in all states that stay on disk, and of its twin, before compression."""
-    states = states_kept(kept, spec.epochs)
-    if twin is not None:
-        states += states_kept(kept_of_twins(kept, twin), twin.epochs)
-    return state_bytes * states
+class CohortBytes(NamedTuple):
+    """How many models a cohort has, and the bytes of one in a snapshot and in what training goes on from.
 
-
-def check_space(
-    folder: Path, spec: ZooSpec, state_bytes: int, models: int, kept: tuple[int, ...] | None, twin: TwinSpec | None
-) -> None:
-    """Raises InputError, which says what would fit, where the disk obviously cannot hold so many models.
-
-    `state_bytes` is the size of one model at one epoch. What the folder already holds counts as free.
+    Weights hardly compress: they are counted as they are.
     """
-    needed = models * model_bytes(spec, state_bytes, kept, twin)
+
+    models: int
+    snapshot: int
+    resume: int
+
+    def total(self, kept: tuple[int, ...] | None, epochs: int) -> int:
+        """Bytes on disk once the cohort is trained, with metrics and with what files take besides numbers."""
+        states, resumes = states_kept(kept, epochs), KEPT_CHECKPOINTS + 1  # a new one is whole before an old one goes
+        let_go = 0 if kept is None else epochs + 1 - states
+        return (
+            self.models * (states * self.snapshot + resumes * self.resume + let_go * METRICS_BYTES)
+            + (states + resumes) * CHECKPOINT_BYTES
+            + let_go * FILE_BYTES
+        )
+
+
+class ZooBytes(NamedTuple):
+    """What a zoo, or its twins, takes on disk: its cohorts, the last epoch, and the epochs that stay."""
+
+    cohorts: Sequence[CohortBytes]
+    epochs: int
+    kept: tuple[int, ...] | None
+
+    @property
+    def total(self) -> int:
+        """Bytes on disk once all is trained."""
+        return sum(cohort.total(self.kept, self.epochs) for cohort in self.cohorts)
+
+
+def check_space(folder: Path, dense: ZooBytes, twins: ZooBytes | None = None) -> None:
+    """Raises InputError, which says what would fit, where the disk obviously cannot hold a zoo and its twins.
+
+    What the folder already holds counts as free.
+    """
+    parts = [dense] if twins is None else [dense, twins]
+    needed = sum(part.total for part in parts)
     disk = shutil.disk_usage(_existing(folder))
     free = _bytes_in(folder) + disk.free
     if needed <= free or disk.total == 0:  # some file systems do not tell their size: there writing will tell
         return
-    fewer = free // model_bytes(spec, state_bytes, kept, twin)
+    models = sum(cohort.models for cohort in dense.cohorts)
+    fewer = free * models // needed
     choices = {
         f"{fewer} models": needed * fewer // models if fewer else free + 1,
-        "all models with no epochs kept but the last two": models * model_bytes(spec, state_bytes, (), twin),
-        "all models without twins": models * model_bytes(spec, state_bytes, kept, None),
-        "all models with the last two epochs alone and without twins": models
-        * model_bytes(spec, state_bytes, (), None),
+        "all models with no epochs kept but the last two": sum(part._replace(kept=()).total for part in parts),
+        "all models without twins": dense.total,
+        "all models with the last two epochs alone and without twins": dense._replace(kept=()).total,
     }
     fitting = [choice for choice, size in choices.items() if size <= free]
     raise InputError(
@@ -89,7 +121,12 @@ def human_bytes(count: float) -> str:
 
 
 def _bytes_in(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+    total = 0
+    for inner, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # another process may remove files in the meantime
+                total += os.stat(os.path.join(inner, name)).st_size
+    return total
 
 
 def _existing(folder: Path) -> Path:

@@ -7,17 +7,17 @@ from typing import NamedTuple
 
 from jaxzoo.errors import InputError
 from jaxzoo.models.engines import ENGINES, engines_for
-from jaxzoo.models.variables import parameter_count
 from jaxzoo.spec.layers import Dropout, each_layer
 from jaxzoo.spec.plan import Cohort, Plan, plan_zoo, population_size
 from jaxzoo.spec.zoo_spec import OUTSIDE_DIGEST, TwinSpec, ZooSpec
-from jaxzoo.storage.cohort_store import snapshot_epochs
-from jaxzoo.storage.record import ZooRecord, cohort_folder, find_record, read_record, twins_folder
-from jaxzoo.storage.retention import ALL, Keep, check_space, kept_epochs
+from jaxzoo.storage.record import ZooRecord, read_record
+from jaxzoo.storage.retention import ALL, Keep, ZooBytes, check_space, kept_epochs, kept_of_twins
+from jaxzoo.storage.snapshots import snapshot_epochs
+from jaxzoo.storage.zoo_folder import cohort_folder, find_record, twins_folder
+from jaxzoo.training.sizes import cohort_bytes
 
 AUTO = "auto"
 NO_TWINS = "none"
-FLOAT_BYTES = 4
 
 
 class Job(NamedTuple):
@@ -25,7 +25,8 @@ class Job(NamedTuple):
 
     `begun` is the record of the zoo where one was begun in the folder. `plan` is that of `begun`, else of the spec that
     was asked for. `cohorts` are the numbers of those to make, None for all. `twin` says how twins are made, None for no
-    twins. `kept` has the epochs that stay on disk besides the last two, None for all.
+    twins. `kept` has the epochs whose weights stay on disk besides the last two, None for all. With `repair`, missing
+    and damaged epochs are made again.
     """
 
     folder: Path
@@ -36,6 +37,7 @@ class Job(NamedTuple):
     kept: tuple[int, ...] | None = None
     engine: str | None = None
     lanes: int | None = None
+    repair: bool = False
 
     @property
     def chosen(self) -> Sequence[Cohort]:
@@ -54,6 +56,7 @@ def check_generate(
     cohorts: range | None = None,
     twins: str | TwinSpec | None = None,
     keep_epochs: Keep | None = None,
+    repair: bool = False,
 ) -> Job:
     """Checks a call of `jaxzoo.generate` in an instant, before images are loaded. Raises InputError."""
     folder = Path(out)
@@ -71,20 +74,28 @@ def check_generate(
     if twin is not None:
         _check_twins(folder, twin)
     plan = plan_zoo(spec if begun is None else begun.spec)
-    job = Job(folder, plan, begun, cohorts, twin, kept, engine, lanes)
-    models_to_make = sum(len(cohort.members) for cohort in job.chosen)
-    state_bytes = FLOAT_BYTES * parameter_count(spec.layers, spec.dataset)
-    check_space(folder, spec, state_bytes, models_to_make, kept, twin)
+    job = Job(folder, plan, begun, cohorts, twin, kept, engine, lanes, repair)
+    check_space(folder, *space_of(job))
     return job
 
 
-def check_make_twins(zoo: str | Path, twin: TwinSpec, cohorts: range | None = None) -> Job:
+def space_of(job: Job) -> list[ZooBytes]:
+    """What the cohorts of a call take on disk, and then their twins, if there are any."""
+    spec, twin = job.plan.spec, job.twin
+    parts = [ZooBytes([cohort_bytes(cohort) for cohort in job.chosen], spec.epochs, job.kept)]
+    if twin is not None:
+        cohorts = [cohort_bytes(cohort, twin) for cohort in job.chosen]
+        parts.append(ZooBytes(cohorts, twin.epochs, kept_of_twins(job.kept, twin)))
+    return parts
+
+
+def check_make_twins(zoo: str | Path, twin: TwinSpec, cohorts: range | None = None, *, repair: bool = False) -> Job:
     """Checks a call of `jaxzoo.make_twins`: the zoo is dense, and the cohorts are finished. Raises InputError."""
     folder = Path(zoo)
     record = read_record(folder)
     if record.twin is not None:
         raise InputError(f"{folder}: is a zoo of twins, expected a dense one")
-    job = Job(folder, plan_zoo(record.spec), record, cohorts, twin, record.kept)
+    job = Job(folder, plan_zoo(record.spec), record, cohorts, twin, record.kept, repair=repair)
     for cohort in job.chosen:
         epochs = snapshot_epochs(cohort_folder(folder, cohort.number))
         if record.spec.epochs not in epochs:
@@ -157,10 +168,11 @@ def _check_engine(folder: Path, begun: ZooRecord | None, engine: str | None, lan
         raise InputError(f"lanes is {lanes} and engine 'auto', which chooses the lanes; expected one of the two")
     if begun is None:
         return
-    if engine not in (None, AUTO, begun.engine):
-        raise InputError(f"{folder}: was begun with engine {begun.engine!r}, got {engine!r}, expected the same")
-    if lanes not in (None, begun.lanes):
-        raise InputError(f"{folder}: was begun with {begun.lanes} lanes, got {lanes}, expected the same")
+    for way in begun.cohorts:
+        if engine not in (None, AUTO, way.engine):
+            raise InputError(f"{folder}: was begun with engine {way.engine!r}, got {engine!r}, expected the same")
+        if lanes not in (None, way.lanes):
+            raise InputError(f"{folder}: was begun with {way.lanes} lanes, got {lanes}, expected the same")
 
 
 def _check_same_spec(folder: Path, begun: ZooSpec, wanted: ZooSpec) -> None:

@@ -1,8 +1,8 @@
 """A cohort, or the twins of one, from the last whole epoch on disk to the last epoch of the zoo."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,9 +10,10 @@ import numpy as np
 from jaxzoo.models.networks import Variables
 from jaxzoo.spec.plan import Cohort
 from jaxzoo.storage.cohort_store import CohortStore, Saved
-from jaxzoo.storage.record import ZooRecord, cohort_folder
+from jaxzoo.storage.identity import identity_of
+from jaxzoo.storage.record import ZooRecord
+from jaxzoo.storage.zoo_folder import cohort_folder
 from jaxzoo.training.events import EpochSaved, Event, Interrupted, Metrics, Notice, Trained
-from jaxzoo.training.memory import check_cohort
 from jaxzoo.training.population import (
     Population,
     Stopped,
@@ -29,40 +30,61 @@ from jaxzoo.training.steps import DeviceImages, State
 
 
 class Run(NamedTuple):
-    """What all cohorts of a zoo share: their number, the images, who hears of events and who may ask for an end."""
+    """What all cohorts of a zoo share: their number, the images, who hears of events and who may ask for an end.
+
+    `made` is what snapshots say that they were made with. With `repair`, missing and damaged epochs are made again.
+    """
 
     cohorts: int
     images: DeviceImages
+    made: Mapping[str, Any]
+    repair: bool
     on_event: Callable[[Event], None]
     should_stop: Callable[[], bool]
 
 
-def run_cohort(
-    folder: Path, record: ZooRecord, program: Program, cohort: Cohort, begin: Callable[[], Variables], run: Run
-) -> None:
-    """Trains the cohort of the zoo in a folder to its last epoch.
+class Beginning(NamedTuple):
+    """Where a cohort begins: `variables()` are those of epoch 0, (models, ...).
 
-    `begin()` gives the variables of epoch 0, (models, ...). Raises Interrupted.
+    `parent` is the checksum of the snapshot that twins begin from, None for a dense cohort.
     """
+
+    variables: Callable[[], Variables]
+    parent: int | None = None
+
+
+def run_cohort(
+    folder: Path, record: ZooRecord, program: Program, cohort: Cohort, beginning: Beginning, run: Run
+) -> None:
+    """Trains the cohort of the zoo in a folder to its last epoch. Raises Interrupted."""
     twins = program.method is not None
     samples = len(cohort.members) * cohort.key.dataset.train
-    with CohortStore(cohort_folder(folder, cohort.number), record.kept) as store:
-        saved, notes = store.restore()
-        for note in notes:
+    identity = identity_of(record, cohort.number, cohort.members, run.made, beginning.parent)
+    with CohortStore(cohort_folder(folder, cohort.number), identity, record.kept) as store:
+        saved, last, notes = store.restore(record.epochs, repair=run.repair)
+        for note in (*notes, *_elsewhere(folder, saved, run.made)):
             run.on_event(Notice(note))
-        done = 0 if saved is None else saved.epoch
+        done = record.epochs if last is None else 0 if saved is None else saved.epoch
         run.on_event(Trained(cohort.number, run.cohorts, done, done * samples, restored=True, twins=twins))
-        if saved is not None and done >= record.epochs:
+        if last is None:
             return
-        check_cohort(program, len(cohort.members))
-        state = initial_state(begin(), program.method) if saved is None else _restore(program, saved)
+        state = initial_state(beginning.variables(), program.method) if saved is None else _restore(program, saved)
         population = put_cohort(program, cohort, state)
-        for epoch in range(0 if saved is None else done + 1, record.epochs + 1):
+        for epoch in range(0 if saved is None else done + 1, last + 1):
             try:
                 metrics = _run_epoch(population, cohort.number, epoch, run)
             except Stopped as stopped:
                 raise Interrupted(f"{folder}: stopped in epoch {epoch} of cohort {cohort.number}") from stopped
             _save(store, cohort.number, epoch, population, metrics, run.on_event)
+
+
+def _elsewhere(folder: Path, saved: Saved | None, made: Mapping[str, Any]) -> list[str]:
+    """A line where training goes on with something else than made the saved epoch: last bits may differ."""
+    if saved is None or saved.made is None:
+        return []
+    changed = [name for name in made if saved.made.get(name) != made[name]]
+    words = ", ".join(f"{name} {made[name]}, not {saved.made.get(name)}" for name in changed)
+    return [f"{folder}: goes on with {words}: last bits may differ from a run on one machine"] if changed else []
 
 
 def _restore(program: Program, saved: Saved) -> State:

@@ -152,15 +152,20 @@ def _model_axes(engine: str, lanes: int, mesh: Mesh) -> tuple[int, ...]:
 
 def abstract_state(program: Program) -> State:
     """Placeholders of a slab's state: shapes and dtypes."""
-    variables = abstract_variables(program.key.layers, program.key.dataset)
+    return state_shapes(program.key, program.method, program.width)
+
+
+def state_shapes(key: CohortKey, method: Method | None, width: int) -> State:
+    """Placeholders of the state of so many models, or of their twins, side by side: shapes and dtypes."""
+    variables = abstract_variables(key.layers, key.dataset)
     zero = np.zeros((), np.float32)
     one_model = jax.tree.map(lambda leaf: np.broadcast_to(zero, (1, *leaf.shape)), variables)
-    params, masks = program.method.begin(one_model["params"]) if program.method else (one_model["params"], {})
+    params, masks = method.begin(one_model["params"]) if method else (one_model["params"], {})
     params, masks, batch_stats = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((*leaf.shape[1:], program.width), leaf.dtype),
+        lambda leaf: jax.ShapeDtypeStruct((*leaf.shape[1:], width), leaf.dtype),
         (params, masks, one_model.get("batch_stats", {})),
     )
-    optimizer: optax.OptState = jax.eval_shape(_begin_optimizer(program.key), params)
+    optimizer: optax.OptState = jax.eval_shape(_begin_optimizer(key), params)
     return State(params, optimizer, masks, batch_stats)
 
 

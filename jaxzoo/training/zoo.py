@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import importlib.metadata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,25 +11,26 @@ from jax.sharding import Mesh
 from jaxzoo.datasets import Images, load_images
 from jaxzoo.devices import model_mesh, platform_of
 from jaxzoo.errors import InputError
-from jaxzoo.models.engines import engines_for, usual_lanes
-from jaxzoo.models.networks import Variables
+from jaxzoo.models.engines import KERNELS, engines_for, usual_lanes
 from jaxzoo.models.variables import parameter_count
 from jaxzoo.reading.zoo import Zoo, open_zoo
 from jaxzoo.spec.plan import Cohort, Plan, plan_zoo
 from jaxzoo.spec.zoo_spec import TwinSpec, ZooSpec
 from jaxzoo.storage.card import zoo_card
-from jaxzoo.storage.cohort_store import read_whole_variables
-from jaxzoo.storage.record import ZooRecord, begin_zoo, cohort_folder, find_record, twins_folder
+from jaxzoo.storage.identity import identity_of
+from jaxzoo.storage.record import FORMAT, CohortRecord, ImagesRecord, Parent, ZooRecord, only_stage
 from jaxzoo.storage.retention import Keep, kept_of_twins
+from jaxzoo.storage.snapshots import parent_checksum, read_whole_variables
+from jaxzoo.storage.zoo_folder import begin_zoo, cohort_folder, find_record, members_digest, twins_folder
 from jaxzoo.training.checks import AUTO, Job, check_generate, check_make_twins, choose_cohorts
-from jaxzoo.training.cohort import Run, run_cohort
+from jaxzoo.training.cohort import Beginning, Run, run_cohort
 from jaxzoo.training.events import Event, Notice
+from jaxzoo.training.maker import made_with, maker_of
 from jaxzoo.training.memory import models_that_fit
 from jaxzoo.training.population import initial_variables, put_images
 from jaxzoo.training.programs import build_program
 from jaxzoo.training.steps import DeviceImages
 from jaxzoo.training.tuning import Choice, measure_engines
-from jaxzoo.version import __version__
 
 OnEvent = Callable[[Event], None]
 
@@ -48,6 +48,7 @@ def generate(
     cohorts: range | None = None,
     twins: str | TwinSpec | None = None,
     keep_epochs: Keep | None = None,
+    repair: bool = False,
     on_event: OnEvent = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Zoo:
@@ -65,7 +66,9 @@ def generate(
         devices: train on these devices instead of on all of JAX's default kind. No weight depends on their number.
         cohorts: makes only these cohorts of the zoo.
         twins: a cohort's sparse twins: a method, a TwinSpec, or "none"; by default the spec's.
-        keep_epochs: the epochs that stay on disk besides the last two: "all", the default, "last" for none, or a tuple.
+        keep_epochs: the epochs whose weights stay on disk besides the last two: "all", the default, "last" for none, or
+            a tuple. Metrics stay of every epoch.
+        repair: reads every snapshot whole, and makes damaged and missing ones again.
         on_event: hears of progress: `Trained`, `EpochSaved`, `Notice`.
         should_stop: is asked about twice a second whether to stop.
 
@@ -82,6 +85,7 @@ def generate(
         cohorts=cohorts,
         twins=twins,
         keep_epochs=keep_epochs,
+        repair=repair,
     )
     images = load_images(spec.dataset, data_dir, on_note=lambda text: on_event(Notice(text)))
     return run_generate(job, images, devices=devices, on_event=on_event, should_stop=should_stop)
@@ -94,6 +98,7 @@ def make_twins(
     data_dir: str | Path | None = None,
     devices: Sequence[jax.Device] | None = None,
     cohorts: range | None = None,
+    repair: bool = False,
     on_event: OnEvent = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Zoo:
@@ -102,7 +107,7 @@ def make_twins(
     Never changes the zoo itself. The arguments are those of `generate`. Raises InputError, also where the zoo or one
     of the cohorts is not finished, and Interrupted.
     """
-    job = check_make_twins(zoo, twin, cohorts)
+    job = check_make_twins(zoo, twin, cohorts, repair=repair)
     images = load_images(job.plan.spec.dataset, data_dir, on_note=lambda text: on_event(Notice(text)))
     return run_make_twins(job, images, devices=devices, on_event=on_event, should_stop=should_stop)
 
@@ -121,16 +126,19 @@ def run_generate(
         images.check_fingerprint(job.begun.fingerprint, job.folder)
     device_images = put_images(images, mesh)
     if job.begun is None:
-        record, plan = _begin_dense(job, device_images, images.fingerprint, mesh, on_event)
+        record, plan = _begin_dense(job, images, device_images, mesh, on_event)
     else:
         record, plan = job.begun, job.plan
-    run = Run(len(plan.cohorts), device_images, on_event, should_stop)
-    twin_record = None if job.twin is None else _begin_twins(job.folder, record, plan, job.twin)
+    _tell_format(record, job.folder, on_event)
+    run = Run(len(plan.cohorts), device_images, made_with(mesh), job.repair, on_event, should_stop)
+    twin_record = None if job.twin is None else _begin_twins(job.folder, record, plan, job.twin, mesh)
     for cohort in choose_cohorts(plan, job.cohorts):
-        program = build_program(cohort.key, record.engine, record.lanes, mesh)
-        run_cohort(job.folder, record, program, cohort, functools.partial(initial_variables, cohort), run)
+        way = record.cohorts[cohort.number]
+        program = build_program(cohort.key, way.engine, way.lanes, mesh)
+        beginning = Beginning(functools.partial(initial_variables, cohort))
+        run_cohort(job.folder, record, program, cohort, beginning, run)
         if twin_record is not None:
-            _run_twins(job.folder, twin_record, cohort, mesh, run)
+            _run_twins(job.folder, record, twin_record, cohort, mesh, run)
     return open_zoo(job.folder)
 
 
@@ -147,25 +155,37 @@ def run_make_twins(
     assert job.twin is not None
     mesh = model_mesh(devices)
     images.check_fingerprint(job.begun.fingerprint, job.folder)
-    run = Run(len(job.plan.cohorts), put_images(images, mesh), on_event, should_stop)
-    record = _begin_twins(job.folder, job.begun, job.plan, job.twin)
+    _tell_format(job.begun, job.folder, on_event)
+    device_images = put_images(images, mesh)
+    run = Run(len(job.plan.cohorts), device_images, made_with(mesh), job.repair, on_event, should_stop)
+    record = _begin_twins(job.folder, job.begun, job.plan, job.twin, mesh)
     for cohort in job.chosen:
-        _run_twins(job.folder, record, cohort, mesh, run)
+        _run_twins(job.folder, job.begun, record, cohort, mesh, run)
     return open_zoo(twins_folder(job.folder, job.twin.method))
 
 
 def _begin_dense(
-    job: Job, images: DeviceImages, fingerprint: str, mesh: Mesh, on_event: OnEvent
+    job: Job, images: Images, device_images: DeviceImages, mesh: Mesh, on_event: OnEvent
 ) -> tuple[ZooRecord, Plan]:
     """Chooses how a new zoo is trained, and writes its record."""
-    choice = _choose_engine(job, images, mesh, on_event)
+    choice = _choose_engine(job, device_images, mesh, on_event)
     plan = _fit_cohorts(job, choice, mesh, on_event)
-    record = ZooRecord(spec=plan.spec, **choice._asdict(), fingerprint=fingerprint, versions=_versions(), kept=job.kept)
-    begin_zoo(job.folder, record, plan, zoo_card(plan, parameter_count(plan.spec.layers, plan.spec.dataset)))
-    return record, plan
+    way = CohortRecord(engine=choice.engine, lanes=choice.lanes, kernels=KERNELS)
+    normalised = {"mean": tuple(images.mean.tolist()), "std": tuple(images.std.tolist())}
+    record = ZooRecord(
+        spec=plan.spec,
+        stages=only_stage(plan.spec),
+        cohorts=(way,) * len(plan.cohorts),
+        images=(ImagesRecord(name=plan.spec.dataset.name, fingerprint=images.fingerprint, **normalised),),
+        made=maker_of(mesh),
+        members=members_digest(plan.members),
+        timed=choice.timed,
+        kept=job.kept,
+    )
+    return begin_zoo(job.folder, record, plan, _card(plan))
 
 
-def _begin_twins(folder: Path, parent: ZooRecord, plan: Plan, twin: TwinSpec) -> ZooRecord:
+def _begin_twins(folder: Path, parent: ZooRecord, plan: Plan, twin: TwinSpec, mesh: Mesh) -> ZooRecord:
     """The record of the twins in a zoo's folder, which is written where there is none."""
     twins = twins_folder(folder, twin.method)
     begun = find_record(twins)
@@ -173,21 +193,29 @@ def _begin_twins(folder: Path, parent: ZooRecord, plan: Plan, twin: TwinSpec) ->
         if (begun.spec.digest, begun.fingerprint) != (parent.spec.digest, parent.fingerprint):
             raise InputError(f"{twins}: holds twins of another zoo than {folder}")
         return begun
-    record = dataclasses.replace(parent, twin=twin, kept=kept_of_twins(parent.kept, twin), versions=_versions())
-    begin_zoo(twins, record, plan, zoo_card(plan, parameter_count(plan.spec.layers, plan.spec.dataset), twin))
-    return record
+    record = dataclasses.replace(
+        parent,
+        twin=twin,
+        parent=Parent(digest=parent.spec.digest, epoch=parent.epochs),
+        kept=kept_of_twins(parent.kept, twin),
+        made=maker_of(mesh),
+        members=members_digest(plan.members),
+        format=FORMAT,
+    )
+    return begin_zoo(twins, record, plan, _card(plan, twin))[0]
 
 
-def _run_twins(folder: Path, record: ZooRecord, cohort: Cohort, mesh: Mesh, run: Run) -> None:
+def _run_twins(folder: Path, parent: ZooRecord, record: ZooRecord, cohort: Cohort, mesh: Mesh, run: Run) -> None:
     """Makes the twins of a cohort from its last epoch in the parent's folder."""
-    twin = record.twin
+    twin, way = record.twin, record.cohorts[cohort.number]
     assert twin is not None
-
-    def last_epoch() -> Variables:
-        return read_whole_variables(cohort_folder(folder, cohort.number), record.spec.epochs)
-
-    program = build_program(cohort.key, record.engine, record.lanes, mesh, twin)
-    run_cohort(twins_folder(folder, twin.method), record, program, cohort, last_epoch, run)
+    parents, last = cohort_folder(folder, cohort.number), parent.epochs
+    identity = identity_of(parent, cohort.number, cohort.members, run.made)
+    beginning = Beginning(
+        functools.partial(read_whole_variables, parents, last, identity), parent_checksum(parents, last)
+    )
+    program = build_program(cohort.key, way.engine, way.lanes, mesh, twin)
+    run_cohort(twins_folder(folder, twin.method), record, program, cohort, beginning, run)
 
 
 def _choose_engine(job: Job, images: DeviceImages, mesh: Mesh, on_event: OnEvent) -> Choice:
@@ -218,6 +246,12 @@ def _fit_cohorts(job: Job, choice: Choice, mesh: Mesh, on_event: OnEvent) -> Pla
     return plan_zoo(dataclasses.replace(job.plan.spec, cohort_size=most))
 
 
-def _versions() -> dict[str, str]:
-    names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-    return {"jaxzoo": __version__} | {name: importlib.metadata.version(name) for name in names}
+def _card(plan: Plan, twin: TwinSpec | None = None) -> str:
+    return zoo_card(plan, parameter_count(plan.spec.layers, plan.spec.dataset), twin)
+
+
+def _tell_format(record: ZooRecord, folder: Path, on_event: OnEvent) -> None:
+    if record.format < FORMAT:
+        on_event(
+            Notice(f"{folder}: is of format {record.format}: its snapshots carry no identity that could be checked")
+        )

@@ -13,8 +13,8 @@ from populations import small_spec, store_zoo
 from jaxzoo.errors import InputError
 from jaxzoo.reading.selection import split_models
 from jaxzoo.reading.zoo import open_zoo
-from jaxzoo.storage.cohort_store import read_snapshot
-from jaxzoo.storage.record import cohort_folder
+from jaxzoo.storage.snapshots import read_snapshot
+from jaxzoo.storage.zoo_folder import cohort_folder
 
 
 @pytest.fixture(scope="module")

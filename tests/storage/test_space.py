@@ -6,15 +6,16 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from populations import write_digits_config
 
-import jaxzoo
-from jaxzoo.commands.listing import zoo_table
 from jaxzoo.errors import InputError
+from jaxzoo.reading.verify import verify_zoo
 from jaxzoo.spec.config import read_config
 from jaxzoo.spec.zoo_spec import TwinSpec
-from jaxzoo.storage.retention import check_space, kept_epochs, model_bytes, states_kept
+from jaxzoo.storage.retention import CohortBytes, ZooBytes, check_space, kept_epochs, states_kept
+from jaxzoo.training.checks import check_generate, space_of
 from jaxzoo.training.cohort import EpochSaved, Interrupted
 from jaxzoo.training.zoo import generate
 
@@ -48,42 +49,62 @@ def test_what_stays_is_what_was_asked_for_and_the_last_two(spec, whole, tmp_path
     assert zoo.record.kept == kept_epochs(keep, 4)
 
 
-def test_states_and_bytes_are_those_that_stay(spec):
+def test_metrics_of_every_epoch_stay(spec, whole, tmp_path):
+    """The curves went with the weights."""
+    zoo = generate(spec, tmp_path / "z", keep_epochs="last", twins=TwinSpec(method="magnitude", epochs=4))
+    assert zoo.epochs == (3, 4)
+    pd.testing.assert_frame_equal(zoo.metrics, whole.metrics)
+    pd.testing.assert_frame_equal(zoo.twins["magnitude"].metrics, whole.twins["magnitude"].metrics)
+    pd.testing.assert_frame_equal(zoo.metrics_at(1), whole.metrics_at(1))
+    with pytest.raises(InputError, match=r"epoch is 1, expected one of 3\.\.4"):
+        zoo.weights(1)
+    assert list(verify_zoo(zoo.path, deep=True)) == []
+
+
+def test_states_are_those_that_stay():
     assert [states_kept(kept, 50) for kept in (None, (), (0,), (49, 50, 7), (0, 10, 50))] == [51, 2, 3, 3, 4]
     assert states_kept((), 0) == 1
-    published = jaxzoo.load_spec("cifar10-resnet18")
-    assert model_bytes(published, 4 * 11_173_962, (), published.twins) == 4 * 11_173_962 * 4
-    everything = zoo_table([jaxzoo.load_spec("svhn-seed")])["bytes"].item()
-    svhn = jaxzoo.load_spec("svhn-seed")
-    # the list counts twins by their epochs after the parent's, on disk the parent is their epoch 0
-    assert 1000 * model_bytes(svhn, 4 * 2464, None, svhn.twins) == everything + 1000 * 4 * 2464
 
 
-def test_a_disk_too_small_is_said_with_what_would_fit(spec, tmp_path, monkeypatch):
-    big = jaxzoo.load_spec("cifar10-resnet18")
-    one = 4 * 11_173_962
+@pytest.mark.parametrize("keep", ["all", "last"])
+def test_the_bytes_that_are_counted_are_those_that_are_written(spec, whole, tmp_path, keep):
+    """What was counted were the parameters alone: neither optimizer states, nor metrics, nor what files take."""
+    call = {"twins": TwinSpec(method="magnitude", epochs=4), "keep_epochs": keep}
+    zoo = whole if keep == "all" else generate(spec, tmp_path / "z", **call)
+    files = [path for path in zoo.path.rglob("*") if path.is_file()]
+    written = sum(-(-path.stat().st_size // 4096) * 4096 for path in files)  # in blocks, as disks hold them
+    job = check_generate(spec, tmp_path / "nothing", **call)
+    counted = sum(part.total for part in space_of(job))
+    assert written <= counted <= 1.5 * written
 
-    def with_free(states):
-        monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**15, 0, states * one))
 
-    with_free(10_000)
+def bytes_of(models, epochs, kept):
+    return ZooBytes([CohortBytes(models, snapshot=1_000_000, resume=2_000_000)], epochs, kept)
+
+
+def test_a_disk_too_small_is_said_with_what_would_fit(tmp_path, monkeypatch):
+    def with_free(count):
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**15, 0, count))
+
+    dense, twins = bytes_of(1000, 50, None), bytes_of(1000, 25, None)
+    assert dense.total + twins.total == pytest.approx(1000 * (51 + 6 + 26 + 6) * 1e6, rel=1e-3)
+    with_free(10**10)
     with pytest.raises(InputError) as error:
-        check_space(tmp_path / "new" / "z", big, one, 1000, None, big.twins)
+        check_space(tmp_path / "new" / "z", dense, twins)
     assert str(error.value).endswith(
-        "z: needs 3.44 TB, the disk has 447 GB, expected more; "
-        "it would hold 129 models, or all models with no epochs kept but the last two, or all models with the last two "
-        "epochs alone and without twins"
+        "z: needs 89 GB, the disk has 10 GB, expected more; "
+        "it would hold 112 models, or all models with the last two epochs alone and without twins"
     )
-    with_free(3)
+    with_free(3 * 10**7)
     with pytest.raises(InputError, match="it would hold not one model"):
-        check_space(tmp_path / "z", big, one, 1000, None, big.twins)
-    with_free(1000 * (51 + 26))
-    check_space(tmp_path / "z", big, one, 1000, None, big.twins)
+        check_space(tmp_path / "z", dense, twins)
+    with_free(89_100_000_000)
+    check_space(tmp_path / "z", dense, twins)
     with_free(0)
-    (tmp_path / "held").write_bytes(bytes(4 * 2464 * 7))  # what an earlier run wrote counts as free
-    check_space(tmp_path, spec, 4 * 2464, 1, (), TwinSpec(epochs=4))
-    with pytest.raises(InputError, match=r"needs 78\.8 kB, the disk has 69 kB"):
-        check_space(tmp_path, spec, 4 * 2464, 2, (), TwinSpec(epochs=4))
+    (tmp_path / "held").write_bytes(bytes(9_000_000))  # what an earlier run wrote counts as free
+    check_space(tmp_path, bytes_of(1, 0, ()), None)
+    with pytest.raises(InputError, match=r"needs 16\.\d MB, the disk has 9 MB"):
+        check_space(tmp_path, bytes_of(2, 2, ()), None)
 
 
 def test_epochs_that_are_not_there_or_were_begun_otherwise_are_one_line(spec, whole, tmp_path):

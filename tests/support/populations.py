@@ -12,7 +12,9 @@ from jaxzoo.reading.zoo import METRICS, open_zoo
 from jaxzoo.spec.plan import plan_zoo
 from jaxzoo.spec.zoo_spec import DatasetSpec, Grid, Schedule, SeedRange, ZooSpec
 from jaxzoo.storage.cohort_store import CohortStore
-from jaxzoo.storage.record import ZooRecord, begin_zoo, cohort_folder
+from jaxzoo.storage.identity import identity_of
+from jaxzoo.storage.record import CohortRecord, ImagesRecord, Maker, ZooRecord, only_stage
+from jaxzoo.storage.zoo_folder import begin_zoo, cohort_folder, members_digest
 from jaxzoo.training.population import initial_state, initial_variables, put_cohort
 from jaxzoo.training.programs import build_program
 
@@ -122,14 +124,32 @@ def replace_dataset(spec: ZooSpec, **changes) -> ZooSpec:
     return dataclasses.replace(spec, dataset=dataclasses.replace(spec.dataset, **changes))
 
 
+MADE = {"platform": "cpu", "device": "a CPU", "jaxlib": "1", "kernels": 1, "prng": "threefry2x32"}
+
+
+def record_of(spec: ZooSpec, **changes) -> ZooRecord:
+    """The record of a zoo that no engine has trained."""
+    plan = plan_zoo(spec)
+    record = ZooRecord(
+        spec=spec,
+        stages=only_stage(spec),
+        cohorts=(CohortRecord(engine="lanes", lanes=16),) * len(plan.cohorts),
+        images=(ImagesRecord(name="digits", fingerprint="f" * 64, mean=(0.25,), std=(0.5,)),),
+        made=Maker(versions={"jax": "1"}, platform="cpu", device="a CPU", settings={"prng": "threefry2x32"}),
+        members=members_digest(plan.members),
+    )
+    return dataclasses.replace(record, **changes)
+
+
 def store_zoo(folder, spec: ZooSpec, *, scale=0.1, finite=lambda model, epoch: True):
     """A zoo on disk through the real store, its weights and metrics drawn instead of trained."""
     plan = plan_zoo(spec)
-    record = ZooRecord(spec=spec, engine="lanes", lanes=16, fingerprint="f" * 64, versions={})
+    record = record_of(spec)
     begin_zoo(folder, record, plan, "card")
     shapes = variable_shapes(spec.layers, spec.dataset)["params"]
     for cohort in plan.cohorts:
-        with CohortStore(cohort_folder(folder, cohort.number)) as store:
+        identity = identity_of(record, cohort.number, cohort.members, MADE)
+        with CohortStore(cohort_folder(folder, cohort.number), identity) as store:
             for epoch in range(spec.epochs + 1):
                 draws = np.random.default_rng([cohort.number, epoch])
                 count = len(cohort.members)

@@ -15,7 +15,7 @@ import jaxzoo
 from jaxzoo.datasets import load_images
 from jaxzoo.errors import InputError
 from jaxzoo.reading.zoo import METRICS, Zoo, open_zoo
-from jaxzoo.storage.record import cohort_folder, twins_folder
+from jaxzoo.storage.zoo_folder import cohort_folder, twins_folder
 from jaxzoo.training.events import EpochSaved, Interrupted, Notice, Trained
 from jaxzoo.training.zoo import generate
 
@@ -169,7 +169,8 @@ def test_a_zoo_gives_the_images_it_was_made_of(finished):
     assert len(images.normalised("train")) == 1257
     with pytest.raises(InputError, match="split is 'tset', expected one of: train, validation, test"):
         images.normalised("tset")
-    other = Zoo(zoo.path, dataclasses.replace(zoo.record, fingerprint="f" * 64), [])
+    foreign = dataclasses.replace(zoo.record.images[0], fingerprint="f" * 64)
+    other = Zoo(zoo.path, dataclasses.replace(zoo.record, images=(foreign,)), [])
     with pytest.raises(InputError, match="was made of images of fingerprint ffffffffffff, got "):
         other.images()
 

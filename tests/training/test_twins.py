@@ -14,7 +14,7 @@ import jaxzoo
 from jaxzoo.errors import InputError
 from jaxzoo.reading.zoo import METRICS
 from jaxzoo.spec.zoo_spec import METHODS, TwinSpec
-from jaxzoo.storage.cohort_store import read_whole_variables
+from jaxzoo.storage.snapshots import read_whole_variables
 from jaxzoo.training.zoo import generate, make_twins
 
 LAYERS = ("conv1", "conv2", "conv3", "dense1", "dense2")

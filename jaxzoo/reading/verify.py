@@ -1,0 +1,155 @@
+"""Whether a zoo on disk is whole: what is missing, what is damaged, and what belongs to another zoo."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxzoo.errors import InputError
+from jaxzoo.models.variables import each_leaf, variable_shapes
+from jaxzoo.reading.zoo import Zoo, open_zoo
+from jaxzoo.storage.checkpoints import DamagedError, Tree, read_whole_checkpoint, saved_epochs
+from jaxzoo.storage.files import DAMAGED, DELETING, PARTIAL, entries_of
+from jaxzoo.storage.identity import Identity, identity_of
+from jaxzoo.storage.retention import KEPT_CHECKPOINTS
+from jaxzoo.storage.snapshots import (
+    Whole,
+    metrics_epochs,
+    parent_checksum,
+    read_metrics,
+    read_whole_snapshot,
+    snapshot_epochs,
+    snapshot_path,
+)
+from jaxzoo.storage.zoo_folder import cohort_folder
+
+LEFT = {
+    DAMAGED: "was damaged and set aside; it may be removed",
+    ".orbax-checkpoint-tmp": "is left of a save that was cut short; it may be removed while nothing is running",
+    DELETING: "is left of a removal that was cut short; it may be removed",
+    PARTIAL: "is left of a file that was cut short; it may be removed while nothing is running",
+}
+
+
+def verify_zoo(
+    path: str | Path, *, deep: bool = False, on_checked: Callable[[int], None] = lambda states: None
+) -> Iterator[str]:
+    """Yields a line about everything that is wrong with a zoo and its twins.
+
+    Holds every epoch's identity to the zoo, and twins to their parents. With `deep` every number is read: checksums,
+    shapes, and whether `finite` says what the weights are. `on_checked` hears how many model states were checked.
+    Raises InputError where there is no zoo, or where its description cannot be used.
+    """
+    zoo = open_zoo(path)
+    yield from _verify(zoo, None, deep, on_checked)
+    for twins in zoo.twins.values():
+        yield from _verify(twins, zoo, deep, on_checked)
+
+
+def _verify(zoo: Zoo, parent: Zoo | None, deep: bool, on_checked: Callable[[int], None]) -> Iterator[str]:
+    known = {cohort_folder(zoo.path, number).name for number in zoo.cohorts}
+    for name in sorted({*entries_of(zoo.path / "cohorts")} - known):
+        yield f"{zoo.path / 'cohorts' / name}: is no cohort of the zoo"
+    yield from _left_behind(zoo.path)
+    for number, members in zoo.cohorts.items():
+        folder = cohort_folder(zoo.path, number)
+        begins_from = None
+        if parent is not None and snapshot_epochs(folder):
+            try:
+                begins_from = parent_checksum(cohort_folder(parent.path, number), parent.record.epochs)
+            except InputError as error:
+                yield f"{folder}: its parents cannot be checked: {error}"
+        identity = identity_of(zoo.record, number, members, {}, begins_from)
+        yield from _missing(zoo, folder)
+        for part in ("snapshots", "resume", "metrics"):
+            yield from _left_behind(folder / part)
+        for epoch in metrics_epochs(folder):
+            yield from _check_epoch(zoo, folder, epoch, identity, deep)
+            on_checked(len(members))
+        if deep:
+            yield from _check_resumes(folder)
+
+
+def _left_behind(folder: Path) -> Iterator[str]:
+    for name in sorted(entries_of(folder)):
+        for mark, text in LEFT.items():
+            if mark in name:
+                yield f"{folder / name}: {text}"
+
+
+def _missing(zoo: Zoo, folder: Path) -> Iterator[str]:
+    last, kept = zoo.record.epochs, zoo.record.kept
+    held, with_metrics = snapshot_epochs(folder), metrics_epochs(folder)
+    beyond = [epoch for epoch in with_metrics if epoch > last]
+    if beyond:
+        yield f"{folder}: holds epochs {_list(beyond)}, expected epochs up to {last}"
+    newest = max((epoch for epoch in held if epoch <= last), default=-1)
+    if newest < last:
+        got = f"epochs up to {newest}" if held else "no epoch"
+        yield f"{folder}: is unfinished: holds {got} of {last}"
+    stay = {*range(newest + 1)} if kept is None else {*kept, *range(newest + 1 - KEPT_CHECKPOINTS, newest + 1)}
+    lost = sorted(epoch for epoch in stay - {*held} if 0 <= epoch <= newest)
+    if lost:
+        yield f"{folder}: the weights of epochs {_list(lost)} are missing; repair makes them again"
+    curves = sorted({*range(newest + 1)} - {*with_metrics} - {*lost})
+    if curves:
+        yield f"{folder}: the metrics of epochs {_list(curves)} are missing"
+
+
+def _check_epoch(zoo: Zoo, folder: Path, epoch: int, identity: Identity, deep: bool) -> Iterator[str]:
+    path = snapshot_path(folder, epoch)
+    try:
+        if not deep or not path.is_dir():
+            read_metrics(folder, epoch, identity)
+            return
+        whole = read_whole_snapshot(folder, epoch, identity)
+    except DamagedError as error:
+        yield f"{path}: is damaged: {error}; repair makes it again"
+        return
+    except InputError as error:
+        yield str(error)
+        return
+    yield from (f"{path}: {finding}" for finding in _check_numbers(zoo, whole, len(identity.rows)))
+
+
+def _check_numbers(zoo: Zoo, whole: Whole, models: int) -> Iterator[str]:
+    shapes = {
+        collection: {name: (models, *shape) for name, shape in each_leaf(tree)}
+        for collection, tree in variable_shapes(zoo.spec.layers, zoo.spec.dataset).items()
+    }
+    got = {name: {leaf: np.shape(values) for leaf, values in each_leaf(tree)} for name, tree in whole.variables.items()}
+    if got != shapes:
+        yield "its arrays are not those of the zoo's networks"
+        return
+    says, loss = (np.asarray(whole.metrics.get(name, ())) for name in ("finite", "train_loss"))
+    if not says.shape == loss.shape == (models,):
+        yield f"it has no finite or no train_loss of {models} models"
+        return
+    finite = np.isfinite(loss) & _finite(whole.variables["params"], models)
+    # what variational dropout learns besides the weights that are saved may be infinite alone
+    wrong = np.flatnonzero(says != finite if zoo.record.twin is None else says & ~finite)
+    if wrong.size:
+        yield f"finite is {bool(says[wrong[0]])} of the model in row {wrong[0]}, whose numbers say otherwise"
+
+
+def _finite(params: Tree, models: int) -> np.ndarray:
+    finite = np.ones(models, bool)
+    for _, leaf in each_leaf(params):
+        finite &= np.isfinite(leaf).reshape(models, -1).all(axis=1)
+    return finite
+
+
+def _check_resumes(folder: Path) -> Iterator[str]:
+    for epoch in saved_epochs(folder / "resume"):
+        path = folder / "resume" / str(epoch)
+        try:
+            read_whole_checkpoint(path)
+        except DamagedError as error:
+            yield f"{path}: is damaged: {error}"
+        except InputError as error:
+            yield str(error)
+
+
+def _list(epochs: Sequence[int]) -> str:
+    shown = ", ".join(map(str, epochs[:8]))
+    return shown if len(epochs) <= 8 else f"{shown} and {len(epochs) - 8} more"

@@ -1,0 +1,114 @@
+"""Files and folders that appear whole, are set aside or go whole, and never lie half-made under their own names."""
+
+import contextlib
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from jaxzoo.errors import InputError
+
+PARTIAL, DAMAGED, DELETING = ".partial", ".damaged", ".deleting"
+NO_LINKS = {errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+def reason(error: OSError) -> str:
+    """What the operating system says, in words."""
+    return error.strerror or str(error) or type(error).__name__
+
+
+def entries_of(folder: Path) -> list[str]:
+    """The names in a folder, none where there is no folder. Raises InputError where it cannot be read."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read ({reason(error)}), expected a folder that can") from error
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """The file appears under its name when it is whole, in the place of an earlier one. Raises OSError."""
+    with _partial(path, data) as partial:
+        partial.replace(path)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """As `write_whole`, but raises FileExistsError where another process was first."""
+    with _partial(path, data) as partial:
+        try:
+            os.link(partial, path)  # unlike a rename, a link never takes the place of a file
+        except FileExistsError:
+            raise
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            # a file system without links: between these two calls another process may still be first
+            if path.exists():
+                raise FileExistsError(errno.EEXIST, "exists", str(path)) from error
+            partial.replace(path)
+
+
+@contextlib.contextmanager
+def _partial(path: Path, data: bytes) -> Iterator[Path]:
+    """A file of these bytes beside `path`, of a name that no other process uses."""
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Renames what is damaged to a name that says so, and returns that. Raises InputError."""
+    name = path.name + DAMAGED
+    taken = set(entries_of(path.parent))
+    aside = next(each for each in (name, *(f"{name}-{count}" for count in range(2, 10**6))) if each not in taken)
+    try:
+        return path.rename(path.with_name(aside))
+    except OSError as error:
+        raise InputError(f"{path}: is damaged and cannot be renamed ({reason(error)})") from error
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder. It goes from its own name first, so that it is never seen with half of its files."""
+    doomed = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{DELETING}")
+    try:
+        path.rename(doomed)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(f"{path}: cannot be removed ({reason(error)})") from error
+    shutil.rmtree(doomed, ignore_errors=True)  # what stays is removed at the next start
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes folders whose removal was cut short."""
+    for name in entries_of(folder):
+        if name.endswith(DELETING):
+            shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def reserve(folder: Path, size: int) -> None:
+    """Raises OSError where the disk, or the user's quota on it, has no room for so many bytes more.
+
+    The room is taken and given back: unlike the free space that a file system tells, this counts quotas.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    path = folder / f"reserve.{uuid.uuid4().hex[:8]}{PARTIAL}"
+    try:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, max(1, size))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO):
+            raise
+        # others mean that this file system cannot reserve: there writing will tell
+    finally:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,107 @@
+"""What a snapshot says of itself: whose numbers it holds, and what they were made with."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxzoo.errors import InputError
+from jaxzoo.spec.plan import Member, row_hash, trajectory_digest
+from jaxzoo.storage.checkpoints import DamagedError, Tree
+from jaxzoo.storage.record import FORMAT, ZooRecord
+
+PART = "identity"
+
+
+class Identity(NamedTuple):
+    """The identity of a cohort's snapshots.
+
+    `facts` decide the numbers: the trajectory of the spec, the images, the way that the cohort is computed, and for
+    twins their settings. `rows` has a hash of each member's seed and hyperparameters, (models, 16) uint8. `made` says
+    what may change the last bits alone: the device, the versions, the kernels. `parent` is the checksum of the epoch
+    that twins begin from, None where it is not known. Snapshots of the first format have no identity; they pass unless
+    it is `required`.
+    """
+
+    facts: Mapping[str, Any]
+    rows: np.ndarray
+    made: Mapping[str, Any]
+    parent: int | None
+    required: bool
+
+    def tree(self, epoch: int) -> Tree:
+        """The leaves that a snapshot of an epoch carries."""
+        table = {"facts": self.facts, "made": self.made, "epoch": epoch, "parent_checksum": self.parent}
+        return {"table": np.frombuffer(json.dumps(table, sort_keys=True).encode(), np.uint8), "rows": self.rows}
+
+    def check(self, stored: Tree | None, epoch: int, path: Path) -> Mapping[str, Any] | None:
+        """Raises InputError where the snapshot is not that of the epoch of these members in this zoo.
+
+        Returns what it was made with, None where it does not say. Raises DamagedError where it cannot be understood.
+        """
+        if stored is None:
+            if self.required:
+                raise InputError(f"{path}: carries no identity, expected one: it is of another zoo")
+            return None
+        table, rows = _understood(stored)
+        for name, wanted in _plain(self.facts).items():
+            got = table["facts"].get(name)
+            if got != wanted:
+                raise InputError(f"{path}: is of another zoo: its {name} is {_short(got)}, expected {_short(wanted)}")
+        if table["epoch"] != epoch:
+            raise InputError(f"{path}: is that of epoch {table['epoch']}, expected epoch {epoch}")
+        if rows.shape != self.rows.shape:
+            raise InputError(f"{path}: holds {len(rows)} models, expected the {len(self.rows)} of its cohort")
+        differing = np.flatnonzero((rows != self.rows).any(axis=1))
+        if differing.size:
+            raise InputError(f"{path}: holds another model in row {differing[0]}, expected those of members.msgpack")
+        if None not in (self.parent, table["parent_checksum"]) and table["parent_checksum"] != self.parent:
+            raise InputError(f"{path}: its twins were made of other parents, expected those in the zoo's last epoch")
+        made: Mapping[str, Any] = table["made"]
+        return made
+
+
+def identity_of(
+    record: ZooRecord, cohort: int, members: Sequence[Member], made: Mapping[str, Any], parent: int | None = None
+) -> Identity:
+    """The identity of the snapshots of a cohort."""
+    way, images = record.cohorts[cohort], record.images[0]
+    twin = {} if record.twin is None else dataclasses.asdict(record.twin.used)
+    facts = {
+        "format": FORMAT,
+        "trajectory": trajectory_digest(record.spec),
+        "images": {"fingerprint": images.fingerprint, "mean": images.mean, "std": images.std},
+        "form": way.form,
+        "engine": way.engine,
+        "lanes": way.lanes,
+        "twins": {**twin, **({} if record.parent is None else {"parent_epoch": record.parent.epoch})},
+    }
+    rows = np.frombuffer(b"".join(map(row_hash, members)), np.uint8).reshape(len(members), -1)
+    return Identity(facts, rows, made, parent, required=record.format >= FORMAT)
+
+
+def _understood(stored: Tree) -> tuple[dict[str, Any], np.ndarray]:
+    try:
+        table = json.loads(stored["table"].tobytes())
+        rows = stored["rows"]
+        known = isinstance(table["facts"], dict) and isinstance(table["made"], dict) and isinstance(rows, np.ndarray)
+        understood = known and rows.ndim == 2 and {"epoch", "parent_checksum"} <= table.keys()
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise DamagedError(f"its identity cannot be read: {error}") from error
+    if not understood:
+        raise DamagedError("its identity cannot be read")
+    return table, rows
+
+
+def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """As JSON gives them back: tuples are lists there."""
+    table: dict[str, Any] = json.loads(json.dumps(facts))
+    return table
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

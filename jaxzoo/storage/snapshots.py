@@ -1,0 +1,132 @@
+"""The snapshots of a cohort, for reading.
+
+    snapshots/<epoch>/      an Orbax checkpoint: params, metrics, identity, and batch_stats where networks have them
+    metrics/<epoch>.npz     metrics and identity of an epoch whose weights were let go
+    resume/<epoch>/         what only training that goes on needs, of the last two epochs
+
+Leaves are (models, ...).
+"""
+
+import re
+import zipfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxzoo.errors import InputError
+from jaxzoo.storage.checkpoints import (
+    ALL_ROWS,
+    DamagedError,
+    Rows,
+    Tree,
+    read_checkpoint,
+    read_whole_checkpoint,
+    saved_epochs,
+)
+from jaxzoo.storage.files import entries_of, reason
+from jaxzoo.storage.identity import PART, Identity
+
+METRICS_FILE = re.compile(r"(0|[1-9][0-9]{0,8})\.npz")
+
+
+class Whole(NamedTuple):
+    """A snapshot that fits its checksum: the `variables` by collection, and what it was `made` with, if it says so."""
+
+    variables: Tree
+    metrics: Tree
+    made: Tree | None
+    checksum: int
+
+
+def snapshot_epochs(cohort: Path) -> list[int]:
+    """The epochs whose snapshots a cohort's folder holds, in order."""
+    return saved_epochs(cohort / "snapshots")
+
+
+def metrics_epochs(cohort: Path) -> list[int]:
+    """The epochs whose metrics a cohort's folder holds, those without weights too, in order."""
+    files = (METRICS_FILE.fullmatch(name) for name in entries_of(cohort / "metrics"))
+    return sorted({*snapshot_epochs(cohort), *(int(match[1]) for match in files if match)})
+
+
+def read_snapshot(cohort: Path, epoch: int, part: str, rows: Rows = ALL_ROWS, identity: Identity | None = None) -> Tree:
+    """One `part` of a snapshot ("params", "batch_stats" or "metrics"), leaves (rows, ...).
+
+    Raises InputError where it cannot be read, or, with `identity`, where the snapshot is another's.
+    """
+    path = snapshot_path(cohort, epoch)
+    try:
+        if identity is not None:  # first: another cohort may not even have these rows
+            stored = read_checkpoint(path, {f"{PART}.": ALL_ROWS, "checksum": ALL_ROWS})
+            if stored:  # else it has no index any more, and its part will be missing
+                identity.check(stored.get(PART), epoch, path)
+        return read_checkpoint(path, {f"{part}.": rows})[part]
+    except (DamagedError, KeyError) as error:
+        raise InputError(f"{path}: cannot be read: {error}, expected a whole snapshot") from error
+
+
+def read_metrics(cohort: Path, epoch: int, identity: Identity | None = None) -> Tree:
+    """The metrics of an epoch, (models,) each, from its snapshot or from what stays of it. Raises InputError."""
+    if epoch in snapshot_epochs(cohort):
+        return read_snapshot(cohort, epoch, "metrics", identity=identity)
+    path = metrics_path(cohort, epoch)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            stored = {name: file[name] for name in file.files}
+        parts: dict[str, Tree] = {"metrics": {}, PART: {}}
+        for name, values in stored.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = values
+        if identity is not None:
+            identity.check(parts[PART] or None, epoch, path)
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({reason(error)})") from error
+    except (DamagedError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path}: is damaged: {error}") from error
+    return parts["metrics"]
+
+
+def read_whole_snapshot(cohort: Path, epoch: int, identity: Identity | None) -> Whole:
+    """A snapshot held to its checksum and its identity.
+
+    Raises DamagedError where it does not fit its checksum, InputError where it is another's or cannot be read.
+    """
+    path = snapshot_path(cohort, epoch)
+    tree, total = read_whole_checkpoint(path)
+    stored = tree.pop(PART, None)
+    made = None if identity is None else identity.check(stored, epoch, path)
+    if "params" not in tree or "metrics" not in tree:
+        raise DamagedError("it has no params or no metrics")
+    metrics = tree.pop("metrics")
+    return Whole(tree, metrics, None if made is None else dict(made), total)
+
+
+def read_whole_variables(cohort: Path, epoch: int, identity: Identity | None = None) -> Tree:
+    """The variables of a snapshot, by collection. Raises InputError where they do not fit their checksum."""
+    try:
+        return read_whole_snapshot(cohort, epoch, identity).variables
+    except DamagedError as error:
+        raise InputError(f"{snapshot_path(cohort, epoch)}: is damaged: {error}") from error
+
+
+def parent_checksum(cohort: Path, epoch: int) -> int:
+    """The checksum that a snapshot carries, by which twins know the epoch that they begin from. Raises InputError."""
+    path = snapshot_path(cohort, epoch)
+    try:
+        return int(read_checkpoint(path, {"checksum": ALL_ROWS})["checksum"])
+    except (DamagedError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: has no checksum that can be read, expected a whole snapshot") from error
+
+
+def snapshot_path(cohort: Path, epoch: int) -> Path:
+    """The folder of a snapshot."""
+    return cohort / "snapshots" / str(epoch)
+
+
+def metrics_path(cohort: Path, epoch: int) -> Path:
+    """The file of the metrics of an epoch whose weights were let go."""
+    return cohort / "metrics" / f"{epoch}.npz"

@@ -1,0 +1,125 @@
+"""The folder of a zoo: how it begins, who is in it, and where its parts lie.
+
+zoo.json, members.msgpack, README.md    what the zoo is and who is in it
+cohorts/000/                            the snapshots of each cohort (cohort_store.py)
+twins/<method>/                         the sparse twins: a zoo of the same layout
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from jaxzoo.errors import InputError
+from jaxzoo.spec.plan import DEFAULTS, Member, Plan, plan_zoo
+from jaxzoo.storage.files import PARTIAL, reason, write_new, write_whole
+from jaxzoo.storage.record import ZooRecord, read_record
+
+UNUSABLE = "[\\"  # Orbax finds the parts of a checkpoint by a glob pattern, in which these do not mean themselves
+OWN_NAMES = frozenset({"zoo.json", "members.msgpack", "README.md", "cohorts", "twins"})
+
+
+def find_record(folder: Path) -> ZooRecord | None:
+    """The record of a zoo begun in a folder, None where one may begin. Raises InputError where neither is so."""
+    for character in UNUSABLE:
+        if character in str(folder.absolute()):
+            raise InputError(f"{folder}: its path holds {character!r}, expected a folder without")
+    try:
+        names = {entry.name for entry in folder.iterdir()}
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:  # a ValueError: a path with a null character
+        why = reason(error) if isinstance(error, OSError) else error
+        raise InputError(f"{folder}: cannot be used ({why}), expected a folder for the zoo") from error
+    if "zoo.json" in names:
+        return read_record(folder)
+    strangers = sorted(name for name in names - OWN_NAMES if not name.endswith(PARTIAL))
+    if strangers:
+        raise InputError(f"{folder}: holds {strangers[0]!r} and no zoo.json, expected a zoo or an empty folder")
+    return None
+
+
+def begin_zoo(folder: Path, record: ZooRecord, plan: Plan, card: str) -> tuple[ZooRecord, Plan]:
+    """Writes the files that describe the zoo, and returns its record and plan.
+
+    zoo.json comes last: a folder that holds it holds the others. Where another process began the zoo in the meantime,
+    its record and plan are returned. Raises InputError where that is another zoo.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / "members.msgpack", members_file(plan.members))
+        write_whole(folder / "README.md", card.encode())
+        write_new(folder / "zoo.json", record.to_json().encode())
+    except FileExistsError:
+        return _join(folder, record)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({reason(error)}), expected a folder for the zoo") from error
+    return record, plan
+
+
+def _join(folder: Path, record: ZooRecord) -> tuple[ZooRecord, Plan]:
+    first = read_record(folder)
+    for name in ("digest", "fingerprint", "kept", "twin"):
+        got, wanted = (getattr(each.spec if name == "digest" else each, name) for each in (record, first))
+        if got != wanted:
+            raise InputError(f"{folder}: another process began it with {name} {wanted!r}, got {got!r}")
+    plan = plan_zoo(first.spec)
+    if first.members is not None and _sha256(folder / "members.msgpack") != first.members:
+        write_whole(folder / "members.msgpack", members_file(plan.members))  # the other's cohorts may be smaller
+    return first, plan
+
+
+def members_file(members: Sequence[Member]) -> bytes:
+    """The contents of members.msgpack."""
+    packed: bytes = msgpack.packb([member.to_row() for member in members])
+    return packed
+
+
+def members_digest(members: Sequence[Member]) -> str:
+    """SHA-256 of members.msgpack."""
+    return hashlib.sha256(members_file(members)).hexdigest()
+
+
+def read_members(folder: Path, record: ZooRecord) -> tuple[Member, ...]:
+    """The members in the order of their numbers. Raises InputError unless they are those of the record's spec."""
+    path = folder / "members.msgpack"
+    try:
+        data = path.read_bytes()
+        rows = msgpack.unpackb(data)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({reason(error)})") from error
+    except (ValueError, TypeError, LookupError, RecursionError, MemoryError, msgpack.UnpackException) as error:
+        raise InputError(f"{path}: is damaged: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
+    members = plan_zoo(record.spec).members
+    _check_rows(path, rows, members)
+    if record.members is not None and hashlib.sha256(data).hexdigest() != record.members:
+        raise InputError(f"{path}: its SHA-256 is not {record.members[:12]}..., expected the file that zoo.json names")
+    return members
+
+
+def _check_rows(path: Path, rows: Any, members: Sequence[Member]) -> None:
+    if not isinstance(rows, list) or len(rows) != len(members):
+        got = len(rows) if isinstance(rows, list) else type(rows).__name__
+        raise InputError(f"{path}: holds {got} rows, expected the {len(members)} models of the spec")
+    # a hyperparameter that came later has its default in older files
+    defaults = {name: default[0] for name, default in DEFAULTS.items() if isinstance(default, tuple)}
+    for member, row in zip(members, rows, strict=True):
+        wanted = member.to_row()
+        if not isinstance(row, dict) or {**defaults, **row} != wanted:
+            raise InputError(f"{path}: model {member.model} is {repr(row)[:120]}, expected {wanted} of the spec")
+
+
+def cohort_folder(folder: Path, cohort: int) -> Path:
+    """The folder of one cohort of the zoo in `folder`."""
+    return folder / "cohorts" / f"{cohort:03d}"
+
+
+def twins_folder(folder: Path, method: str) -> Path:
+    """The folder of the twins, by that method, of the zoo in `folder`."""
+    return folder / "twins" / method
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
