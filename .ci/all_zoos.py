@@ -16,7 +16,8 @@ import numpy as np
 
 import jaxzoo
 from jaxzoo.models.variables import parameter_count
-from jaxzoo.spec.zoo_spec import DatasetSpec, TwinSpec, ZooSpec
+from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.zoo_spec import TwinSpec, ZooSpec
 
 PUBLISHED = 27
 

@@ -265,13 +265,17 @@ def stale_lock(lab: Lab, out: Path, draws: random.Random) -> None:
 
 
 def fill_disk(lab: Lab, out: Path, draws: random.Random) -> None:
-    """A file system of a few megabytes, which is made larger in the end."""
+    """A file system that something else fills while the zoo is made, and that has room again in the end."""
     out.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={draws.randrange(1500, 3000)}k", "tmpfs", out], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", out], check=True)
     run = start(lab.command(out))
+    wait_until((out / "hurt/cohorts/000/snapshots" / str(draws.randrange(4))).exists, run)
+    with contextlib.suppress(OSError), (out / "ballast").open("wb", buffering=0) as ballast:
+        while True:
+            ballast.write(bytes(4096))
     said = end(lab, run, (2,))
     print(f"   {[line for line in said.splitlines() if 'expected' in line][-1:]}")
-    subprocess.run(["mount", "-o", "remount,size=100m", out], check=True)
+    (out / "ballast").unlink()
 
 
 def repaired(lab: Lab, out: Path, draws: random.Random) -> None:

@@ -12,6 +12,7 @@ from jaxzoo.reading.selection import Selection
 from jaxzoo.reading.verify import verify_zoo
 from jaxzoo.reading.zoo import Zoo, open_zoo
 from jaxzoo.spec.config import load_spec, read_config, zoo_names
+from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.layers import (
     Activate,
     BatchNorm,
@@ -26,7 +27,7 @@ from jaxzoo.spec.layers import (
     Residual,
 )
 from jaxzoo.spec.plan import Cohort, CohortKey, Member, Plan, plan_zoo
-from jaxzoo.spec.zoo_spec import DatasetSpec, Grid, Schedule, SeedDraw, SeedRange, TwinSpec, ZooSpec
+from jaxzoo.spec.zoo_spec import Grid, Schedule, SeedDraw, SeedRange, TwinSpec, ZooSpec
 from jaxzoo.training.events import EpochSaved, Event, Interrupted, Notice, Trained
 from jaxzoo.training.zoo import generate, make_twins
 from jaxzoo.version import __version__

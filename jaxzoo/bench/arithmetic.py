@@ -3,8 +3,8 @@
 import math
 
 from jaxzoo.models.variables import variable_shapes
+from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.layers import Conv, Dense, Flatten, Layers, MaxPool
-from jaxzoo.spec.zoo_spec import DatasetSpec
 
 
 def training_flops(layers: Layers, dataset: DatasetSpec) -> int:

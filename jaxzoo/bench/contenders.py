@@ -12,8 +12,9 @@ import numpy as np
 from jaxzoo.datasets.images import Images, Split, make_images
 from jaxzoo.devices import model_mesh, use_all_cores
 from jaxzoo.spec.config import load_spec
+from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.plan import Cohort, plan_zoo
-from jaxzoo.spec.zoo_spec import DatasetSpec, TwinSpec
+from jaxzoo.spec.zoo_spec import TwinSpec
 from jaxzoo.training.population import Slab, initial_state, initial_variables, put_cohort, put_images
 from jaxzoo.training.programs import build_program
 from jaxzoo.training.steps import empty_tally

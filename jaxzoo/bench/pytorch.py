@@ -11,8 +11,8 @@ import torch
 
 from jaxzoo.bench.contenders import Contender, own_peak_memory
 from jaxzoo.models.variables import variable_shapes
+from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.layers import Activate, Conv, Dense, Flatten, Layers, MaxPool
-from jaxzoo.spec.zoo_spec import DatasetSpec
 
 EXAMPLES, BATCH = 5000, 10
 

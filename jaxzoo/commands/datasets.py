@@ -13,7 +13,8 @@ from jaxzoo.datasets.images import SPLITS, fingerprint_of
 from jaxzoo.datasets.load import data_folder, find_origin, is_embedded, load_images, read_images
 from jaxzoo.errors import InputError, nearest
 from jaxzoo.spec.config import published_specs, read_config
-from jaxzoo.spec.zoo_spec import DatasetSpec, dataset_specs, same_name
+from jaxzoo.spec.dataset_spec import DatasetSpec, same_name
+from jaxzoo.spec.zoo_spec import dataset_specs
 from jaxzoo.storage.retention import human_bytes
 
 EXAMPLES = """examples:

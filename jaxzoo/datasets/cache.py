@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from jaxzoo.datasets.images import SPLITS, Images, Split
-from jaxzoo.spec.zoo_spec import DatasetSpec
+from jaxzoo.spec.dataset_spec import DatasetSpec
 
 FORMAT = 1  # raise it whenever a spec comes to give other arrays than before
 

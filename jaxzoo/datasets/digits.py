@@ -5,7 +5,7 @@ import numpy as np
 from jaxzoo.datasets.images import Images, Split, draw_splits, make_images
 from jaxzoo.datasets.preprocessing import resize
 from jaxzoo.errors import InputError
-from jaxzoo.spec.zoo_spec import DatasetSpec
+from jaxzoo.spec.dataset_spec import DatasetSpec
 
 EMBEDDED = "digits"
 SHADES = 16  # the value of the brightest of the 17

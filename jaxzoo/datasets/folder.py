@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxzoo.datasets.images import Example, Split, collect_split, source_counts
 from jaxzoo.errors import InputError
-from jaxzoo.spec.zoo_spec import DatasetSpec
+from jaxzoo.spec.dataset_spec import DatasetSpec
 
 
 def folder_files(folder: Path, split: str) -> list[Path]:

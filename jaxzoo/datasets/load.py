@@ -9,7 +9,7 @@ from jaxzoo.datasets.digits import EMBEDDED, load_digits
 from jaxzoo.datasets.folder import read_folder
 from jaxzoo.datasets.images import Images, draw_splits, make_images
 from jaxzoo.errors import InputError
-from jaxzoo.spec.zoo_spec import DatasetSpec
+from jaxzoo.spec.dataset_spec import DatasetSpec
 
 
 def load_images(

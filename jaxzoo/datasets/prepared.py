@@ -24,7 +24,7 @@ from jaxzoo.datasets.builders import find_builder, look_for_archives
 from jaxzoo.datasets.images import Example, Split, collect_split, source_counts
 from jaxzoo.datasets.sources import SOURCES
 from jaxzoo.errors import InputError
-from jaxzoo.spec.zoo_spec import DatasetSpec
+from jaxzoo.spec.dataset_spec import DatasetSpec
 
 LEFT_SECONDS = 3600  # a folder that changed within the last hour may be one that another program is writing
 BULK = 1000  # records per read: reading them one by one takes twice as long

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from jaxzoo.errors import InputError
-from jaxzoo.spec.zoo_spec import DatasetSpec
+from jaxzoo.spec.dataset_spec import DatasetSpec
 
 LUMA = np.array([2989, 5870, 1140])  # ITU-R BT.601, in ten-thousandths
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxzoo.models.networks import Network
+from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.layers import BatchNorm, Conv, Dense, Layers, each_layer
-from jaxzoo.spec.zoo_spec import DatasetSpec
 
 Shapes = Mapping[str, Any]  # nested to any depth, with a shape (a tuple of integers) at each leaf
 

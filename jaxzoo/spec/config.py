@@ -19,10 +19,11 @@ def config_folder() -> Path:
 def read_config(path: str | Path) -> tuple[ZooSpec, ...]:
     """All zoos of one TOML file, in the file's order. Raises InputError, which names the file and the zoo."""
     try:
-        table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        # a byte-order mark and Windows' line ends come from editors, and are still TOML
+        table = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}), expected a TOML file of zoos") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: is not TOML: {error}") from error
     try:
         return tuple(_zoos(table))
@@ -60,6 +61,8 @@ def _zoos(table: dict[str, Any]) -> Iterator[ZooSpec]:
         require(isinstance(table.get(key), dict) and bool(table[key]), key, table.get(key), f"a table [{key}]")
     for name, zoo in table["zoos"].items():
         require(isinstance(zoo, dict), f"zoos.{name}", zoo, "a table")
+        for key in ("name", "dataset"):
+            require(key not in zoo, f"zoos.{name}.{key}", zoo.get(key), "none: [zoos.NAME] and [dataset] say it")
         try:
             dataset = _dataset_for(table["dataset"], zoo.get("architecture"))
             yield read_table({"name": name, "dataset": dataset, **zoo}, ZooSpec)
@@ -78,4 +81,5 @@ def _dataset_for(dataset: dict[str, Any], architecture: object) -> dict[str, Any
     require(isinstance(architecture, str) and architecture in special, "architecture", architecture, known)
     own = special[str(architecture)]
     require(isinstance(own, dict), f"dataset.for.{architecture}", own, "a table")
+    require("name" not in own, f"dataset.for.{architecture}.name", own.get("name"), "none: [dataset] says it")
     return {**common, **own}

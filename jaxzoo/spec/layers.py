@@ -8,6 +8,9 @@ disk.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from jaxzoo.errors import require
+from jaxzoo.spec.fields import settle_fields
+
 
 @dataclass(frozen=True)
 class Conv:
@@ -20,12 +23,20 @@ class Conv:
     padding: int = 0
     bias: bool = True
 
+    def __post_init__(self) -> None:
+        settle_fields(self)
+        for name, least in (("kernel", 1), ("features", 1), ("stride", 1), ("padding", 0)):
+            require(getattr(self, name) >= least, name, getattr(self, name), f"{least} or more")
+
 
 @dataclass(frozen=True)
 class BatchNorm:
     """Batch normalisation per channel, with scale and bias (Ioffe, Szegedy 2015), as `torch.nn.BatchNorm2d`."""
 
     name: str
+
+    def __post_init__(self) -> None:
+        settle_fields(self)
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,9 @@ class Dropout:
 
     index: int
 
+    def __post_init__(self) -> None:
+        settle_fields(self)
+
 
 @dataclass(frozen=True)
 class Flatten:
@@ -65,6 +79,9 @@ class Dense:
     name: str
     features: int | None
 
+    def __post_init__(self) -> None:
+        settle_fields(self)
+
 
 @dataclass(frozen=True)
 class Residual:
@@ -72,6 +89,9 @@ class Residual:
 
     main: "Layers"
     shortcut: "Layers"
+
+    def __post_init__(self) -> None:
+        settle_fields(self)
 
 
 Layer = Conv | BatchNorm | MaxPool | MeanPool | Activate | Dropout | Flatten | Dense | Residual
@@ -153,3 +173,20 @@ def norm_layers(layers: Layers) -> tuple[BatchNorm, ...]:
 def variance_name(name: str) -> str:
     """The name of the parameters that give the variance of a layer's outputs, beside the layer's own."""
     return f"{name}_variance"
+
+
+def check_layers(layers: Layers, size: int) -> int:
+    """The height and width after the layers, from those before. Raises InputError where images are too small."""
+    for layer in layers:
+        before = size
+        if isinstance(layer, Conv):
+            size = (size + 2 * layer.padding - layer.kernel) // layer.stride + 1
+        elif isinstance(layer, MaxPool):
+            size //= 2
+        elif isinstance(layer, MeanPool):
+            size = 1
+        elif isinstance(layer, Residual):
+            size = check_layers(layer.main, size)
+        name = getattr(layer, "name", type(layer).__name__)
+        require(size >= 1, "size", f"{before} x {before} pixels before {name}", "larger images for this architecture")
+    return size

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.layers import Layers
 from jaxzoo.spec.tables import digest_of
-from jaxzoo.spec.zoo_spec import HYPERPARAMETERS, DatasetSpec, Grid, Schedule, SeedDraw, ZooSpec
+from jaxzoo.spec.zoo_spec import HYPERPARAMETERS, Grid, Schedule, SeedDraw, ZooSpec
 
 GridPoint = Mapping[str, Any]  # a value of every hyperparameter, in the order of HYPERPARAMETERS
 
@@ -137,15 +138,6 @@ def trajectory_digest(spec: ZooSpec) -> str:
 def row_hash(member: Member) -> bytes:
     """16 bytes of a hash of a member's seed and hyperparameters."""
     return hashlib.sha256(f"{member.seed} {_hash(member.hyperparameters)}".encode()).digest()[:16]
-
-
-def population_size(spec: ZooSpec) -> int:
-    """How many members the grid and the seeds of a spec give, whatever `spec.models` keeps of them."""
-    points = math.prod(len(getattr(spec.grid, name)) for name in HYPERPARAMETERS)
-    if spec.drawn_seeds is not None:
-        return points * spec.drawn_seeds.count
-    assert spec.seeds is not None
-    return points * (spec.seeds.last - spec.seeds.first + 1)
 
 
 def _population(spec: ZooSpec) -> list[tuple[GridPoint, int, int]]:

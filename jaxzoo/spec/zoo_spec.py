@@ -2,83 +2,26 @@
 
 import dataclasses
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from jaxzoo.errors import nearest, require
-from jaxzoo.spec.layers import LAYERS, Layers
+from jaxzoo.errors import require
+from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.fields import require_choices, require_name, settle_fields
+from jaxzoo.spec.layers import LAYERS, Layers, check_layers
 from jaxzoo.spec.tables import digest_of
 
 ACTIVATIONS = ("tanh", "relu", "leaky_relu", "sigmoid", "silu", "gelu")
 INITIALIZATIONS = ("uniform", "normal", "kaiming_uniform", "kaiming_normal", "xavier_uniform", "xavier_normal")
 OPTIMIZERS = ("adam", "sgd", "rms_prop")
 SCHEDULES = ("constant", "one-cycle")
-FITS = ("resize", "crop")
 METHODS = ("variational-dropout", "magnitude")
 SCOPES = ("global", "layer")
 AUGMENTATIONS = ("crop", "flip", "rotation")
 PRECISIONS = ("float32", "bfloat16")
-NAME = r"\w[\w.-]{0,99}"
+ZOO_NAME = r"\w[\w .+-]*"  # a file's name, too
+MOST_MEMBERS, MOST_EPOCHS = 10**6, 10**6
 SEED_LIMIT = 2**32
-
-
-def _require_choices(field: str, values: Iterable[str], known: Iterable[str]) -> None:
-    known = tuple(known)
-    for value in values:
-        require(value in known, field, value, f"one of: {nearest(value, known)}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetSpec:
-    """An image dataset as one architecture sees it.
-
-    `train`, `validation` and `test` count examples. Images are brought to `size` x `size` pixels by `fit` ("resize" is
-    bilinear with antialiasing, "crop" cuts out the centre) and to `channels` (1 gives luma). Images are normalised with
-    `mean` and `std`, one number per channel in units of 0..1; without them both are measured on the train split.
-
-    The images come from TensorFlow Datasets under the name `tfds` ("name", "name/config", "name:1.0.0"; without it,
-    under `name`), or from the .npz files in `folder`, relative to the data directory. Train and validation examples
-    are drawn from the split `train_split`. Test examples are all of `test_split`; where the two splits are one, they
-    are drawn from it, too.
-    """
-
-    name: str
-    classes: int
-    train: int
-    validation: int
-    test: int
-    size: int
-    channels: int
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    fit: str = "resize"
-    tfds: str | None = None
-    folder: str | None = None
-    train_split: str = "train"
-    test_split: str = "test"
-
-    def __post_init__(self) -> None:
-        require(self.classes >= 2, "classes", self.classes, "2 or more")
-        require(self.train >= 1, "train", self.train, "1 or more examples")
-        require(self.validation >= 0, "validation", self.validation, "0 or more examples")
-        require(self.test >= 1, "test", self.test, "1 or more examples")
-        require(self.size >= 1, "size", self.size, "1 or more pixels")
-        require(self.channels in (1, 3), "channels", self.channels, "1 or 3")
-        require((self.mean is None) == (self.std is None), "mean", self.mean, "both mean and std, or neither")
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            if values is not None:
-                require(len(values) == self.channels, name, values, f"{self.channels} numbers, one per channel")
-                require(all(map(math.isfinite, values)), name, values, "finite numbers")
-        require(self.std is None or min(self.std) > 0, "std", self.std, "numbers above 0")
-        _require_choices("fit", (self.fit,), FITS)
-        require(self.tfds is None or self.folder is None, "folder", self.folder, "either tfds or folder")
-        for name in ("name", "train_split", "test_split"):
-            text = getattr(self, name)
-            require(re.fullmatch(NAME, text) is not None, name, text, "a name of letters, digits, _, - and dots")
-        for name in ("tfds", "folder"):
-            text = getattr(self, name)
-            require(text is None or (text != "" and text.isprintable()), name, text, "a name")
 
 
 @dataclass(frozen=True)
@@ -122,6 +65,7 @@ class Grid:
     weight_decay: tuple[float, ...] = field(default=(0.0,), metadata=hyperparameter(Range(0, 100)))
 
     def __post_init__(self) -> None:
+        settle_fields(self)
         for each in dataclasses.fields(self):
             values, allowed = getattr(self, each.name), each.metadata["allowed"]
             require(len(values) > 0, each.name, list(values), "at least one value")
@@ -130,7 +74,7 @@ class Grid:
                 for value in values:
                     require(allowed.holds(value), each.name, value, allowed.text(each.name))
             else:
-                _require_choices(each.name, values, allowed)
+                require_choices(each.name, values, allowed)
 
 
 HYPERPARAMETERS = tuple(each.name for each in dataclasses.fields(Grid))
@@ -146,6 +90,7 @@ class SeedRange:
     last: int
 
     def __post_init__(self) -> None:
+        settle_fields(self)
         require(0 <= self.first < SEED_LIMIT, "first", self.first, f"0 <= first < {SEED_LIMIT}")
         require(
             self.first <= self.last < SEED_LIMIT,
@@ -163,6 +108,7 @@ class SeedDraw:
     below: int
 
     def __post_init__(self) -> None:
+        settle_fields(self)
         require(self.count >= 1, "count", self.count, "1 or more seeds")
         require(self.count <= self.below <= SEED_LIMIT, "below", self.below, f"{self.count} to {SEED_LIMIT}")
 
@@ -178,7 +124,8 @@ class Schedule:
     kind: str = "constant"
 
     def __post_init__(self) -> None:
-        _require_choices("schedule", (self.kind,), SCHEDULES)
+        settle_fields(self)
+        require_choices("schedule", (self.kind,), SCHEDULES)
 
     @property
     def depends_on_length(self) -> bool:
@@ -201,10 +148,11 @@ class TwinSpec:
     scope: str = "layer"
 
     def __post_init__(self) -> None:
-        _require_choices("method", (self.method,), METHODS)
-        require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
+        settle_fields(self)
+        require_choices("method", (self.method,), METHODS)
+        require(1 <= self.epochs <= MOST_EPOCHS, "epochs", self.epochs, f"1 to {MOST_EPOCHS}")
         require(0 <= self.sparsity <= 1, "sparsity", self.sparsity, "0 <= sparsity <= 1")
-        _require_choices("scope", (self.scope,), SCOPES)
+        require_choices("scope", (self.scope,), SCOPES)
 
     @property
     def used(self) -> "TwinSpec":
@@ -244,19 +192,32 @@ class ZooSpec:
     counts_untrained: bool = True
 
     def __post_init__(self) -> None:
-        require(self.name != "" and "/" not in self.name, "name", self.name, "a name without a slash")
-        _require_choices("architecture", (self.architecture,), LAYERS)
+        settle_fields(self)
+        require_name("name", self.name, ZOO_NAME, "letters, digits, spaces, _, -, + and dots, not with a dot first")
+        require_choices("architecture", (self.architecture,), LAYERS)
         both = (self.seeds is not None) + (self.drawn_seeds is not None)
         require(both == 1, "seeds", "given twice" if both else "missing", "either seeds or drawn_seeds")
         require(0 <= self.momentum < 1, "momentum", self.momentum, "0 <= momentum < 1")
-        _require_choices("augmentation", self.augmentation, AUGMENTATIONS)
-        _require_choices("precision", (self.precision,), PRECISIONS)
+        require_choices("augmentation", self.augmentation, AUGMENTATIONS)
+        require_choices("precision", (self.precision,), PRECISIONS)
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more images")
         limit = self.dataset.train
         require(self.batch_size <= limit, "batch_size", self.batch_size, f"at most the {limit} training images")
-        require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
+        require(1 <= self.epochs <= MOST_EPOCHS, "epochs", self.epochs, "1 or more")
         require(self.cohort_size >= 1, "cohort_size", self.cohort_size, "1 or more models")
         require(self.models is None or self.models >= 1, "models", self.models, "1 or more")
+        size = self.population_size
+        require(size <= MOST_MEMBERS, "the grid with its seeds", size, f"at most {MOST_MEMBERS} models")
+        check_layers(self.layers, self.dataset.size)
+
+    @property
+    def population_size(self) -> int:
+        """How many members the grid and the seeds give, whatever `models` keeps of them."""
+        points = math.prod(len(getattr(self.grid, name)) for name in HYPERPARAMETERS)
+        if self.drawn_seeds is not None:
+            return points * self.drawn_seeds.count
+        assert self.seeds is not None
+        return points * (self.seeds.last - self.seeds.first + 1)
 
     @property
     def layers(self) -> Layers:
@@ -275,8 +236,3 @@ OUTSIDE_DIGEST = ("cohort_size", "twins", "counts_untrained")
 def dataset_specs(specs: Iterable[ZooSpec]) -> tuple[DatasetSpec, ...]:
     """The datasets of the zoos, each once, in the order of the zoos."""
     return tuple(dict.fromkeys(spec.dataset for spec in specs))
-
-
-def same_name(dataset: str, given: str) -> bool:
-    """Whether a dataset has the given name, where hyphens and underscores count as equal."""
-    return dataset.replace("-", "_") == given.replace("-", "_")

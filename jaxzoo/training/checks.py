@@ -8,7 +8,7 @@ from typing import NamedTuple
 from jaxzoo.errors import InputError
 from jaxzoo.models.engines import ENGINES, engines_for
 from jaxzoo.spec.layers import Dropout, each_layer
-from jaxzoo.spec.plan import Cohort, Plan, plan_zoo, population_size
+from jaxzoo.spec.plan import Cohort, Plan, plan_zoo
 from jaxzoo.spec.zoo_spec import OUTSIDE_DIGEST, TwinSpec, ZooSpec
 from jaxzoo.storage.record import ZooRecord, read_record
 from jaxzoo.storage.retention import ALL, Keep, ZooBytes, check_space, kept_epochs, kept_of_twins
@@ -123,7 +123,7 @@ def restrict(spec: ZooSpec, *, models: int | None = None, epochs: int | None = N
         models=spec.models if models is None else models,
         epochs=spec.epochs if epochs is None else epochs,
     )
-    most = population_size(spec)
+    most = spec.population_size
     if spec.models is not None and spec.models > most:
         raise InputError(
             f"zoo {spec.name!r}: models is {spec.models}, expected 1..{most}, what its grid and seeds give"

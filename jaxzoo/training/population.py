@@ -18,9 +18,10 @@ from jax.sharding import PartitionSpec as P
 from jaxzoo.datasets import Images
 from jaxzoo.devices import put_lanes
 from jaxzoo.models.networks import Network, Params, Variables
+from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.layers import Layers
 from jaxzoo.spec.plan import Cohort
-from jaxzoo.spec.zoo_spec import NUMBERS, DatasetSpec
+from jaxzoo.spec.zoo_spec import NUMBERS
 from jaxzoo.training.events import Metrics
 from jaxzoo.training.keys import Role, fold, member_keys
 from jaxzoo.training.programs import Program

@@ -17,7 +17,8 @@ from jaxzoo.datasets import load_images
 from jaxzoo.datasets.sources import SOURCES
 from jaxzoo.errors import InputError
 from jaxzoo.spec.config import published_specs
-from jaxzoo.spec.zoo_spec import DatasetSpec, dataset_specs
+from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.zoo_spec import dataset_specs
 
 PUBLISHED = [dataset for dataset in dataset_specs(published_specs().values()) if dataset.name != "digits"]
 

@@ -16,7 +16,7 @@ from jaxzoo.datasets import load, load_images
 from jaxzoo.datasets.cache import cache_folder
 from jaxzoo.datasets.preprocessing import preprocess
 from jaxzoo.errors import InputError
-from jaxzoo.spec.zoo_spec import DatasetSpec
+from jaxzoo.spec.dataset_spec import DatasetSpec
 
 DIGITS = jaxzoo.load_spec("digits").dataset
 STOCK = Path(__file__).parent / "stock"

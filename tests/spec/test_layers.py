@@ -1,5 +1,6 @@
 """Architectures are values: tuples of layers that are written down whole, and told apart by every field."""
 
+import copy
 import dataclasses
 import inspect
 
@@ -20,7 +21,8 @@ def test_every_field_of_every_layer_is_in_the_table():
     for layers in LAYERS.values():
         for number, layer in enumerate(layers):
             for field in dataclasses.fields(layer):
-                other = dataclasses.replace(layer, **{field.name: "changed"})
+                other = copy.copy(layer)
+                object.__setattr__(other, field.name, "changed")  # whatever a field of its kind may be
                 assert full_table((*layers[:number], other, *layers[number + 1 :])) != full_table(layers)
 
 

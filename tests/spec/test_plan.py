@@ -10,7 +10,7 @@ import jaxzoo
 from jaxzoo.commands.listing import list_zoos, zoo_table
 from jaxzoo.spec import plan
 from jaxzoo.spec.config import published_specs
-from jaxzoo.spec.plan import Member, plan_zoo, population_size
+from jaxzoo.spec.plan import Member, plan_zoo
 from jaxzoo.spec.zoo_spec import HYPERPARAMETERS, SeedDraw
 from jaxzoo.storage.retention import human_bytes
 
@@ -134,4 +134,4 @@ def test_a_later_hyperparameter_changes_no_drawn_seed_while_it_stays_at_its_defa
 
 def test_the_size_of_a_population_is_that_of_its_plan():
     for spec in published_specs().values():
-        assert population_size(spec) == len(plan_zoo(spec).members)
+        assert spec.population_size == len(plan_zoo(spec).members)

@@ -70,7 +70,7 @@ BAD_FILES = {
     "no number": (
         "channels = 1",
         "channels = 1\nmean = [nan]\nstd = [0.5]",
-        r"mean is \(nan,\), expected finite numbers",
+        r"mean is nan, expected a finite number",
     ),
     "a split in a folder": (
         "channels = 1",

@@ -9,8 +9,9 @@ from sklearn.datasets import load_digits
 from jaxzoo.datasets.images import Images, Split, make_images
 from jaxzoo.models.variables import variable_shapes
 from jaxzoo.reading.zoo import METRICS, open_zoo
+from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.plan import plan_zoo
-from jaxzoo.spec.zoo_spec import DatasetSpec, Grid, Schedule, SeedRange, ZooSpec
+from jaxzoo.spec.zoo_spec import Grid, Schedule, SeedRange, ZooSpec
 from jaxzoo.storage.cohort_store import CohortStore
 from jaxzoo.storage.identity import identity_of
 from jaxzoo.storage.record import CohortRecord, ImagesRecord, Maker, ZooRecord, only_stage

@@ -1,0 +1,126 @@
+"""The fields of a spec take one type when the spec is built, wherever the values come from.
+
+Specs are compared, hashed and written as JSON. A NumPy float, an integer in the place of a float or a list in the place
+of a tuple would do one of these otherwise than the value that is read back.
+"""
+
+import dataclasses
+import functools
+import math
+import numbers
+import re
+import types
+import typing
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from jaxzoo.errors import InputError, nearest, require
+
+NAME_BYTES = 100  # a zoo's name is that of its folder
+
+Kind = Any  # a type, or an annotation such as tuple[float, ...] | None
+
+
+def settle_fields(spec: Any) -> None:
+    """Gives every field of a frozen dataclass exactly the type of its annotation. Raises InputError where it cannot."""
+    kind_of_spec: Any = type(spec)
+    for name, kind in _kinds(kind_of_spec).items():
+        object.__setattr__(spec, name, _settled(name, getattr(spec, name), kind))
+
+
+@functools.cache
+def _kinds(spec: Any) -> dict[str, Kind]:
+    hints = typing.get_type_hints(spec)
+    return {field.name: hints[field.name] for field in dataclasses.fields(spec)}
+
+
+def _settled(name: str, value: Any, kind: Kind) -> Any:
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        return _settled_choice(name, value, inner)
+    if origin is tuple:
+        return _settled_tuple(name, value, inner)
+    if kind in SETTLED:
+        return SETTLED[kind](name, value)
+    if not isinstance(value, kind):
+        raise _wrong(name, value, f"a {kind.__name__}")
+    return value
+
+
+def _settled_choice(name: str, value: Any, kinds: tuple[Kind, ...]) -> Any:
+    """Either None and one kind, or several dataclasses."""
+    if value is None and types.NoneType in kinds:
+        return None
+    rest = tuple(kind for kind in kinds if kind is not types.NoneType)
+    if len(rest) == 1:
+        return _settled(name, value, rest[0])
+    if not isinstance(value, rest):
+        raise _wrong(name, value, f"one of: {', '.join(kind.__name__ for kind in rest)}")
+    return value
+
+
+def _settled_tuple(name: str, value: Any, inner: tuple[Kind, ...]) -> tuple[Any, ...]:
+    # neither a set, which has no order, nor a generator, which can be read once
+    if not isinstance(value, tuple | list | range) and not (isinstance(value, np.ndarray) and value.ndim == 1):
+        raise _wrong(name, value, "a tuple or a list of values")
+    if inner[-1] is Ellipsis:
+        return tuple(_settled(name, item, inner[0]) for item in value)
+    if len(value) != len(inner):
+        raise _wrong(name, value, f"{len(inner)} values")
+    return tuple(_settled(name, item, kind) for item, kind in zip(value, inner, strict=True))
+
+
+def _settled_int(name: str, value: Any) -> int:
+    """Whole floats such as 50.0 are whole numbers, and True is none."""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        return int(value)
+    if isinstance(value, float | np.floating) and math.isfinite(value) and value == int(value):
+        return int(value)
+    raise _wrong(name, value, "a whole number")
+
+
+def _settled_float(name: str, value: Any) -> float:
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if math.isfinite(number):
+            return number + 0.0  # -0.0 equals 0.0 and is written otherwise
+    raise _wrong(name, value, "a finite number")
+
+
+def _settled_bool(name: str, value: Any) -> bool:
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    raise _wrong(name, value, "True or False")
+
+
+def _settled_str(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return str.__str__(value)  # of NumPy's strings, and of others' subclasses, too, a plain one
+    raise _wrong(name, value, "a text")
+
+
+SETTLED = {int: _settled_int, float: _settled_float, bool: _settled_bool, str: _settled_str}
+
+
+def _wrong(name: str, value: Any, wanted: str) -> InputError:
+    try:
+        got = repr(value)
+    except ValueError:  # an integer of too many digits
+        got = f"a {type(value).__name__}"
+    return InputError(f"{name} is {got if len(got) <= 100 else got[:97] + '...'}, expected {wanted}")
+
+
+def require_name(field: str, text: str, pattern: str, wanted: str) -> None:
+    fits = re.fullmatch(pattern, text) is not None and len(text.encode("utf-8", "replace")) <= NAME_BYTES
+    require(fits, field, text, f"a name of {wanted}, at most {NAME_BYTES} bytes")
+
+
+def require_choices(field: str, values: Iterable[str], known: Iterable[str]) -> None:
+    known = tuple(known)
+    for value in values:
+        require(value in known, field, value, f"one of: {nearest(value, known)}")
