@@ -2,8 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,20 +14,13 @@ from jaxzoo.errors import InputError
 from jaxzoo.models.networks import Network, build_network
 from jaxzoo.models.variables import variable_shapes
 from jaxzoo.reading.expressions import rows_where
-from jaxzoo.reading.layout import Layout, build_layout, flatten, layout_width, unflatten
+from jaxzoo.reading.layout import Layout, build_layout, flatten, unflatten
 from jaxzoo.reading.selection import Parts, Selection, split_models, with_gap
-from jaxzoo.spec.layers import weight_layers
+from jaxzoo.reading.stored import StoredEpochs
 from jaxzoo.spec.plan import Member
 from jaxzoo.spec.zoo_spec import METHODS, ZooSpec
-from jaxzoo.storage.identity import Identity, identity_of
 from jaxzoo.storage.record import ZooRecord, read_record
-from jaxzoo.storage.snapshots import metrics_epochs, read_metrics, read_snapshot, snapshot_epochs
-from jaxzoo.storage.zoo_folder import cohort_folder, read_members, twins_folder
-
-METRICS = (
-    *("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
-    *("test_loss", "test_accuracy", "finite"),
-)
+from jaxzoo.storage.zoo_folder import read_members, twins_folder
 
 
 class Zoo:
@@ -43,7 +35,7 @@ class Zoo:
         self.path = path
         self.record = record
         self._members = tuple(members)
-        self._checked: set[tuple[int, int]] = set()  # (cohort, epoch) of snapshots that were held to their identity
+        self._stored = StoredEpochs(path, record, self._members)
 
     def __repr__(self) -> str:
         return f"Zoo({str(self.path)!r}: {len(self._members)} models, {len(self.epochs)} epochs)"
@@ -63,7 +55,7 @@ class Zoo:
         """The epochs whose weights all cohorts hold: fewer than the spec's while a zoo is being made, or where not all
         are kept. 0 is the untrained one.
         """
-        return self._held(snapshot_epochs)
+        return self._stored.with_weights
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -72,23 +64,14 @@ class Zoo:
         Twins also have `sparsity`, zero weights of all weights (biases do not count), and `sparsity_<layer>`. Epochs
         whose weights were let go have metrics, too. An epoch that cannot be read is left out, with a warning.
         """
-
-        def attempt(epoch: int) -> pd.DataFrame | InputError:
-            try:
-                return self._read_metrics(epoch)
-            except InputError as error:
-                return error
-
-        with ThreadPoolExecutor() as pool:  # reading waits for files, not for Python
-            read = list(pool.map(attempt, self._held(metrics_epochs)))
-        for error in read:
-            if isinstance(error, InputError):
-                warnings.warn(f"the metrics of an epoch are left out: {error}", stacklevel=2)
-        return self._joined([table for table in read if not isinstance(table, InputError)])
+        table, errors = self._stored.readable_metrics(self._stored.with_metrics)
+        for error in errors:
+            warnings.warn(f"the metrics of an epoch are left out: {error}", stacklevel=2)
+        return table
 
     def metrics_at(self, epoch: int) -> pd.DataFrame:
         """The rows of `metrics` at one epoch. Raises InputError for an epoch that is not there, or not whole."""
-        return self._metrics_of(self._checked_epochs(epoch, self._held(metrics_epochs)))
+        return self._stored.metrics(self._checked_epochs(epoch, self._stored.with_metrics))
 
     def params(self, epoch: int | Sequence[int], models: Sequence[int] | None = None) -> dict[str, Any]:
         """Parameters by layer and kind, leaves (models, ...): of the given `models`, in that order, or of all.
@@ -149,7 +132,7 @@ class Zoo:
         also where no state is left.
         """
         held = self._checked_epochs(self.epochs if epochs is None else epochs)
-        table = with_gap(self._metrics_of(held)).merge(self.members.drop(columns=["cohort", "row"]), on="model")
+        table = with_gap(self._stored.metrics(held)).merge(self.members.drop(columns=["cohort", "row"]), on="model")
         if models is not None:
             numbers = [member.model for member in self._chosen(models)]
             table = table[table["model"].isin(numbers)]
@@ -206,19 +189,9 @@ class Zoo:
         return Twins(self.path, found)
 
     @property
-    def _metric_names(self) -> tuple[str, ...]:
-        if self.record.twin is None:
-            return METRICS
-        weighted = weight_layers(self.spec.layers)
-        return (*METRICS, "sparsity", *(f"sparsity_{layer.name}" for layer in weighted))
-
-    @functools.cached_property
-    def cohorts(self) -> dict[int, list[Member]]:
+    def cohorts(self) -> Mapping[int, Sequence[Member]]:
         """The members of every cohort, in the order of their rows."""
-        cohorts: dict[int, list[Member]] = {}
-        for member in sorted(self._members, key=lambda member: (member.cohort, member.row)):
-            cohorts.setdefault(member.cohort, []).append(member)
-        return cohorts
+        return self._stored.cohorts
 
     @functools.cached_property
     def _layouts(self) -> dict[str, Layout]:
@@ -226,60 +199,13 @@ class Zoo:
         shapes = variable_shapes(self.spec.layers, self.spec.dataset)
         return {collection: build_layout(tree) for collection, tree in shapes.items()}
 
-    def _held(self, epochs_of: Callable[[Path], list[int]]) -> tuple[int, ...]:
-        held = [set(epochs_of(cohort_folder(self.path, cohort))) for cohort in self.cohorts]
-        return tuple(sorted(set.intersection(*held)))
-
-    def _unchecked(self, cohort: int, epoch: int) -> Identity | None:
-        """The identity that a snapshot is to be held to, None where that was done."""
-        return None if (cohort, epoch) in self._checked else self._identities[cohort]
-
-    @functools.cached_property
-    def _identities(self) -> dict[int, Identity]:
-        return {number: identity_of(self.record, number, members, {}) for number, members in self.cohorts.items()}
-
-    def _metrics_of(self, epochs: Sequence[int]) -> pd.DataFrame:
-        with ThreadPoolExecutor() as pool:
-            return self._joined(list(pool.map(self._read_metrics, epochs)))
-
-    def _joined(self, tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-        if not tables:
-            return pd.DataFrame(columns=["model", "epoch", *self._metric_names])
-        return pd.concat(tables, ignore_index=True)
-
-    def _read_metrics(self, epoch: int) -> pd.DataFrame:
-        tables = []
-        for cohort, members in self.cohorts.items():
-            path = cohort_folder(self.path, cohort)
-            stored = read_metrics(path, epoch, self._unchecked(cohort, epoch))
-            self._checked.add((cohort, epoch))
-            strangers = [name for name in self._metric_names if np.shape(stored.get(name, ())) != (len(members),)]
-            if strangers:
-                raise InputError(f"{path}: epoch {epoch} has no metric {strangers[0]!r} of {len(members)} models")
-            columns = {"model": [member.model for member in members], "epoch": epoch}
-            tables.append(pd.DataFrame(columns | {name: stored[name] for name in self._metric_names}))
-        return pd.concat(tables).sort_values("model", ignore_index=True)
-
     def _read(
         self, collection: str, layout: Layout, epoch: int | Sequence[int], models: Sequence[int] | None
     ) -> np.ndarray:
         """A collection flattened, (models, D) or (epochs, models, D)."""
         chosen = self._chosen(models)
-        epochs = self._checked_epochs(epoch)
-        with ThreadPoolExecutor() as pool:  # reading waits for files, not for Python
-            weights = list(pool.map(lambda each: self._read_at(collection, layout, each, chosen), epochs))
+        weights = self._stored.weights(collection, layout, self._checked_epochs(epoch), chosen)
         return np.stack(weights) if isinstance(epoch, Iterable) else weights[0]
-
-    def _read_at(self, collection: str, layout: Layout, epoch: int, chosen: Sequence[Member]) -> np.ndarray:
-        weights = np.empty((len(chosen), layout_width(layout)), np.float32)
-        for cohort in {member.cohort for member in chosen}:
-            indices = [index for index, member in enumerate(chosen) if member.cohort == cohort]
-            rows = [chosen[index].row for index in indices]
-            identity = self._unchecked(cohort, epoch)
-            stored = read_snapshot(cohort_folder(self.path, cohort), epoch, collection, rows, identity)
-            self._checked.add((cohort, epoch))
-            weights[indices] = flatten(layout, stored)
-        return weights
 
     def _checked_epochs(self, epochs: int | Iterable[int], held: Sequence[int] | None = None) -> list[int]:
         """One epoch, or several, as a list. Raises InputError unless all are `held`, by default those with weights."""

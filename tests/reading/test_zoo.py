@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from populations import small_spec, store_zoo
+from populations import record_of, small_spec, store_zoo
 
 from jaxzoo.errors import InputError
 from jaxzoo.reading.selection import split_models
@@ -167,11 +167,29 @@ def test_what_is_not_there_is_one_clear_line(zoo, tmp_path):
 
 def test_a_zoo_half_made_reads_as_far_as_it_is(tmp_path):
     zoo = store_zoo(tmp_path / "z", small_spec(seeds=2, epochs=2))
-    unfinished = dataclasses.replace(zoo.record, spec=dataclasses.replace(zoo.spec, epochs=9))
+    unfinished = record_of(dataclasses.replace(zoo.spec, epochs=9))
     (tmp_path / "z" / "zoo.json").write_text(unfinished.to_json())
     half = open_zoo(tmp_path / "z")
     assert half.epochs == (0, 1, 2)
     assert len(half.select()) == 6
+
+
+def test_an_epoch_that_cannot_be_read_leaves_the_others_readable(tmp_path):
+    """One damaged epoch made the metrics of all unreadable; an empty folder was an epoch."""
+    zoo = store_zoo(tmp_path / "z", small_spec(seeds=2, epochs=3))
+    snapshots = cohort_folder(zoo.path, 0) / "snapshots"
+    (snapshots / "99").mkdir()
+    for file in (snapshots / "1").rglob("d/*"):
+        file.unlink()
+    damaged = open_zoo(zoo.path)
+    assert damaged.epochs == (0, 1, 2, 3)
+    with pytest.warns(UserWarning, match="the metrics of an epoch are left out: .*snapshots/1: cannot be read"):
+        metrics = damaged.metrics
+    assert metrics["epoch"].unique().tolist() == [0, 2, 3]
+    np.testing.assert_array_equal(damaged.weights(2), zoo.weights(2))
+    for read in (damaged.metrics_at, damaged.weights):
+        with pytest.raises(InputError, match="snapshots/1: cannot be read"):
+            read(1)
 
 
 def test_reading_starts_no_device(zoo):

@@ -65,7 +65,7 @@ def test_another_zoos_description_over_these_cohorts_is_refused(zoo, tmp_path, m
 
 def test_a_snapshot_is_held_to_its_identity_once(zoo, monkeypatch):
     opened, checked = open_zoo(zoo.path), []
-    monkeypatch.setattr(type(opened._identities[0]), "check", lambda *arguments: checked.append(arguments))
+    monkeypatch.setattr(type(opened._stored.identities[0]), "check", lambda *arguments: checked.append(arguments))
     for _ in range(3):
         opened.weights(1)
         opened.metrics_at(1)
@@ -135,7 +135,7 @@ def test_a_zoo_says_what_it_was_made_with(zoo):
 
 
 def test_an_identity_that_cannot_be_understood_is_one_line(zoo):
-    identity = open_zoo(zoo.path)._identities[0]
+    identity = open_zoo(zoo.path)._stored.identities[0]
     good = identity.tree(1)
     for table in (
         b"",

@@ -8,7 +8,8 @@ from sklearn.datasets import load_digits
 
 from jaxzoo.datasets.images import Images, Split, make_images
 from jaxzoo.models.variables import variable_shapes
-from jaxzoo.reading.zoo import METRICS, open_zoo
+from jaxzoo.reading.stored import METRICS
+from jaxzoo.reading.zoo import open_zoo
 from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.plan import plan_zoo
 from jaxzoo.spec.zoo_spec import Grid, Schedule, SeedRange, ZooSpec

@@ -14,7 +14,8 @@ from populations import write_digits_config
 import jaxzoo
 from jaxzoo.datasets import load_images
 from jaxzoo.errors import InputError
-from jaxzoo.reading.zoo import METRICS, Zoo, open_zoo
+from jaxzoo.reading.stored import METRICS
+from jaxzoo.reading.zoo import Zoo, open_zoo
 from jaxzoo.storage.zoo_folder import cohort_folder, twins_folder
 from jaxzoo.training.events import EpochSaved, Interrupted, Notice, Trained
 from jaxzoo.training.zoo import generate

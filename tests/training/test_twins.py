@@ -12,7 +12,7 @@ from populations import write_digits_config
 
 import jaxzoo
 from jaxzoo.errors import InputError
-from jaxzoo.reading.zoo import METRICS
+from jaxzoo.reading.stored import METRICS
 from jaxzoo.spec.zoo_spec import METHODS, TwinSpec
 from jaxzoo.storage.snapshots import read_whole_variables
 from jaxzoo.training.zoo import generate, make_twins
