@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec as P
 from jaxzoo.errors import InputError
 
 AXIS = "models"
+ALIGNMENT = 64  # bytes
 
 
 def use_all_cores() -> None:
@@ -93,6 +94,26 @@ def over_models(
 def sharding_specs(tree: Any) -> Any:
     """The sharding of a tree: the last axis of every array is split over the devices, scalars are on all of them."""
     return jax.tree.map(lambda leaf: P(*[None] * (leaf.ndim - 1), AXIS) if leaf.ndim else P(), tree)
+
+
+def put_copies(mesh: Mesh, array: np.ndarray) -> jax.Array:
+    """Puts a whole array on every device of the mesh. The devices of a CPU share one copy of it."""
+    everywhere = NamedSharding(mesh, P())
+    if platform_of(mesh) != "cpu":
+        return jax.device_put(array, everywhere)
+    shared = _aligned(array)
+    copies = [jax.device_put(shared, device, may_alias=True) for device in mesh.devices.flat]
+    return jax.make_array_from_single_device_arrays(array.shape, everywhere, copies)
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    """A copy that nobody writes and that begins at a multiple of 64 bytes: a CPU device takes it without copying."""
+    memory = np.empty(array.nbytes + ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % ALIGNMENT
+    copy = memory[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    copy.flags.writeable = False
+    return copy
 
 
 def put_lanes(mesh: Mesh, rows: np.ndarray, leaf: np.ndarray) -> jax.Array:

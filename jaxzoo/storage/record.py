@@ -1,6 +1,7 @@
 """zoo.json: what a zoo is, how it is made, and what it is made with."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 
 from jaxzoo.errors import InputError
-from jaxzoo.spec.plan import plan_zoo, trajectory_digest
+from jaxzoo.spec.plan import Plan, plan_zoo, trajectory_digest
 from jaxzoo.spec.tables import full_table, read_table
 from jaxzoo.spec.zoo_spec import TwinSpec, ZooSpec
 
@@ -102,6 +103,11 @@ class ZooRecord:
     def epochs(self) -> int:
         """The last epoch of the zoo when it is finished."""
         return self.spec.epochs if self.twin is None else self.twin.epochs
+
+    @functools.cached_property
+    def plan(self) -> Plan:
+        """Who is in the zoo."""
+        return plan_zoo(self.spec)
 
     @property
     def fingerprint(self) -> str:
@@ -204,7 +210,7 @@ def _check(path: Path, table: Mapping[str, Any], record: ZooRecord) -> None:
         "stages": (record.stages, only_stage(spec)),
         "factors": (table.get("factors", []), []),
         "parent": (None if record.parent is None else record.parent.digest, record.twin and spec.digest),
-        "the number of cohorts": (len(record.cohorts), len(plan_zoo(spec).cohorts)),
+        "the number of cohorts": (len(record.cohorts), len(record.plan.cohorts)),
         "the number of images": (len(record.images), 1),
         "the least of lanes": (min((way.lanes for way in record.cohorts), default=1) >= 1, True),
         "kept": (all(0 <= epoch <= record.epochs for epoch in record.kept or ()), True),

@@ -13,7 +13,7 @@ from typing import Any
 import msgpack
 
 from jaxzoo.errors import InputError
-from jaxzoo.spec.plan import DEFAULTS, Member, Plan, plan_zoo
+from jaxzoo.spec.plan import DEFAULTS, Member, Plan
 from jaxzoo.storage.files import PARTIAL, reason, write_new, write_whole
 from jaxzoo.storage.record import ZooRecord, read_record
 
@@ -65,10 +65,9 @@ def _join(folder: Path, record: ZooRecord) -> tuple[ZooRecord, Plan]:
         got, wanted = (getattr(each.spec if name == "digest" else each, name) for each in (record, first))
         if got != wanted:
             raise InputError(f"{folder}: another process began it with {name} {wanted!r}, got {got!r}")
-    plan = plan_zoo(first.spec)
     if first.members is not None and _sha256(folder / "members.msgpack") != first.members:
-        write_whole(folder / "members.msgpack", members_file(plan.members))  # the other's cohorts may be smaller
-    return first, plan
+        write_whole(folder / "members.msgpack", members_file(first.plan.members))  # the other's cohorts may be smaller
+    return first, first.plan
 
 
 def members_file(members: Sequence[Member]) -> bytes:
@@ -92,7 +91,7 @@ def read_members(folder: Path, record: ZooRecord) -> tuple[Member, ...]:
         raise InputError(f"{path}: cannot be read ({reason(error)})") from error
     except (ValueError, TypeError, LookupError, RecursionError, MemoryError, msgpack.UnpackException) as error:
         raise InputError(f"{path}: is damaged: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
-    members = plan_zoo(record.spec).members
+    members = record.plan.members
     _check_rows(path, rows, members)
     if record.members is not None and hashlib.sha256(data).hexdigest() != record.members:
         raise InputError(f"{path}: its SHA-256 is not {record.members[:12]}..., expected the file that zoo.json names")

@@ -73,7 +73,7 @@ def check_generate(
         kept = begun.kept
     if twin is not None:
         _check_twins(folder, twin)
-    plan = plan_zoo(spec if begun is None else begun.spec)
+    plan = plan_zoo(spec) if begun is None else begun.plan
     job = Job(folder, plan, begun, cohorts, twin, kept, engine, lanes, repair)
     check_space(folder, *space_of(job))
     return job
@@ -95,7 +95,7 @@ def check_make_twins(zoo: str | Path, twin: TwinSpec, cohorts: range | None = No
     record = read_record(folder)
     if record.twin is not None:
         raise InputError(f"{folder}: is a zoo of twins, expected a dense one")
-    job = Job(folder, plan_zoo(record.spec), record, cohorts, twin, record.kept, repair=repair)
+    job = Job(folder, record.plan, record, cohorts, twin, record.kept, repair=repair)
     for cohort in job.chosen:
         epochs = snapshot_epochs(cohort_folder(folder, cohort.number))
         if record.spec.epochs not in epochs:

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +10,14 @@ from jax.sharding import Mesh
 
 from jaxzoo.devices import platform_of
 from jaxzoo.errors import InputError
-from jaxzoo.training.programs import Program, abstract_arguments
+from jaxzoo.spec.plan import CohortKey
+from jaxzoo.spec.zoo_spec import NUMBERS, TwinSpec
+from jaxzoo.training.programs import Program, abstract_arguments, build_program, state_shapes
+from jaxzoo.training.sparsify import Method, build_method
+
+IMAGES = 3  # the position of the images among the arguments of `train`
+FLOAT_BYTES = 4
+PLENTY = 0.5  # of the memory: temporaries differ between activations, but not by so much
 
 
 class Needs(NamedTuple):
@@ -19,15 +27,39 @@ class Needs(NamedTuple):
     waiting: int
 
 
+class Kind(NamedTuple):
+    """What a program is built from (see `build_program`): members of one kind, and how they are computed."""
+
+    key: CohortKey
+    engine: str
+    lanes: int
+    mesh: Mesh
+    twin: TwinSpec | None = None
+
+
 def compile_training(program: Program) -> tuple[Any, Needs]:
     """`program.train`, compiled, and the memory it needs. The devices that it is compiled for need not exist."""
     arguments = abstract_arguments(program)
     compiled: Any = program.train.lower(*arguments).compile()
     sizes = compiled.memory_analysis()
-    state, _, hyperparameters, *_ = arguments
-    leaves = jax.tree.leaves((state, hyperparameters))
-    waiting = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves) // program.mesh.size
-    return compiled, Needs(sizes.temp_size_in_bytes + sizes.argument_size_in_bytes, waiting)
+    images = tree_bytes(arguments[IMAGES])
+    if platform_of(program.mesh) == "cpu":  # the devices of a CPU share one copy
+        images -= images // program.mesh.size
+    else:
+        images = 0
+    waiting = _waiting(program.key, program.method, program.lanes)
+    return compiled, Needs(sizes.temp_size_in_bytes + sizes.argument_size_in_bytes - images, waiting)
+
+
+def waiting_bytes(kind: Kind) -> int:
+    """Bytes on a device of a slab of that kind that waits its turn, known without compiling."""
+    method = None if kind.twin is None else build_method(kind.twin, kind.key.layers)
+    return _waiting(kind.key, method, kind.lanes)
+
+
+def most_demanding(kinds: Iterable[Kind]) -> Kind:
+    """The kind whose models take the most memory: an optimizer with two moments takes more than one with one."""
+    return max(kinds, key=waiting_bytes)
 
 
 def compile_to_fit(program: Program) -> tuple[Any, Needs]:
@@ -42,18 +74,19 @@ def compile_to_fit(program: Program) -> tuple[Any, Needs]:
     return compiled, needs
 
 
-def models_that_fit(program: Program) -> int:
-    """The most models that a cohort can have: all stay on the devices. Raises InputError where not one slab fits."""
-    _, needs = compile_to_fit(program)
-    room = device_memory(program.mesh, needs.training) - needs.training
-    return program.width * (1 + room // needs.waiting)
+def models_that_fit(kinds: Sequence[Kind]) -> int:
+    """The most models that a cohort of any of these kinds can have: all models of a cohort stay on the devices.
 
-
-def check_cohort(program: Program, models: int) -> None:
-    """Raises InputError where the devices have too little memory for a cohort of so many models."""
-    fitting = models_that_fit(program)
-    if models > fitting:
-        raise InputError(f"a cohort has {models} models, expected at most {fitting}, what the memory here holds")
+    Compiling takes seconds a kind, so only the most demanding one is compiled where the devices have plenty of room.
+    Raises InputError where not one slab fits.
+    """
+    hardest = most_demanding(kinds)
+    _, needs = compile_to_fit(build_program(*hardest))
+    limit = device_memory(hardest.mesh, needs.training)
+    each = [needs]
+    if needs.training > PLENTY * limit:
+        each += [compile_to_fit(build_program(*kind))[1] for kind in kinds if kind != hardest]
+    return hardest.lanes * hardest.mesh.size * min(1 + (limit - one.training) // one.waiting for one in each)
 
 
 def device_memory(mesh: Mesh, unknown: int) -> int:
@@ -61,3 +94,13 @@ def device_memory(mesh: Mesh, unknown: int) -> int:
     if platform_of(mesh) == "cpu":
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // mesh.size
     return (mesh.devices.flat[0].memory_stats() or {}).get("bytes_limit", unknown)
+
+
+def tree_bytes(tree: Any) -> int:
+    """The bytes of all arrays of a tree, or of their placeholders."""
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _waiting(key: CohortKey, method: Method | None, lanes: int) -> int:
+    state = state_shapes(key, method, lanes)
+    return tree_bytes(state) + lanes * FLOAT_BYTES * (1 + len(NUMBERS))  # with the seed, and a value of each number

@@ -12,11 +12,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 
 from jaxzoo.datasets import Images
-from jaxzoo.devices import put_lanes
+from jaxzoo.devices import put_copies, put_lanes
 from jaxzoo.models.networks import Network, Params, Variables
 from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.layers import Layers
@@ -55,13 +54,12 @@ def put_images(images: Images, mesh: Mesh) -> DeviceImages:
     """Puts all splits on every device of the mesh."""
     splits = (images.train, images.validation, images.test)
     scale, shift = images.scale_and_shift
-    on_host = DeviceImages(
-        pixels=np.concatenate([split.pixels for split in splits]),
-        labels=np.concatenate([split.labels for split in splits]),
-        scale=scale,
-        shift=shift,
+    return DeviceImages(
+        pixels=put_copies(mesh, np.concatenate([split.pixels for split in splits])),
+        labels=put_copies(mesh, np.concatenate([split.labels for split in splits])),
+        scale=put_copies(mesh, scale),
+        shift=put_copies(mesh, shift),
     )
-    return jax.device_put(on_host, NamedSharding(mesh, P()))
 
 
 def initial_variables(cohort: Cohort) -> Variables:

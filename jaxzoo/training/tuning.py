@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +15,7 @@ from jaxzoo.errors import InputError
 from jaxzoo.models.engines import engines_for, usual_lanes
 from jaxzoo.spec.layers import norm_layers
 from jaxzoo.spec.plan import Cohort, CohortKey
-from jaxzoo.training.memory import compile_to_fit
+from jaxzoo.training.memory import Kind, compile_to_fit, models_that_fit, most_demanding
 from jaxzoo.training.population import initial_state, initial_variables, put_cohort
 from jaxzoo.training.programs import Program, build_program
 from jaxzoo.training.steps import DeviceImages, empty_tally
@@ -40,19 +40,24 @@ class Choice(NamedTuple):
 
 
 def measure_engines(
-    cohort: Cohort, images: DeviceImages, mesh: Mesh, on_note: Callable[[str], None] = lambda text: None
+    cohorts: Sequence[Cohort], images: DeviceImages, mesh: Mesh, on_note: Callable[[str], None] = lambda text: None
 ) -> Choice:
     """Trains some steps by each candidate that fits the device, and chooses the fastest.
 
+    What is timed is the kind of cohort that takes the most memory; a candidate has to fit the device with every kind.
     Raises InputError where no candidate fits.
     """
     start = time.monotonic()
     timed: dict[tuple[str, int], float] = {}
-    for engine, lanes in _candidates(cohort, mesh):
+    kinds = {cohort.key: cohort for cohort in cohorts}
+    for engine, lanes in _candidates(cohorts[0], mesh):
         if timed and time.monotonic() - start > SEARCH_SECONDS:
             break
-        program = build_program(cohort.key, engine, lanes, mesh)
+        possible = [Kind(key, engine, lanes, mesh) for key in kinds]
+        hardest = most_demanding(possible)
+        program, cohort = build_program(*hardest), kinds[hardest.key]
         try:
+            models_that_fit(possible)
             compiled, _ = compile_to_fit(program)
         except InputError as error:
             on_note(f"engine {engine}, {lanes} lanes: {error}")

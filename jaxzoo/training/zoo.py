@@ -14,7 +14,7 @@ from jaxzoo.errors import InputError
 from jaxzoo.models.engines import KERNELS, engines_for, usual_lanes
 from jaxzoo.models.variables import parameter_count
 from jaxzoo.reading.zoo import Zoo, open_zoo
-from jaxzoo.spec.plan import Cohort, Plan, plan_zoo
+from jaxzoo.spec.plan import Cohort, Plan
 from jaxzoo.spec.zoo_spec import TwinSpec, ZooSpec
 from jaxzoo.storage.card import zoo_card
 from jaxzoo.storage.identity import identity_of
@@ -25,8 +25,8 @@ from jaxzoo.storage.zoo_folder import begin_zoo, cohort_folder, find_record, mem
 from jaxzoo.training.checks import AUTO, Job, check_generate, check_make_twins, choose_cohorts
 from jaxzoo.training.cohort import Beginning, Run, run_cohort
 from jaxzoo.training.events import Event, Notice
+from jaxzoo.training.fitting import check_memory, fit_cohorts
 from jaxzoo.training.maker import made_with, maker_of
-from jaxzoo.training.memory import models_that_fit
 from jaxzoo.training.population import initial_variables, put_images
 from jaxzoo.training.programs import build_program
 from jaxzoo.training.steps import DeviceImages
@@ -124,13 +124,14 @@ def run_generate(
     mesh = model_mesh(devices)
     if job.begun is not None:
         images.check_fingerprint(job.begun.fingerprint, job.folder)
-    device_images = put_images(images, mesh)
+    on_device = functools.cache(lambda: put_images(images, mesh))  # after the memory was looked at, where that may be
     if job.begun is None:
-        record, plan = _begin_dense(job, images, device_images, mesh, on_event)
+        record, plan = _begin_dense(job, images, on_device, mesh, on_event)
     else:
         record, plan = job.begun, job.plan
+        check_memory(job, record, mesh)
     _tell_format(record, job.folder, on_event)
-    run = Run(len(plan.cohorts), device_images, made_with(mesh), job.repair, on_event, should_stop)
+    run = Run(len(plan.cohorts), on_device(), made_with(mesh), job.repair, on_event, should_stop)
     twin_record = None if job.twin is None else _begin_twins(job.folder, record, plan, job.twin, mesh)
     for cohort in choose_cohorts(plan, job.cohorts):
         way = record.cohorts[cohort.number]
@@ -156,8 +157,8 @@ def run_make_twins(
     mesh = model_mesh(devices)
     images.check_fingerprint(job.begun.fingerprint, job.folder)
     _tell_format(job.begun, job.folder, on_event)
-    device_images = put_images(images, mesh)
-    run = Run(len(job.plan.cohorts), device_images, made_with(mesh), job.repair, on_event, should_stop)
+    check_memory(job, job.begun, mesh, dense=False)
+    run = Run(len(job.plan.cohorts), put_images(images, mesh), made_with(mesh), job.repair, on_event, should_stop)
     record = _begin_twins(job.folder, job.begun, job.plan, job.twin, mesh)
     for cohort in job.chosen:
         _run_twins(job.folder, job.begun, record, cohort, mesh, run)
@@ -165,11 +166,11 @@ def run_make_twins(
 
 
 def _begin_dense(
-    job: Job, images: Images, device_images: DeviceImages, mesh: Mesh, on_event: OnEvent
+    job: Job, images: Images, on_device: Callable[[], DeviceImages], mesh: Mesh, on_event: OnEvent
 ) -> tuple[ZooRecord, Plan]:
     """Chooses how a new zoo is trained, and writes its record."""
-    choice = _choose_engine(job, device_images, mesh, on_event)
-    plan = _fit_cohorts(job, choice, mesh, on_event)
+    choice = _choose_engine(job, on_device, mesh, on_event)
+    plan = fit_cohorts(job, choice.engine, choice.lanes, mesh, lambda text: on_event(Notice(text)))
     way = CohortRecord(engine=choice.engine, lanes=choice.lanes, kernels=KERNELS)
     normalised = {"mean": tuple(images.mean.tolist()), "std": tuple(images.std.tolist())}
     record = ZooRecord(
@@ -218,32 +219,13 @@ def _run_twins(folder: Path, parent: ZooRecord, record: ZooRecord, cohort: Cohor
     run_cohort(twins_folder(folder, twin.method), record, program, cohort, beginning, run)
 
 
-def _choose_engine(job: Job, images: DeviceImages, mesh: Mesh, on_event: OnEvent) -> Choice:
-    cohort = job.plan.cohorts[0]
+def _choose_engine(job: Job, on_device: Callable[[], DeviceImages], mesh: Mesh, on_event: OnEvent) -> Choice:
     unsaid = job.engine is None and job.lanes is None
     if job.engine == AUTO or (unsaid and platform_of(mesh) != "cpu"):
-        return measure_engines(cohort, images, mesh, lambda text: on_event(Notice(text)))
-    usual = engines_for(cohort.key.layers, cohort.key.precision)[0]
-    return Choice(job.engine or usual, job.lanes or usual_lanes(cohort.key.layers, platform_of(mesh)))
-
-
-def _fit_cohorts(job: Job, choice: Choice, mesh: Mesh, on_event: OnEvent) -> Plan:
-    """The plan, with smaller cohorts where the devices' memory does not hold the spec's. Raises InputError.
-
-    Where only some cohorts are asked for they stay as they are: other machines count on the same cohorts.
-    """
-    what = (job.plan.cohorts[0].key, choice.engine, choice.lanes, mesh)
-    programs = [build_program(*what)]
-    if job.twin is not None:
-        programs.append(build_program(*what, job.twin))
-    most = min(models_that_fit(program) for program in programs)
-    largest = max(len(cohort.members) for cohort in job.plan.cohorts)
-    if largest <= most:
-        return job.plan
-    if job.cohorts is not None:
-        raise InputError(f"a cohort has {largest} models, expected at most {most} here: a cohort_size in the config")
-    on_event(Notice(f"cohorts of {most} models, not {largest}: what the memory here holds"))
-    return plan_zoo(dataclasses.replace(job.plan.spec, cohort_size=most))
+        return measure_engines(job.chosen, on_device(), mesh, lambda text: on_event(Notice(text)))
+    layers, precision = job.plan.spec.layers, job.plan.spec.precision
+    usual = engines_for(layers, precision)[0]
+    return Choice(job.engine or usual, job.lanes or usual_lanes(layers, platform_of(mesh)))
 
 
 def _card(plan: Plan, twin: TwinSpec | None = None) -> str:

@@ -10,8 +10,9 @@ from populations import record_of, small_spec, store_zoo
 
 from jaxzoo.errors import InputError
 from jaxzoo.reading.zoo import open_zoo
-from jaxzoo.spec.plan import plan_zoo, row_hash, trajectory_digest
+from jaxzoo.spec.plan import Trajectory, plan_zoo, row_hash, trajectory_digest
 from jaxzoo.spec.zoo_spec import Schedule, SeedRange, TwinSpec
+from jaxzoo.storage.cohort_store import CohortStore
 from jaxzoo.storage.identity import identity_of
 from jaxzoo.storage.record import read_record
 from jaxzoo.storage.zoo_folder import cohort_folder
@@ -94,6 +95,22 @@ def test_images_engine_lanes_and_twins_are_part_of_the_identity():
         identity_of(record, 0, members, {}, parent=8).check(parent.tree(1), 1, "here")
 
 
+def test_twins_never_go_on_from_those_of_other_parents(tmp_path):
+    record, members = record_of(SPEC), plan_zoo(SPEC).cohorts[0].members
+    arrays = (
+        {"params": {"weight": np.zeros((2, 3), np.float32)}},
+        {"train_loss": np.zeros(2, np.float32)},
+        [np.int32(0)],
+    )
+    with CohortStore(tmp_path, identity_of(record, 0, members, {}, parent=7)) as store:
+        store.save(0, *arrays)
+    with (
+        CohortStore(tmp_path, identity_of(record, 0, members, {}, parent=8)) as store,
+        pytest.raises(InputError, match="its twins were made of other parents, expected those in the zoo's last epoch"),
+    ):
+        store.restore(2)
+
+
 def test_the_trajectory_of_a_zoo_that_grows_stays():
     same = [
         dataclasses.replace(SPEC, name="another", models=1, cohort_size=1, epochs=9, twins=TwinSpec(epochs=1)),
@@ -109,6 +126,10 @@ def test_the_trajectory_of_a_zoo_that_grows_stays():
         dataclasses.replace(SPEC, dataset=dataclasses.replace(SPEC.dataset, fit="crop")),
         dataclasses.replace(SPEC, grid=dataclasses.replace(SPEC.grid, dropout=(0.0, 0.5))),
     ]
+    # a field of a spec that is added later belongs to the one or to the other
+    free = {"name", "models", "seeds", "drawn_seeds", "grid", "epochs", "cohort_size", "twins", "counts_untrained"}
+    decide = {field.name for field in dataclasses.fields(Trajectory)} - {"layers", "dropout", "epochs"}
+    assert {field.name for field in dataclasses.fields(SPEC)} == free | decide | {"architecture"}
     digest = trajectory_digest(SPEC)
     assert {trajectory_digest(spec) for spec in same} == {digest}
     assert len({digest, *map(trajectory_digest, other)}) == len(other) + 1

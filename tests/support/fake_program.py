@@ -47,10 +47,12 @@ def fake_program(key) -> Program:
     )
 
 
-def run_fake(folder, *, kept=None, on_event=lambda event: None) -> None:
-    """Trains the only cohort of SPEC into a zoo's folder, or goes on with it."""
-    (cohort,) = plan_zoo(SPEC).cohorts
+def run_fake(
+    folder, spec=SPEC, *, kept=None, made=MADE, repair=False, on_event=lambda event: None, should_stop=lambda: False
+) -> None:
+    """Trains the only cohort of the spec into a zoo's folder, or goes on with it."""
+    (cohort,) = plan_zoo(spec).cohorts
     shapes = abstract_variables(cohort.key.layers, cohort.key.dataset)
     beginning = Beginning(lambda: jax.tree.map(lambda leaf: np.ones((2, *leaf.shape), np.float32), shapes))
-    run = Run(1, None, MADE, False, on_event, lambda: False)
-    run_cohort(folder, record_of(SPEC, kept=kept), fake_program(cohort.key), cohort, beginning, run)
+    run = Run(1, None, made, repair, on_event, should_stop)
+    run_cohort(folder, record_of(spec, kept=kept), fake_program(cohort.key), cohort, beginning, run)

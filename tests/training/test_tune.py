@@ -30,7 +30,7 @@ def test_the_fastest_candidate_is_chosen(monkeypatch):
     spec = small_spec(seeds=8)
     mesh = model_mesh()
     notes = []
-    choice = tuning.measure_engines(cohort_of(spec), put_images(small_images(spec.dataset), mesh), mesh, notes.append)
+    choice = tuning.measure_engines([cohort_of(spec)], put_images(small_images(spec.dataset), mesh), mesh, notes.append)
     assert set(choice.timed) == {"lanes 4", "vmap 4"}  # 64 lanes for 4 models a device would stand empty
     assert choice.timed[f"{choice.engine} {choice.lanes}"] == max(choice.timed.values()) > 0
     (note,) = notes
@@ -48,12 +48,14 @@ def test_auto_is_remembered_beside_the_zoo_and_changes_nothing_else(spec, tmp_pa
     events = []
     zoo = generate(spec, tmp_path / "auto", engine="auto", models=2, on_event=events.append, twins="none")
     assert [event for event in events if isinstance(event, Notice) and "lanes 2:" in event.text]
-    engine = json.loads((tmp_path / "auto" / "zoo.json").read_text())["engine"]
-    assert (engine["name"], engine["lanes"], set(engine["timed"])) == ("lanes", 2, {"lanes 2"})
+    text = (tmp_path / "auto" / "zoo.json").read_text()
+    ways, timed = (json.loads(text)[name] for name in ("cohorts", "timed"))
+    assert [(way["engine"], way["lanes"]) for way in ways] == [("lanes", 2)] * 2
+    assert set(timed) == {"lanes 2"}
 
     monkeypatch.setattr(tuning, "CPU_CANDIDATES", (("vmap", 4),))
     again = generate(spec, tmp_path / "auto", engine="auto", models=2, twins="none")
-    assert json.loads((tmp_path / "auto" / "zoo.json").read_text())["engine"] == engine
+    assert (tmp_path / "auto" / "zoo.json").read_text() == text
     given = generate(spec, tmp_path / "given", engine="lanes", lanes=2, models=2, twins="none")
     for other in (again, given):
         assert (other.weights(epoch=1) == zoo.weights(epoch=1)).all()

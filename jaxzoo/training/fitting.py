@@ -1,0 +1,64 @@
+"""Whether the memory of the devices holds every cohort of a call, looked at before any of them starts."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from jax.sharding import Mesh
+
+from jaxzoo.errors import InputError
+from jaxzoo.spec.plan import Cohort, CohortKey, Plan, plan_zoo
+from jaxzoo.spec.zoo_spec import TwinSpec
+from jaxzoo.storage.record import ZooRecord
+from jaxzoo.storage.snapshots import snapshot_epochs
+from jaxzoo.storage.zoo_folder import cohort_folder, twins_folder
+from jaxzoo.training.checks import Job
+from jaxzoo.training.memory import Kind, models_that_fit
+
+
+def fit_cohorts(job: Job, engine: str, lanes: int, mesh: Mesh, on_note: Callable[[str], None]) -> Plan:
+    """The plan of a new zoo, with smaller cohorts where the devices' memory does not hold the spec's.
+
+    Where only some cohorts are asked for they stay as they are: other machines count on the same cohorts. Raises
+    InputError where they do not fit then, and where not one slab does.
+    """
+    kinds = [Kind(key, engine, lanes, mesh, twin) for key in _keys(job.chosen) for twin in _with_twins(job.twin)]
+    most, largest = models_that_fit(kinds), _largest(job.chosen)
+    if largest <= most:
+        return job.plan
+    if job.cohorts is not None:
+        raise InputError(f"a cohort has {largest} models, expected at most {most} here: a cohort_size in the config")
+    on_note(f"cohorts of {most} models, not {largest}: what the memory here holds")
+    return plan_zoo(dataclasses.replace(job.plan.spec, cohort_size=most))
+
+
+def check_memory(job: Job, record: ZooRecord, mesh: Mesh, *, dense: bool = True) -> None:
+    """Raises InputError where the devices do not hold one of the cohorts that a begun zoo has still to train.
+
+    What is finished is not compiled: running a finished zoo again is quick.
+    """
+    kinds, unfinished = [], []
+    for cohort in job.chosen:
+        way = record.cohorts[cohort.number]
+        for twin in _with_twins(job.twin):
+            last = record.spec.epochs if twin is None else twin.epochs
+            folder = job.folder if twin is None else twins_folder(job.folder, twin.method)
+            finished = last in snapshot_epochs(cohort_folder(folder, cohort.number)) and not job.repair
+            if not finished and (dense or twin is not None):
+                kinds.append(Kind(cohort.key, way.engine, way.lanes, mesh, twin))
+                unfinished.append(cohort)
+    most = models_that_fit([*dict.fromkeys(kinds)]) if kinds else 0
+    largest = _largest(unfinished)
+    if largest > most:
+        raise InputError(f"a cohort has {largest} models, expected at most {most}, what the memory here holds")
+
+
+def _keys(cohorts: Sequence[Cohort]) -> Sequence[CohortKey]:
+    return [*dict.fromkeys(cohort.key for cohort in cohorts)]
+
+
+def _with_twins(twin: TwinSpec | None) -> Sequence[TwinSpec | None]:
+    return (None,) if twin is None else (None, twin)
+
+
+def _largest(cohorts: Sequence[Cohort]) -> int:
+    return max((len(cohort.members) for cohort in cohorts), default=0)
