@@ -182,13 +182,15 @@ def kill_at_random(lab: Lab, draws: random.Random) -> Iterator[None]:
     """Kills a zoo again and again until it is finished. Every second time in the middle of a save."""
     out, moment = lab.root / "killed", 0
     while True:
-        run, before = start(lab.command(out)), numbers_of(out)
+        before = numbers_of(out)
+        run = start(lab.command(out))
         if moment % 2:
             saves = draws.randrange(12)
             seen: set[Path] = set()
 
             def saving(seen: set[Path] = seen, saves: int = saves) -> bool:
-                seen.update(out.glob("**/*.orbax-checkpoint-tmp"))
+                for folder, names, _ in os.walk(out):  # unlike a glob it does not mind what goes meanwhile
+                    seen.update(Path(folder, each) for each in names if each.endswith(".orbax-checkpoint-tmp"))
                 return len(seen) > saves
 
             wait_until(saving, run)

@@ -16,6 +16,10 @@ from jaxzoo.errors import InputError
 AXIS = "models"
 ALIGNMENT = 64  # bytes
 
+# JAX's defaults, said again: `jax_disable_most_optimizations` would replace them for a whole process, and other bits
+# come out of a program that is optimised less
+COMPILER_OPTIONS = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+
 
 def use_all_cores() -> None:
     """Makes every CPU core a JAX device, so that a population trains on all of them. Has no effect on accelerators.
@@ -83,12 +87,15 @@ def over_models(
         )
         # unchecked: members never meet, and the check would ask every loop in the kernels to name the mesh axis
         mapped = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=out_specs(*args), check_vma=False)
-        return mapped(*args)
+        # the model axis is last so that (M,) broadcasts against (..., M), as our kernels and Optax do all over; and
+        # Optax's Adam raises a float to an integer step
+        with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+            return mapped(*args)
 
     sharded.__name__ = name  # what profiles and compilation logs call it
     # XLA prefers 256-bit vectors even where the CPU has 512-bit ones: half the rate
-    options = {"xla_cpu_prefer_vector_width": 512} if platform_of(mesh) == "cpu" else {}
-    return jax.jit(sharded, donate_argnums=donate, compiler_options=options)
+    vectors = {"xla_cpu_prefer_vector_width": 512} if platform_of(mesh) == "cpu" else {}
+    return jax.jit(sharded, donate_argnums=donate, compiler_options=COMPILER_OPTIONS | vectors)
 
 
 def sharding_specs(tree: Any) -> Any:

@@ -1,4 +1,7 @@
-"""Two CPU devices, as on a machine with two cores; programs that one process compiled serve the others; no network."""
+"""Two CPU devices, as on a machine with two cores; programs that one process compiled serve the others; no network.
+
+JAX promotes no rank and no type in silence.
+"""
 
 import ctypes
 import gc
@@ -20,6 +23,9 @@ import jaxzoo
 from jaxzoo.training.programs import build_program
 
 jax.config.update("jax_num_cpu_devices", 2)
+# as a caller may have it: nothing that users call outside a pinned call may lean on a silent promotion
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
 MOST_MEMORY = 1_500_000_000  # bytes of a worker; above it compiled programs are let go, to be compiled again
@@ -38,6 +44,13 @@ def let_go_of_programs():
 
 def memory_held():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.fixture
+def promotions_of_programs():
+    """The promotions that our compiled programs allow themselves, for tests that call a part of a program alone."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ FLOORS = {
     5: {"reading"},
     4: {"storage"},
     3: {"models", "datasets"},
-    2: {"spec", "devices"},
+    2: {"spec", "devices", "settings"},
     1: {"errors", "version"},
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

@@ -13,6 +13,7 @@ from jaxzoo.analysis.features import STATISTICS, states_statistics
 from jaxzoo.errors import InputError
 from jaxzoo.reading.selection import with_gap
 from jaxzoo.reading.zoo import Zoo
+from jaxzoo.settings import pinned_settings
 
 QUARTILES = {"q25": 0.25, "q50": 0.5, "q75": 0.75}
 QUANTITIES = ("train_accuracy", "validation_accuracy", "test_accuracy", "generalization_gap", "sparsity")
@@ -41,8 +42,9 @@ class Agreement(NamedTuple):
     kappa: np.ndarray
 
 
+@pinned_settings()
 def prediction_agreement(classes_MN: np.ndarray, classes: int) -> Agreement:
-    """The agreement of all pairs of models, computed from their predictions (M, N) on JAX's default device."""
+    """The agreement of all pairs of models, computed from their predictions (M, N) on the first of JAX's devices."""
     examples = classes_MN.shape[1]
 
     # class by class, as a matrix product: comparing all pairs at once would take M * M * N numbers

@@ -16,11 +16,13 @@ from jaxzoo.models.engines import engines_for, evaluated_at_once, population_for
 from jaxzoo.models.networks import Variables
 from jaxzoo.reading.selection import held_states
 from jaxzoo.reading.zoo import Zoo
+from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.layers import Layers
 
 KEPT_PROGRAMS = 8  # one per activation of a zoo; what is compiled for other zoos is let go
 
 
+@pinned_settings()
 def predict_logits(zoo: Zoo, images: np.ndarray, epoch: int, models: Sequence[int] | None = None) -> np.ndarray:
     """Logits (models, N, classes) float32 on normalised images (N, H, W, C), in evaluation mode.
 

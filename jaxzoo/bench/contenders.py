@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxzoo.datasets.images import Images, Split, make_images
 from jaxzoo.devices import model_mesh, use_all_cores
+from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.config import load_spec
 from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.plan import Cohort, plan_zoo
@@ -59,6 +60,7 @@ def matmul_peak() -> Contender:
     return Contender(run, 0.0)
 
 
+@pinned_settings()
 def population(architecture: str, engine: str, models: int, mixed: bool, twin: TwinSpec | None = None) -> Contender:
     """A zoo of `models` models, or its twins, trained by an engine of jaxzoo on all cores.
 
@@ -75,6 +77,7 @@ def population(architecture: str, engine: str, models: int, mixed: bool, twin: T
         run(0.0)  # the first call compiles
     setup = time.monotonic() - start
 
+    @pinned_settings()
     def run_all(seconds: float) -> float:
         # the rate of training as many samples of each kind: times are averaged, not rates
         rates = [run(seconds / len(runs)) for run in runs]

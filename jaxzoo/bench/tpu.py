@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 
 from jaxzoo.devices import AXIS
 from jaxzoo.errors import InputError
+from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.plan import CohortKey
 from jaxzoo.training.memory import compile_training
 from jaxzoo.training.programs import build_program
@@ -47,6 +48,7 @@ def chip_mesh(name: str) -> tuple[Chip, Mesh]:
     return chip, Mesh(np.array(topology.devices[:1]), (AXIS,))
 
 
+@pinned_settings()
 def estimate(key: CohortKey, engine: str, lanes: int, name: str) -> dict[str, Any]:
     """A row of the table of estimates, for a program of one engine on one chip.
 

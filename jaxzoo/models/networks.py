@@ -207,14 +207,20 @@ class _BatchNorm(nn.Module):
             weight = counted_B[:, None, None, None]
             count = counted_B.sum() * math.prod(values.shape[1:3])
             # both sums in one pass over the values; values near their mean lose no digits when they are squared
-            centred = values - jax.lax.stop_gradient(running["mean"].value)
+            centred = values - _over_images(jax.lax.stop_gradient(running["mean"].value))
             shift = (centred * weight).sum(axis=(0, 1, 2)) / count
             mean = running["mean"].value + shift
             variance = jnp.maximum((centred**2 * weight).sum(axis=(0, 1, 2)) / count - shift**2, 0)
             unbiased = variance * (count / jnp.maximum(count - 1, 1))
             for name, new in (("mean", mean), ("var", unbiased)):
                 running[name].value = (1 - NEW_SHARE) * running[name].value + NEW_SHARE * new
-        return (values - mean) * (scale * jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)) + bias
+        factor = scale * jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
+        return (values - _over_images(mean)) * _over_images(factor) + _over_images(bias)
+
+
+def _over_images(channels_C: jax.Array) -> jax.Array:
+    """One number per channel, (1, 1, 1, C), for images (B, H, W, C): a caller may forbid JAX to guess that shape."""
+    return channels_C[None, None, None]
 
 
 def _at_least_float32(values: jax.Array) -> jax.Array:

@@ -50,7 +50,7 @@ def _random_words(
     key: jax.Array, layer: int, images: int, blocks: int, first: Position, rounds: int
 ) -> tuple[jax.Array, jax.Array]:
     """Two arrays of 32-bit words, each (images, blocks) + key.shape."""
-    words = jnp.moveaxis(jax.random.key_data(key), -1, 0)
+    words = jnp.moveaxis(jax.random.key_data(key), -1, 0)[:, None, None]
     # counted from the batch's first image, whichever image the part at hand begins with
     index = jnp.arange(images * blocks, dtype=jnp.uint32) + jnp.uint32(first) * jnp.uint32(blocks)
     return _threefry(words[0], words[1], jnp.uint32(layer), index.reshape(images, blocks, *(1,) * key.ndim), rounds)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxzoo.models.networks import Network
+from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.layers import BatchNorm, Conv, Dense, Layers, each_layer
 
@@ -19,6 +20,7 @@ KINDS = ("kernel", "scale", "bias", "mean", "var")  # of variables, in the order
 
 
 @functools.cache
+@pinned_settings()
 def variable_shapes(layers: Layers, dataset: DatasetSpec) -> Mapping[str, Shapes]:
     """The shape of every variable of one model, by collection, then nested as Flax nests them.
 

@@ -70,8 +70,8 @@ def rotate(images_BHWC: jax.Array, angle_B: jax.Array) -> jax.Array:
     """
     height, width = images_BHWC.shape[1:3]
     # the centres of pixels, measured from the centre of the image
-    y_H1 = jnp.arange(height)[:, None] + 0.5 - height / 2
-    x_1W = jnp.arange(width)[None, :] + 0.5 - width / 2
+    y_H1 = jnp.arange(height, dtype=float)[:, None] + 0.5 - height / 2
+    x_1W = jnp.arange(width, dtype=float)[None, :] + 0.5 - width / 2
 
     def turn(image_HWC: jax.Array, angle: jax.Array) -> jax.Array:
         cosine, sine = jnp.cos(jnp.deg2rad(angle)), jnp.sin(jnp.deg2rad(angle))

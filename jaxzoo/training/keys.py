@@ -24,7 +24,9 @@ class Role(IntEnum):
 
 def member_keys(seeds: np.ndarray | jax.Array) -> jax.Array:
     """The members' root keys, (M,) keys, from their seeds, (M,) integers below 2**32."""
-    return jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
+    seed_M = jnp.asarray(seeds, jnp.uint32)
+    # the bits of `jax.random.key(seed)`, but whatever the process's default generator and offset of seeds
+    return jax.random.wrap_key_data(jnp.stack([jnp.zeros_like(seed_M), seed_M], axis=-1), impl="threefry2x32")
 
 
 def fold(key: jax.Array, role: Role, *times: jax.Array | int) -> jax.Array:

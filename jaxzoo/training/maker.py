@@ -10,17 +10,17 @@ from jax.sharding import Mesh
 
 from jaxzoo.devices import platform_of
 from jaxzoo.models.engines import KERNELS
+from jaxzoo.settings import recorded_settings
 from jaxzoo.storage.record import Maker
 from jaxzoo.version import __version__
 
-SETTINGS: dict[str, str | bool | int | None] = {"prng": "threefry2x32"}
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def maker_of(mesh: Mesh) -> Maker:
     """What zoo.json says of the making."""
     versions = {"jaxzoo": __version__} | {name: importlib.metadata.version(name) for name in PACKAGES}
-    return Maker(versions=versions, platform=platform_of(mesh), device=_device(mesh), settings=SETTINGS)
+    return Maker(versions=versions, platform=platform_of(mesh), device=_device(mesh), settings=recorded_settings())
 
 
 def made_with(mesh: Mesh) -> Mapping[str, Any]:
@@ -30,7 +30,7 @@ def made_with(mesh: Mesh) -> Mapping[str, Any]:
         "device": _device(mesh),
         "jaxlib": importlib.metadata.version("jaxlib"),
         "kernels": KERNELS,
-        "prng": SETTINGS["prng"],
+        "prng": recorded_settings()["prng"],
     }
 
 

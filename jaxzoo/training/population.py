@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxzoo.datasets import Images
-from jaxzoo.devices import put_copies, put_lanes
+from jaxzoo.devices import COMPILER_OPTIONS, put_copies, put_lanes
 from jaxzoo.models.networks import Network, Params, Variables
 from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.layers import Layers
@@ -80,7 +80,11 @@ def initial_variables(cohort: Cohort) -> Variables:
 def _initializer(layers: Layers, dataset: DatasetSpec, initialization: str) -> Callable[[jax.Array], Variables]:
     network = Network(layers, dataset.classes, "tanh", initialization)  # no draw depends on the activation
     image = np.zeros((1, dataset.size, dataset.size, dataset.channels), np.float32)
-    return jax.jit(lambda member: network.init(fold(member, Role.INITIALIZATION), image))
+
+    def draw(member: jax.Array) -> Any:
+        return network.init(fold(member, Role.INITIALIZATION), image)
+
+    return jax.jit(draw, compiler_options=COMPILER_OPTIONS)
 
 
 def initial_state(variables: Variables, method: Method | None = None) -> State:

@@ -16,6 +16,7 @@ from jax.sharding import PartitionSpec as P
 from jaxzoo.devices import AXIS, Spread, over_models, platform_of, sharding_specs
 from jaxzoo.models.engines import evaluated_at_once, population_forward
 from jaxzoo.models.variables import abstract_variables
+from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.plan import CohortKey
 from jaxzoo.spec.zoo_spec import NUMBERS, TwinSpec
 from jaxzoo.training import steps
@@ -155,6 +156,7 @@ def abstract_state(program: Program) -> State:
     return state_shapes(program.key, program.method, program.width)
 
 
+@pinned_settings()
 def state_shapes(key: CohortKey, method: Method | None, width: int) -> State:
     """Placeholders of the state of so many models, or of their twins, side by side: shapes and dtypes."""
     variables = abstract_variables(key.layers, key.dataset)

@@ -12,8 +12,10 @@ from jaxzoo.datasets import Images, load_images
 from jaxzoo.devices import model_mesh, platform_of
 from jaxzoo.errors import InputError
 from jaxzoo.models.engines import KERNELS, engines_for, usual_lanes
+from jaxzoo.models.networks import Variables
 from jaxzoo.models.variables import parameter_count
 from jaxzoo.reading.zoo import Zoo, open_zoo
+from jaxzoo.settings import pinned_settings, under_callers_settings
 from jaxzoo.spec.plan import Cohort, Plan
 from jaxzoo.spec.zoo_spec import TwinSpec, ZooSpec
 from jaxzoo.storage.card import zoo_card
@@ -112,6 +114,7 @@ def make_twins(
     return run_make_twins(job, images, devices=devices, on_event=on_event, should_stop=should_stop)
 
 
+@pinned_settings()
 def run_generate(
     job: Job,
     images: Images,
@@ -121,6 +124,7 @@ def run_generate(
     should_stop: Callable[[], bool],
 ) -> Zoo:
     """`generate` after its checks, with the images at hand."""
+    on_event, should_stop = under_callers_settings(on_event), under_callers_settings(should_stop)
     mesh = model_mesh(devices)
     if job.begun is not None:
         images.check_fingerprint(job.begun.fingerprint, job.folder)
@@ -136,13 +140,14 @@ def run_generate(
     for cohort in choose_cohorts(plan, job.cohorts):
         way = record.cohorts[cohort.number]
         program = build_program(cohort.key, way.engine, way.lanes, mesh)
-        beginning = Beginning(functools.partial(initial_variables, cohort))
+        beginning = Beginning(functools.partial(_untrained, cohort, mesh))
         run_cohort(job.folder, record, program, cohort, beginning, run)
         if twin_record is not None:
             _run_twins(job.folder, record, twin_record, cohort, mesh, run)
     return open_zoo(job.folder)
 
 
+@pinned_settings()
 def run_make_twins(
     job: Job,
     images: Images,
@@ -152,6 +157,7 @@ def run_make_twins(
     should_stop: Callable[[], bool],
 ) -> Zoo:
     """`make_twins` after its checks, with the images at hand."""
+    on_event, should_stop = under_callers_settings(on_event), under_callers_settings(should_stop)
     assert job.begun is not None  # check_make_twins gives both
     assert job.twin is not None
     mesh = model_mesh(devices)
@@ -163,6 +169,12 @@ def run_make_twins(
     for cohort in job.chosen:
         _run_twins(job.folder, job.begun, record, cohort, mesh, run)
     return open_zoo(twins_folder(job.folder, job.twin.method))
+
+
+def _untrained(cohort: Cohort, mesh: Mesh) -> Variables:
+    """The variables of epoch 0, drawn on a device of the kind that trains: other kinds round otherwise."""
+    with jax.default_device(mesh.devices.flat[0]):
+        return initial_variables(cohort)
 
 
 def _begin_dense(

@@ -18,6 +18,8 @@ from jaxzoo.training.keys import Role, fold, member_keys
 from jaxzoo.training.optimizers import build_optimizer
 from jaxzoo.training.population import get_state, initial_variables, put_images, train_epoch
 
+pytestmark = pytest.mark.usefixtures("promotions_of_programs")
+
 ARCHITECTURES = ("cnn-s", "cnn-l")
 RATES = {"adam": (1e-3, 3e-4), "sgd": (1e-2, 1e-3), "rms_prop": (1e-3, 3e-4)}
 CASES = [(name, OPTIMIZERS[place % 3], (0.0,)) for place, name in enumerate(ACTIVATIONS)]

@@ -11,6 +11,8 @@ from jaxzoo.models.lanes.convolution import convolve
 from jaxzoo.models.lanes.dense import multiply
 from jaxzoo.models.lanes.pooling import max_pool
 
+pytestmark = pytest.mark.usefixtures("promotions_of_programs")
+
 M = 3
 # (B, H, W, C, K, O): the layers of both architectures, and odd ones
 CONVOLUTIONS = {

@@ -22,7 +22,7 @@ def fake_program(key) -> Program:
     """Epochs of one step: parameters grow by the epoch and by the optimizer's state, which counts."""
 
     def train(state, tally, hyperparameters, images, order, epoch, first, last):
-        step = jax.tree.leaves(state.optimizer)[0].ravel()[0] + epoch
+        step = float(np.ravel(jax.tree.leaves(state.optimizer)[0])[0]) + int(epoch)
         params = jax.tree.map(lambda leaf: np.asarray(leaf) * np.float32(1.25) + np.float32(step), state.params)
         optimizer = jax.tree.map(lambda leaf: np.asarray(leaf) + np.asarray(leaf).dtype.type(1), state.optimizer)
         return state._replace(params=params, optimizer=optimizer), tally

@@ -9,6 +9,8 @@ import reference
 from jaxzoo.spec.zoo_spec import OPTIMIZERS
 from jaxzoo.training.optimizers import build_optimizer
 
+pytestmark = pytest.mark.usefixtures("promotions_of_programs")
+
 RATES, DECAYS = np.array([1e-1, 1e-2, 1e-3]), np.array([0.0, 1e-2, 1e-1])
 
 
