@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+MOST_SHOWN = 150  # characters of a value in an error line
+
 
 class InputError(ValueError):
     """A spec, a path or an argument that jaxzoo cannot work with.
@@ -26,4 +28,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
 def require(holds: bool, field: str, got: object, wanted: str) -> None:
     """Raises InputError, which names the field, what it is and what was wanted, unless `holds`."""
     if not holds:
-        raise InputError(f"{field} is {got!r}, expected {wanted}")
+        raise InputError(f"{field} is {shown(got)}, expected {wanted}")
+
+
+def shown(value: object) -> str:
+    """A value as Python writes it, cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer of too many digits, a list of too many levels
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 3]}..."

@@ -45,7 +45,7 @@ def load_images(
 def find_origin(dataset: DatasetSpec, root: Path, *, progress: bool = False) -> Path:
     """The folder of the files that the images are read from. Prepares a dataset of TensorFlow Datasets if need be."""
     if dataset.folder is not None:
-        return root / Path(dataset.folder).expanduser()
+        return root / home_expanded(dataset.folder)
     from jaxzoo.datasets.prepared import prepare  # not above: reading the cache needs no TensorFlow Datasets
 
     return prepare(dataset, root, progress=progress)
@@ -74,7 +74,15 @@ def data_folder(given: str | Path | None) -> Path:
 
     Raises InputError if the path is a file.
     """
-    root = Path(given or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    root = home_expanded(given or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
     if root.exists() and not root.is_dir():
         raise InputError(f"{root}: is a file, expected the folder of the datasets")
     return root
+
+
+def home_expanded(path: str | Path) -> Path:
+    """The path with ~ and ~user replaced. Raises InputError where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{path}: {str(error).rstrip('.').lower()}, expected a folder that can be found") from error

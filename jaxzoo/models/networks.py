@@ -196,10 +196,11 @@ class _BatchNorm(nn.Module):
     @nn.compact
     def __call__(self, values_BHWC: jax.Array, counted_B: jax.Array | None) -> jax.Array:
         channels = values_BHWC.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
         running = {
-            name: self.variable("batch_stats", name, jnp.full, (channels,), first) for name, first in STATISTICS.items()
+            name: self.variable("batch_stats", name, jnp.full, (channels,), first, jnp.float32)
+            for name, first in STATISTICS.items()
         }
         values = _at_least_float32(values_BHWC)
         mean, variance = running["mean"].value, running["var"].value
@@ -224,7 +225,8 @@ def _over_images(channels_C: jax.Array) -> jax.Array:
 
 
 def _at_least_float32(values: jax.Array) -> jax.Array:
-    return values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    # not `jnp.promote_types`, which refuses under strict promotion
+    return values if values.dtype == jnp.float64 else values.astype(jnp.float32)
 
 
 def build_network(spec: ZooSpec, *, activation: str | None = None, initialization: str | None = None) -> Network:

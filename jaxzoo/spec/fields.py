@@ -7,7 +7,6 @@ of a tuple would do one of these otherwise than the value that is read back.
 import dataclasses
 import functools
 import math
-import numbers
 import re
 import types
 import typing
@@ -16,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxzoo.errors import InputError, nearest, require
+from jaxzoo.errors import InputError, nearest, require, shown
 
+LARGEST = 2**63 - 1  # what NumPy and readers of JSON hold
+MOST_VALUES = 100_000
 NAME_BYTES = 100  # a zoo's name is that of its folder
 
 Kind = Any  # a type, or an annotation such as tuple[float, ...] | None
@@ -44,7 +45,7 @@ def _settled(name: str, value: Any, kind: Kind) -> Any:
         return _settled_tuple(name, value, inner)
     if kind in SETTLED:
         return SETTLED[kind](name, value)
-    if not isinstance(value, kind):
+    if type(value) is not kind:  # a subclass would not come back as itself from zoo.json
         raise _wrong(name, value, f"a {kind.__name__}")
     return value
 
@@ -56,7 +57,7 @@ def _settled_choice(name: str, value: Any, kinds: tuple[Kind, ...]) -> Any:
     rest = tuple(kind for kind in kinds if kind is not types.NoneType)
     if len(rest) == 1:
         return _settled(name, value, rest[0])
-    if not isinstance(value, rest):
+    if type(value) not in rest:
         raise _wrong(name, value, f"one of: {', '.join(kind.__name__ for kind in rest)}")
     return value
 
@@ -65,6 +66,8 @@ def _settled_tuple(name: str, value: Any, inner: tuple[Kind, ...]) -> tuple[Any,
     # neither a set, which has no order, nor a generator, which can be read once
     if not isinstance(value, tuple | list | range) and not (isinstance(value, np.ndarray) and value.ndim == 1):
         raise _wrong(name, value, "a tuple or a list of values")
+    if len(value) > MOST_VALUES:
+        raise _wrong(name, value, f"at most {MOST_VALUES} values")
     if inner[-1] is Ellipsis:
         return tuple(_settled(name, item, inner[0]) for item in value)
     if len(value) != len(inner):
@@ -73,16 +76,20 @@ def _settled_tuple(name: str, value: Any, inner: tuple[Kind, ...]) -> tuple[Any,
 
 
 def _settled_int(name: str, value: Any) -> int:
-    """Whole floats such as 50.0 are whole numbers, and True is none."""
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool):
-        return int(value)
-    if isinstance(value, float | np.floating) and math.isfinite(value) and value == int(value):
+    """Whole floats such as 50.0 are whole numbers."""
+    whole = isinstance(value, float | np.floating) and float(value).is_integer()
+    if (_is_integer(value) or whole) and abs(int(value)) <= LARGEST:
         return int(value)
     raise _wrong(name, value, "a whole number")
 
 
+def _is_integer(value: Any) -> bool:
+    """Booleans are integers to Python, and time differences are to NumPy; neither is meant as a number."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64)
+
+
 def _settled_float(name: str, value: Any) -> float:
-    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+    if _is_integer(value) or isinstance(value, float | np.floating):
         try:
             number = float(value)
         except OverflowError:
@@ -108,11 +115,7 @@ SETTLED = {int: _settled_int, float: _settled_float, bool: _settled_bool, str: _
 
 
 def _wrong(name: str, value: Any, wanted: str) -> InputError:
-    try:
-        got = repr(value)
-    except ValueError:  # an integer of too many digits
-        got = f"a {type(value).__name__}"
-    return InputError(f"{name} is {got if len(got) <= 100 else got[:97] + '...'}, expected {wanted}")
+    return InputError(f"{name} is {shown(value)}, expected {wanted}")
 
 
 def require_name(field: str, text: str, pattern: str, wanted: str) -> None:
@@ -123,4 +126,5 @@ def require_name(field: str, text: str, pattern: str, wanted: str) -> None:
 def require_choices(field: str, values: Iterable[str], known: Iterable[str]) -> None:
     known = tuple(known)
     for value in values:
-        require(value in known, field, value, f"one of: {nearest(value, known)}")
+        if value not in known:  # only then: to look for the nearest takes longer than all else
+            require(False, field, value, f"one of: {nearest(value, known)}")

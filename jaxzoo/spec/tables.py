@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from jaxzoo.errors import InputError, nearest
+from jaxzoo.errors import InputError, nearest, require
 
 Spec = TypeVar("Spec")
 
@@ -30,6 +30,7 @@ def digest_of(value: Any) -> str:
 
 def read_table(table: dict[str, Any], kind: type[Spec]) -> Spec:
     """The dataclass of that kind from its table, as TOML or JSON hold it. Raises InputError."""
+    require(isinstance(table, dict), kind.__name__, table, "a table")  # zoo.json may hold anything
     _refuse_unknown_keys(table, kind, "")
     try:
         return msgspec.convert(table, kind)

@@ -150,7 +150,7 @@ class TwinSpec:
     def __post_init__(self) -> None:
         settle_fields(self)
         require_choices("method", (self.method,), METHODS)
-        require(1 <= self.epochs <= MOST_EPOCHS, "epochs", self.epochs, f"1 to {MOST_EPOCHS}")
+        require(1 <= self.epochs <= MOST_EPOCHS, "epochs", self.epochs, f"1 or more, at most {MOST_EPOCHS}")
         require(0 <= self.sparsity <= 1, "sparsity", self.sparsity, "0 <= sparsity <= 1")
         require_choices("scope", (self.scope,), SCOPES)
 
@@ -199,11 +199,12 @@ class ZooSpec:
         require(both == 1, "seeds", "given twice" if both else "missing", "either seeds or drawn_seeds")
         require(0 <= self.momentum < 1, "momentum", self.momentum, "0 <= momentum < 1")
         require_choices("augmentation", self.augmentation, AUGMENTATIONS)
+        require(len(self.augmentation) <= 100, "augmentation", self.augmentation, "at most 100 names")
         require_choices("precision", (self.precision,), PRECISIONS)
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more images")
         limit = self.dataset.train
         require(self.batch_size <= limit, "batch_size", self.batch_size, f"at most the {limit} training images")
-        require(1 <= self.epochs <= MOST_EPOCHS, "epochs", self.epochs, "1 or more")
+        require(1 <= self.epochs <= MOST_EPOCHS, "epochs", self.epochs, f"1 or more, at most {MOST_EPOCHS}")
         require(self.cohort_size >= 1, "cohort_size", self.cohort_size, "1 or more models")
         require(self.models is None or self.models >= 1, "models", self.models, "1 or more")
         size = self.population_size

@@ -119,7 +119,7 @@ def parent_checksum(cohort: Path, epoch: int) -> int:
     try:
         return int(read_checkpoint(path, {"checksum": ALL_ROWS})["checksum"])
     except (DamagedError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: has no checksum that can be read, expected a whole snapshot") from error
+        raise InputError(f"{path}: is damaged: its checksum cannot be read ({error})") from error
 
 
 def snapshot_path(cohort: Path, epoch: int) -> Path:

@@ -62,14 +62,13 @@ def generate(
         models: replaces the spec's.
         epochs: replaces the spec's.
         data_dir: the folder of the images (see `load_images`).
-        engine: "lanes", "vmap", or "auto", which measures what is fastest. A zoo once begun keeps its engine and lanes,
-            which decide the last bits; else the default is "lanes" on a CPU and "auto" on other devices.
+        engine: "lanes", "vmap", or "auto", which measures; by default "lanes" on a CPU, "auto" on other devices. A zoo
+            once begun keeps its engine and lanes, which decide the last bits.
         lanes: the models side by side on a device.
         devices: train on these devices instead of on all of JAX's default kind. No weight depends on their number.
         cohorts: makes only these cohorts of the zoo.
         twins: a cohort's sparse twins: a method, a TwinSpec, or "none"; by default the spec's.
-        keep_epochs: the epochs whose weights stay on disk besides the last two: "all", the default, "last" for none, or
-            a tuple. Metrics stay of every epoch.
+        keep_epochs: whose weights stay on disk besides the last two: "all", the default, "last" for none, or a tuple.
         repair: reads every snapshot whole, and makes damaged and missing ones again.
         on_event: hears of progress: `Trained`, `EpochSaved`, `Notice`.
         should_stop: is asked about twice a second whether to stop.

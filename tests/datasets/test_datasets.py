@@ -489,3 +489,10 @@ def test_a_zoo_is_made_of_ones_own_images(mine, tmp_path):
     zoo = jaxzoo.generate(spec, tmp_path / "zoo", data_dir=root)
     assert len(zoo.members) == 2
     assert COUNTS["test"] == spec.dataset.test
+
+
+def test_a_home_that_does_not_exist_is_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"~nobody-of-that-name/x: .*home.*, expected a folder that can be found"):
+        load_images(dataclasses.replace(MINE, folder="~nobody-of-that-name/x"), tmp_path)
+    with pytest.raises(InputError, match=r"~nobody-of-that-name: .*home.*, expected a folder"):
+        load_images(MINE, "~nobody-of-that-name")

@@ -7,7 +7,7 @@ import tomllib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from populations import small_spec, write_digits_config
 
@@ -19,7 +19,13 @@ from jaxzoo.spec.plan import plan_zoo, trajectory_digest
 from jaxzoo.spec.tables import read_table
 from jaxzoo.spec.zoo_spec import Grid, Schedule, SeedDraw, SeedRange, TwinSpec, ZooSpec
 
-PROPERTY = settings(derandomize=True, deadline=None, database=None, max_examples=150)
+PROPERTY = settings(
+    derandomize=True,
+    deadline=None,
+    database=None,
+    max_examples=150,
+    suppress_health_check=[HealthCheck.too_slow],  # a busy machine is no fault
+)
 
 
 def read_back(spec):

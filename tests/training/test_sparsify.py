@@ -181,6 +181,7 @@ def sampled_shapes(layers, image):
     return shapes
 
 
+@pytest.mark.usefixtures("promotions_of_programs")
 @pytest.mark.parametrize("engine", ["lanes", "vmap"])
 @pytest.mark.parametrize("architecture", ["cnn-s", "cnn-l"])
 def test_sampled_logits_are_numpys(architecture, engine):
@@ -201,6 +202,7 @@ def test_sampled_logits_are_numpys(architecture, engine):
         np.testing.assert_allclose(logits[..., model], wanted, atol=2e-4)  # float32, five layers
 
 
+@pytest.mark.usefixtures("promotions_of_programs")
 @pytest.mark.parametrize("dropout", [False, True])
 @pytest.mark.parametrize("architecture", ["cnn-s", "cnn-l"])
 def test_sampled_gradients_of_lanes_are_those_of_flax(architecture, dropout):
@@ -238,6 +240,7 @@ def check_sampled_gradients(architecture, dropout):
             np.testing.assert_allclose(got[..., model], leaf, atol=1e-5 * np.abs(leaf).max())
 
 
+@pytest.mark.usefixtures("promotions_of_programs")
 def test_the_fast_sample_is_the_plain_one():
     draws = np.random.default_rng(0)
     mean, noise = draws.standard_normal((2, 4, 6, 6, 3, 5), np.float32)

@@ -129,7 +129,7 @@ def test_evaluation_counts_every_image_exactly_once():
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.asarray(labels)[None])
         np.testing.assert_allclose(metrics[f"{split}_loss"], losses.mean(1), rtol=1e-5)  # float32 means
         np.testing.assert_array_equal(
-            np.round(metrics[f"{split}_accuracy"] * len(labels)), (logits.argmax(-1) == labels).sum(1)
+            np.round(metrics[f"{split}_accuracy"] * len(labels)), (logits.argmax(-1) == labels[None]).sum(1)
         )
 
 
@@ -154,6 +154,7 @@ def test_progress_counts_the_samples_and_a_stop_acts_between_segments():
         train_epoch(population, images, 2, should_stop=lambda: True)
 
 
+@pytest.mark.usefixtures("promotions_of_programs")
 @pytest.mark.parametrize("twin", [None, TwinSpec()], ids=["dense", "twins"])
 def test_training_with_folded_models_is_the_same_training(twin):
     """What a TPU runs, on the CPU: a step of a whole network and an incomplete batch, with dropout.
