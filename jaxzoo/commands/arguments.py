@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from jaxzoo.errors import InputError
+from jaxzoo.storage.files import reason, write_whole
 
 
 def run_command(program: str, command: Callable[[], int]) -> int:
@@ -85,9 +86,7 @@ def epoch_list(text: str) -> list[int]:
 
 def write_file(path: Path, text: str) -> None:
     """The file appears under its name when it is whole. Raises InputError where it cannot be written."""
-    partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, text.encode())
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}), expected a file in a folder") from error
+        raise InputError(f"{path}: cannot be written ({reason(error)}), expected a file in a folder") from error

@@ -8,7 +8,7 @@ import numpy as np
 from jaxzoo.errors import InputError
 from jaxzoo.models.variables import each_leaf, variable_shapes
 from jaxzoo.reading.zoo import Zoo, open_zoo
-from jaxzoo.storage.checkpoints import DamagedError, Tree, read_whole_checkpoint, saved_epochs
+from jaxzoo.storage.checkpoints import TEMPORARY, DamagedError, Tree, read_whole_checkpoint, saved_epochs
 from jaxzoo.storage.files import DAMAGED, DELETING, PARTIAL, entries_of
 from jaxzoo.storage.identity import Identity, identity_of
 from jaxzoo.storage.retention import KEPT_CHECKPOINTS
@@ -25,7 +25,7 @@ from jaxzoo.storage.zoo_folder import cohort_folder
 
 LEFT = {
     DAMAGED: "was damaged and set aside; it may be removed",
-    ".orbax-checkpoint-tmp": "is left of a save that was cut short; it may be removed while nothing is running",
+    TEMPORARY: "is left of a save that was cut short; it may be removed while nothing is running",
     DELETING: "is left of a removal that was cut short; it may be removed",
     PARTIAL: "is left of a file that was cut short; it may be removed while nothing is running",
 }

@@ -26,15 +26,15 @@ Kind = Any  # a type, or an annotation such as tuple[float, ...] | None
 
 def settle_fields(spec: Any) -> None:
     """Gives every field of a frozen dataclass exactly the type of its annotation. Raises InputError where it cannot."""
-    kind_of_spec: Any = type(spec)
-    for name, kind in _kinds(kind_of_spec).items():
+    spec_class: Any = type(spec)
+    for name, kind in _kinds(spec_class).items():
         object.__setattr__(spec, name, _settled(name, getattr(spec, name), kind))
 
 
 @functools.cache
-def _kinds(spec: Any) -> dict[str, Kind]:
-    hints = typing.get_type_hints(spec)
-    return {field.name: hints[field.name] for field in dataclasses.fields(spec)}
+def _kinds(spec_class: Any) -> dict[str, Kind]:
+    hints = typing.get_type_hints(spec_class)
+    return {field.name: hints[field.name] for field in dataclasses.fields(spec_class)}
 
 
 def _settled(name: str, value: Any, kind: Kind) -> Any:
@@ -119,12 +119,14 @@ def _wrong(name: str, value: Any, wanted: str) -> InputError:
 
 
 def require_name(field: str, text: str, pattern: str, wanted: str) -> None:
+    """Raises InputError for a text that does not fit the pattern, or is too long for the name of a folder."""
     fits = re.fullmatch(pattern, text) is not None and len(text.encode("utf-8", "replace")) <= NAME_BYTES
     require(fits, field, text, f"a name of {wanted}, at most {NAME_BYTES} bytes")
 
 
 def require_choices(field: str, values: Iterable[str], known: Iterable[str]) -> None:
+    """Raises InputError, which says the nearest ones, for the first value that is not one of the known."""
     known = tuple(known)
     for value in values:
-        if value not in known:  # only then: to look for the nearest takes longer than all else
-            require(False, field, value, f"one of: {nearest(value, known)}")
+        if value not in known:  # to look for the nearest takes longer than all else
+            raise _wrong(field, value, f"one of: {nearest(value, known)}")

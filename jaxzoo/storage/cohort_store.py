@@ -41,7 +41,10 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 class Saved(NamedTuple):
-    """A cohort after an epoch: its `variables`, and the `leaves` of what only training that goes on needs, in order."""
+    """A cohort after an epoch: its `variables`, and the `leaves` of what only training that goes on needs, in order.
+
+    `made` is what the epoch was made with, None where its snapshot does not say.
+    """
 
     epoch: int
     variables: Tree
@@ -155,7 +158,7 @@ class CohortStore:
             path = self._folder / "resume" / str(epoch)
             remove_folder(path)  # of a run that was cut short before it saved the snapshot
             save_checkpoint(path, resume | {"checksum": checksum(resume)})
-        if standing is None and self._stays(epoch, {epoch, *snapshot_epochs(self._folder)}):
+        if standing is None and self._stays(epoch, [epoch, *snapshot_epochs(self._folder)]):
             save_checkpoint(snapshot_path(self._folder, epoch), snapshot | {"checksum": total})
         elif standing is None:
             self._keep_metrics(epoch, metrics, snapshot[PART])
@@ -180,9 +183,9 @@ class CohortStore:
                 "holds, expected the same; it was made on another kind of device, or by another version"
             )
 
-    def _stays(self, epoch: int, held: set[int]) -> bool:
+    def _stays(self, epoch: int, held: Sequence[int]) -> bool:
         """Whether the weights of an epoch stay, of those that are held."""
-        return self._kept is None or epoch in self._kept or epoch in sorted(held)[-KEPT_CHECKPOINTS:]
+        return self._kept is None or epoch in self._kept or epoch in sorted({*held})[-KEPT_CHECKPOINTS:]
 
     def _let_go(self, epoch: int) -> None:
         """Lets go of what is not kept, now that an epoch is whole."""
@@ -191,7 +194,7 @@ class CohortStore:
             remove_folder(self._folder / "resume" / str(each))
         held = snapshot_epochs(self._folder)
         for each in held:
-            if not self._stays(each, {*held}):
+            if not self._stays(each, held):
                 self._let_weights_go(each)
 
     def _let_weights_go(self, epoch: int) -> None:

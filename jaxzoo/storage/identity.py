@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxzoo.errors import InputError
+from jaxzoo.errors import InputError, shown
 from jaxzoo.spec.plan import Member, row_hash, trajectory_digest
 from jaxzoo.storage.checkpoints import DamagedError, Tree
 from jaxzoo.storage.record import FORMAT, ZooRecord
@@ -50,7 +50,7 @@ class Identity(NamedTuple):
         for name, wanted in _plain(self.facts).items():
             got = table["facts"].get(name)
             if got != wanted:
-                raise InputError(f"{path}: is of another zoo: its {name} is {_short(got)}, expected {_short(wanted)}")
+                raise InputError(f"{path}: is of another zoo: its {name} is {shown(got)}, expected {shown(wanted)}")
         if table["epoch"] != epoch:
             raise InputError(f"{path}: is that of epoch {table['epoch']}, expected epoch {epoch}")
         if rows.shape != self.rows.shape:
@@ -100,8 +100,3 @@ def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
     """As JSON gives them back: tuples are lists there."""
     table: dict[str, Any] = json.loads(json.dumps(facts))
     return table
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from jaxzoo.errors import InputError
+from jaxzoo.errors import InputError, shown
 from jaxzoo.spec.plan import Plan, plan_zoo, trajectory_digest
 from jaxzoo.spec.tables import full_table, read_table
 from jaxzoo.spec.zoo_spec import TwinSpec, ZooSpec
@@ -154,7 +154,7 @@ def read_record(folder: Path) -> ZooRecord:
         raise InputError(f"{path}: cannot be read: {error}") from error
     got = table.get("format") if isinstance(table, dict) else table
     if not isinstance(table, dict) or type(got) is not int or got not in KNOWN_FORMATS:
-        raise InputError(f"{path}: format is {repr(got)[:60]}, expected 1 or 2, the formats that this version reads")
+        raise InputError(f"{path}: format is {shown(got)}, expected 1 or 2, the formats that this version reads")
     try:
         spec = read_table(table["spec"], ZooSpec)
         record = _read_first(table, spec) if got == 1 else _read_second(table, spec)

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgpack
 
-from jaxzoo.errors import InputError
+from jaxzoo.errors import InputError, shown
 from jaxzoo.spec.plan import DEFAULTS, Member, Plan
 from jaxzoo.storage.files import PARTIAL, reason, write_new, write_whole
 from jaxzoo.storage.record import ZooRecord, read_record
@@ -107,7 +107,7 @@ def _check_rows(path: Path, rows: Any, members: Sequence[Member]) -> None:
     for member, row in zip(members, rows, strict=True):
         wanted = member.to_row()
         if not isinstance(row, dict) or {**defaults, **row} != wanted:
-            raise InputError(f"{path}: model {member.model} is {repr(row)[:120]}, expected {wanted} of the spec")
+            raise InputError(f"{path}: model {member.model} is {shown(row)}, expected {wanted} of the spec")
 
 
 def cohort_folder(folder: Path, cohort: int) -> Path:
