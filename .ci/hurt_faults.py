@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hurt_lab import Lab, end, start, wait_until
 
-FEW_FILES = 48
+FEW_FILES = 16
 
 # a module that Python imports at its start: what it patches, the whole run sees
 CLOCK_JUMPS = """

@@ -23,6 +23,7 @@ Rows = Sequence[int] | slice
 ALL_ROWS = slice(None)
 ITEM = "default"  # the name that Orbax gives to the only item of a checkpoint
 TEMPORARY = ".orbax-checkpoint-tmp"
+HANDLES = 24  # files that a save has open at once, and some more
 OVERHEAD = 64_000  # bytes that the files of a checkpoint take besides its numbers
 EPOCH = re.compile(r"0|[1-9][0-9]{0,8}")
 
@@ -50,14 +51,18 @@ def save_checkpoint(path: Path, tree: Tree) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(path.with_name(path.name + TEMPORARY), ignore_errors=True)  # of a save that was cut short
-        reserve(path.parent, size + size // 10 + OVERHEAD)  # Orbax would fail in many threads, with a trace from each
+        # Orbax would fail in many threads, with a trace from each
+        reserve(path.parent, size + size // 10 + OVERHEAD, HANDLES)
         with _no_traces(), contextlib.closing(ocp.Checkpointer(handler)) as checkpointer:
             checkpointer.save(path.absolute(), args=arguments)
     except (OSError, ValueError) as error:
-        code = re.search(r"([^:]*) \[os_error_code=", str(error))  # how TensorStore passes on what the system says
-        if code is None and not isinstance(error, OSError):
+        code = re.search(r"os_error_code='(\d+)'", str(error))  # how TensorStore passes on what the system says
+        if code is not None:
+            why = os.strerror(int(code[1]))
+        elif isinstance(error, OSError):
+            why = reason(error)
+        else:
             raise
-        why = reason(error) if isinstance(error, OSError) else code.group(1).strip() if code else ""
         shutil.rmtree(path.with_name(path.name + TEMPORARY), ignore_errors=True)  # a full disk needs the room
         raise InputError(
             f"{path}: cannot be written ({why}), expected a disk that takes {size + OVERHEAD:,} bytes; "

@@ -95,11 +95,14 @@ def remove_leftovers(folder: Path) -> None:
             shutil.rmtree(folder / name, ignore_errors=True)
 
 
-def reserve(folder: Path, size: int) -> None:
-    """Raises OSError where the disk, or the user's quota on it, has no room for so many bytes more.
+def reserve(folder: Path, size: int, handles: int) -> None:
+    """Raises OSError where the process may not open so many files more, or where the disk has no room for the bytes.
 
-    The room is taken and given back: unlike the free space that a file system tells, this counts quotas.
+    Both are taken and given back: unlike the free space that a file system tells, this counts quotas.
     """
+    with contextlib.ExitStack() as opened, open(os.devnull, "rb") as nothing:
+        for _ in range(handles):
+            opened.callback(os.close, os.dup(nothing.fileno()))
     if not hasattr(os, "posix_fallocate"):
         return
     path = folder / f"reserve.{uuid.uuid4().hex[:8]}{PARTIAL}"

@@ -144,6 +144,36 @@ def test_what_cannot_be_read_for_a_moment_is_read_again(cohort, monkeypatch):
     assert (saved.epoch, notes) == (3, [])
 
 
+FEW_FILES = """
+import resource, sys
+from pathlib import Path
+from cohorts import open_store, state_of
+with open_store(Path(sys.argv[1])) as store:
+    store.restore(9)
+    store.save(4, *state_of(4))
+    store._finish()
+    used = len(list(Path("/dev/fd").iterdir()))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + {more}, used + {more}))
+    store.save(5, *state_of(5))
+"""
+
+
+@pytest.mark.parametrize("more", [0, 3, 6, 12, 40])
+def test_too_few_file_handles_are_one_line_and_no_traces_of_others(cohort, more):
+    """Orbax saves in many threads, each of which left a trace on the screen."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", FEW_FILES.format(more=more), cohort]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    if more < 40:
+        (last,) = [line for line in done.stderr.splitlines() if "InputError" in line and "cannot be" in line]
+        assert "(Too many open files)" in last
+        assert "RuntimeError" not in done.stderr
+    else:
+        assert done.stderr == ""
+    assert snapshot_epochs(cohort)[:5] == [0, 1, 2, 3, 4]
+    assert restore(cohort, last=9)[0].epoch == (4 if more < 40 else 5)
+
+
 FULL = """
 import resource, sys
 from pathlib import Path
