@@ -13,14 +13,15 @@ PACKAGE = Path(jaxzoo.__file__).parent
 
 # the floors of the house: a folder, or a file beside the folders, imports from lower floors and from itself only
 FLOORS = {
-    9: {"__main__", "generate"},
-    8: {"commands"},
-    7: {"report", "bench", "__init__"},
-    6: {"training", "analysis"},
-    5: {"reading"},
-    4: {"storage"},
-    3: {"models", "datasets"},
-    2: {"spec", "devices", "settings"},
+    10: {"__main__", "generate"},
+    9: {"commands"},
+    8: {"report", "bench", "__init__"},
+    7: {"training", "analysis"},
+    6: {"reading"},
+    5: {"storage"},
+    4: {"models", "datasets"},
+    3: {"spec", "devices", "settings"},
+    2: {"paths"},
     1: {"errors", "version"},
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}

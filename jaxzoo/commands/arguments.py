@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from jaxzoo.errors import InputError
+from jaxzoo.paths import local_path
 from jaxzoo.storage.files import reason, write_whole
 
 
@@ -82,6 +83,14 @@ def epoch_list(text: str) -> list[int]:
     if not all(part.isdecimal() for part in text.split(",")):
         raise argparse.ArgumentTypeError(f"got {text!r}, expected numbers as in 10,20")
     return [int(part) for part in text.split(",")]
+
+
+def path_argument(text: str) -> Path:
+    """The path that the text stands for. A shell leaves the ~ of --out=~/zoos as it is."""
+    try:
+        return local_path(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def write_file(path: Path, text: str) -> None:

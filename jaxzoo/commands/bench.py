@@ -5,7 +5,6 @@ import dataclasses
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 from tqdm import tqdm
@@ -13,7 +12,7 @@ from tqdm import tqdm
 from jaxzoo.bench.contenders import SEED_ZOOS
 from jaxzoo.bench.rates import REFERENCE, measure
 from jaxzoo.bench.tpu import estimate
-from jaxzoo.commands.arguments import Parser, positive, run_command
+from jaxzoo.commands.arguments import Parser, path_argument, positive, run_command
 from jaxzoo.models.engines import engines_for
 from jaxzoo.spec.config import load_spec
 from jaxzoo.spec.plan import plan_zoo
@@ -64,7 +63,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--lanes", type=_widths, metavar="N,...", help="lane widths for --tpu (those that --engine auto would try)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table to a file, too")
+    parser.add_argument("--json", type=path_argument, metavar="FILE", help="write the table to a file, too")
     return parser.parse_args(arguments)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from jaxzoo.commands.arguments import Parser, run_command
+from jaxzoo.commands.arguments import Parser, path_argument, run_command
 from jaxzoo.datasets.cache import cache_folder, read_cache
 from jaxzoo.datasets.images import SPLITS, fingerprint_of
 from jaxzoo.datasets.load import data_folder, find_origin, is_embedded, load_images, read_images
@@ -50,9 +50,11 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="print the table of datasets")
     parser.add_argument("--prepare", metavar="NAME", help="have a dataset ready, for every architecture that uses it")
     parser.add_argument("--check", metavar="NAME", help="verify counts and fingerprint of a prepared dataset")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML file of zoos, for a dataset of your own")
     parser.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="the datasets (TFDS_DATA_DIR, ~/tensorflow_datasets)"
+        "--config", type=path_argument, metavar="FILE", help="a TOML file of zoos, for a dataset of your own"
+    )
+    parser.add_argument(
+        "--data-dir", type=path_argument, metavar="DIR", help="the datasets (TFDS_DATA_DIR, ~/tensorflow_datasets)"
     )
     options = parser.parse_args(arguments)
     if not (options.list or options.prepare or options.check):

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxzoo.commands.arguments import Parser, cohort_range, epoch_list, positive, run_command
+from jaxzoo.commands.arguments import Parser, cohort_range, epoch_list, path_argument, positive, run_command
 from jaxzoo.commands.interrupts import caught_signals
 from jaxzoo.commands.listing import list_zoos
 from jaxzoo.commands.progress import ProgressBar, summary
@@ -50,17 +50,17 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--zoo", metavar="NAME", help="a zoo, or a dataset for all its zoos")
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="a TOML file of zoos, instead of the published ones"
+        "--config", type=path_argument, metavar="FILE", help="a TOML file of zoos, instead of the published ones"
     )
     parser.add_argument("--list", action="store_true", help="print the table of zoos and end")
     parser.add_argument("--twins", choices=(*METHODS, NO_TWINS), help="sparse twins (as the spec says)")
     parser.add_argument("--models", type=positive, metavar="N", help="so many models, spread over the grid")
     parser.add_argument("--epochs", type=positive, metavar="N", help="so many epochs")
     parser.add_argument(
-        "--out", type=Path, default=Path("zoos"), metavar="DIR", help="each zoo gets a folder there (zoos)"
+        "--out", type=path_argument, default=Path("zoos"), metavar="DIR", help="each zoo gets a folder there (zoos)"
     )
     parser.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="the datasets (TFDS_DATA_DIR, ~/tensorflow_datasets)"
+        "--data-dir", type=path_argument, metavar="DIR", help="the datasets (TFDS_DATA_DIR, ~/tensorflow_datasets)"
     )
     parser.add_argument(
         "--engine", choices=(AUTO, *ENGINES), help="how to train; auto measures (lanes on a CPU, auto on others)"

@@ -2,10 +2,17 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from jaxzoo.analysis.probe import LARGEST_WEIGHT, MOST_EPOCHS, SPLIT_SEEDS, format_results, probe_states, select_states
-from jaxzoo.commands.arguments import Parser, epoch_list, positive, positive_number, run_command, write_file
+from jaxzoo.commands.arguments import (
+    Parser,
+    epoch_list,
+    path_argument,
+    positive,
+    positive_number,
+    run_command,
+    write_file,
+)
 from jaxzoo.reading.zoo import open_zoo
 
 EXAMPLES = """examples:
@@ -28,7 +35,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         description="Reads performance and hyperparameters off the weights of a zoo's models by linear probes.",
         examples=EXAMPLES,
     )
-    parser.add_argument("zoo", type=Path, metavar="ZOO", help="the folder of a zoo, or of twins")
+    parser.add_argument("zoo", type=path_argument, metavar="ZOO", help="the folder of a zoo, or of twins")
     parser.add_argument("--epochs", type=epoch_list, metavar="A,B", help=f"(up to {MOST_EPOCHS}, spread evenly)")
     parser.add_argument("--where", metavar="CONDITION", help="only such states, as in \"activation == 'tanh'\"")
     parser.add_argument(
@@ -39,7 +46,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         help=f"without states that have a larger parameter ({LARGEST_WEIGHT:g})",
     )
     parser.add_argument("--seeds", type=positive, default=SPLIT_SEEDS, metavar="N", help=f"splits ({SPLIT_SEEDS})")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="the table as CSV, too")
+    parser.add_argument("--csv", type=path_argument, metavar="FILE", help="the table as CSV, too")
     return parser.parse_args(arguments)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxzoo.commands.arguments import Parser, run_command, write_file
+from jaxzoo.commands.arguments import Parser, path_argument, run_command, write_file
 from jaxzoo.devices import use_all_cores, use_compilation_cache
 from jaxzoo.errors import InputError
 from jaxzoo.reading.zoo import Zoo, open_zoo
@@ -33,12 +33,12 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         description="Writes what a zoo is, and what came out, as one HTML page with charts.",
         examples=EXAMPLES,
     )
-    parser.add_argument("zoo", type=Path, metavar="ZOO", help="the folder of a zoo, or of twins")
-    parser.add_argument("--out", type=Path, default=Path("report.html"), metavar="FILE", help="(report.html)")
-    parser.add_argument("--png", type=Path, metavar="DIR", help="the charts as PNG files, too")
+    parser.add_argument("zoo", type=path_argument, metavar="ZOO", help="the folder of a zoo, or of twins")
+    parser.add_argument("--out", type=path_argument, default=Path("report.html"), metavar="FILE", help="(report.html)")
+    parser.add_argument("--png", type=path_argument, metavar="DIR", help="the charts as PNG files, too")
     parser.add_argument("--no-probe", action="store_true", help="without linear probes, which take longest")
     parser.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="the datasets (TFDS_DATA_DIR, ~/tensorflow_datasets)"
+        "--data-dir", type=path_argument, metavar="DIR", help="the datasets (TFDS_DATA_DIR, ~/tensorflow_datasets)"
     )
     return parser.parse_args(arguments)
 

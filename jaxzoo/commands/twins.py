@@ -2,9 +2,8 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
-from jaxzoo.commands.arguments import Parser, cohort_range, fraction, positive, run_command
+from jaxzoo.commands.arguments import Parser, cohort_range, fraction, path_argument, positive, run_command
 from jaxzoo.commands.interrupts import caught_signals
 from jaxzoo.commands.progress import ProgressBar, twins_summary
 from jaxzoo.datasets import load_images
@@ -36,7 +35,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         examples=EXAMPLES,
     )
     default = TwinSpec()
-    parser.add_argument("zoo", type=Path, metavar="ZOO", help="the folder of a finished zoo")
+    parser.add_argument("zoo", type=path_argument, metavar="ZOO", help="the folder of a finished zoo")
     parser.add_argument("--method", choices=METHODS, default=default.method, help=f"({default.method})")
     parser.add_argument("--sparsity", type=fraction, metavar="S", help=f"of magnitude ({default.sparsity})")
     parser.add_argument("--scope", choices=SCOPES, help=f"of magnitude ({default.scope})")
@@ -44,7 +43,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--epochs", type=positive, metavar="N", help=f"so many epochs (as the zoo's spec says, or {default.epochs})"
     )
     parser.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="the datasets (TFDS_DATA_DIR, ~/tensorflow_datasets)"
+        "--data-dir", type=path_argument, metavar="DIR", help="the datasets (TFDS_DATA_DIR, ~/tensorflow_datasets)"
     )
     parser.add_argument("--repair", action="store_true", help="read every epoch; make missing and damaged ones again")
     parser.add_argument("--cohorts", type=cohort_range, metavar="A:B", help="only the cohorts A to B - 1")

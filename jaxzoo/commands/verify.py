@@ -3,11 +3,10 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from tqdm import tqdm
 
-from jaxzoo.commands.arguments import Parser, run_command
+from jaxzoo.commands.arguments import Parser, path_argument, run_command
 from jaxzoo.reading.verify import verify_zoo
 from jaxzoo.reading.zoo import open_zoo
 from jaxzoo.storage.record import FORMAT
@@ -26,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="jaxzoo verify", description="Checks a zoo and its twins on disk.", examples=EXAMPLES)
-    parser.add_argument("zoo", type=Path, metavar="ZOO", help="the folder of a zoo")
+    parser.add_argument("zoo", type=path_argument, metavar="ZOO", help="the folder of a zoo")
     parser.add_argument("--deep", action="store_true", help="read every number: checksums, shapes, finite flags")
     return parser.parse_args(arguments)
 

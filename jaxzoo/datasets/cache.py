@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from jaxzoo.datasets.images import SPLITS, Images, Split
+from jaxzoo.paths import is_litter
 from jaxzoo.spec.dataset_spec import DatasetSpec
 
 FORMAT = 1  # raise it whenever a spec comes to give other arrays than before
@@ -85,4 +86,8 @@ def _is_changed(origin: Path, stamp: Stamp) -> bool:
 def stamp_of(origin: Path) -> Stamp:
     """Name, size and modification time of each file of the folder; empty if there is no folder."""
     files: Sequence[Path] = sorted(origin.iterdir()) if origin.is_dir() else []
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files if path.is_file()]
+    return [
+        [path.name, path.stat().st_size, path.stat().st_mtime_ns]
+        for path in files
+        if path.is_file() and not is_litter(path.name)
+    ]

@@ -9,6 +9,7 @@ from jaxzoo.datasets.digits import EMBEDDED, load_digits
 from jaxzoo.datasets.folder import read_folder
 from jaxzoo.datasets.images import Images, draw_splits, make_images
 from jaxzoo.errors import InputError
+from jaxzoo.paths import local_path
 from jaxzoo.spec.dataset_spec import DatasetSpec
 
 
@@ -45,7 +46,7 @@ def load_images(
 def find_origin(dataset: DatasetSpec, root: Path, *, progress: bool = False) -> Path:
     """The folder of the files that the images are read from. Prepares a dataset of TensorFlow Datasets if need be."""
     if dataset.folder is not None:
-        return root / home_expanded(dataset.folder)
+        return root / local_path(dataset.folder)
     from jaxzoo.datasets.prepared import prepare  # not above: reading the cache needs no TensorFlow Datasets
 
     return prepare(dataset, root, progress=progress)
@@ -74,15 +75,7 @@ def data_folder(given: str | Path | None) -> Path:
 
     Raises InputError if the path is a file.
     """
-    root = home_expanded(given or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+    root = local_path(given or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
     if root.exists() and not root.is_dir():
         raise InputError(f"{root}: is a file, expected the folder of the datasets")
     return root
-
-
-def home_expanded(path: str | Path) -> Path:
-    """The path with ~ and ~user replaced. Raises InputError where there is no such home."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise InputError(f"{path}: {str(error).rstrip('.').lower()}, expected a folder that can be found") from error

@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxzoo.errors import InputError
 from jaxzoo.models.variables import each_leaf, variable_shapes
+from jaxzoo.paths import is_litter
 from jaxzoo.reading.zoo import Zoo, open_zoo
 from jaxzoo.storage.checkpoints import TEMPORARY, DamagedError, Tree, read_whole_checkpoint, saved_epochs
 from jaxzoo.storage.files import DAMAGED, DELETING, PARTIAL, entries_of
@@ -48,7 +49,8 @@ def verify_zoo(
 
 def _verify(zoo: Zoo, parent: Zoo | None, deep: bool, on_checked: Callable[[int], None]) -> Iterator[str]:
     known = {cohort_folder(zoo.path, number).name for number in zoo.cohorts}
-    for name in sorted({*entries_of(zoo.path / "cohorts")} - known):
+    strangers = {name for name in entries_of(zoo.path / "cohorts") if not is_litter(name)} - known
+    for name in sorted(strangers):
         yield f"{zoo.path / 'cohorts' / name}: is no cohort of the zoo"
     yield from _left_behind(zoo.path)
     for number, members in zoo.cohorts.items():

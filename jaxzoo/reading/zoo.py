@@ -13,6 +13,7 @@ from jaxzoo.datasets import Images, load_images
 from jaxzoo.errors import InputError
 from jaxzoo.models.networks import Network, build_network
 from jaxzoo.models.variables import variable_shapes
+from jaxzoo.paths import lasting_path
 from jaxzoo.reading.expressions import rows_where
 from jaxzoo.reading.layout import Layout, build_layout, flatten, unflatten
 from jaxzoo.reading.selection import Parts, Selection, split_models, with_gap
@@ -249,6 +250,6 @@ class Twins(dict[str, Zoo]):
 
 def open_zoo(path: str | Path) -> Zoo:
     """Opens the zoo in a folder, finished or still being made. Raises InputError where there is none."""
-    folder = Path(path)
+    folder = lasting_path(path)
     record = read_record(folder)
     return Zoo(folder, record, read_members(folder, record))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxzoo.errors import InputError, nearest, require
+from jaxzoo.paths import local_path
 from jaxzoo.spec.tables import read_table
 from jaxzoo.spec.zoo_spec import ZooSpec
 
@@ -18,9 +19,10 @@ def config_folder() -> Path:
 
 def read_config(path: str | Path) -> tuple[ZooSpec, ...]:
     """All zoos of one TOML file, in the file's order. Raises InputError, which names the file and the zoo."""
+    path = local_path(path)
     try:
         # a byte-order mark and Windows' line ends come from editors, and are still TOML
-        table = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
+        table = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}), expected a TOML file of zoos") from error
     except (ValueError, RecursionError) as error:  # not all are of TOML: numbers of thousands of digits

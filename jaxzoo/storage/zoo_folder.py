@@ -13,6 +13,7 @@ from typing import Any
 import msgpack
 
 from jaxzoo.errors import InputError, shown
+from jaxzoo.paths import is_litter
 from jaxzoo.spec.plan import DEFAULTS, Member, Plan
 from jaxzoo.storage.files import PARTIAL, reason, write_new, write_whole
 from jaxzoo.storage.record import ZooRecord, read_record
@@ -35,7 +36,7 @@ def find_record(folder: Path) -> ZooRecord | None:
         raise InputError(f"{folder}: cannot be used ({why}), expected a folder for the zoo") from error
     if "zoo.json" in names:
         return read_record(folder)
-    strangers = sorted(name for name in names - OWN_NAMES if not name.endswith(PARTIAL))
+    strangers = sorted(name for name in names - OWN_NAMES if not (name.endswith(PARTIAL) or is_litter(name)))
     if strangers:
         raise InputError(f"{folder}: holds {strangers[0]!r} and no zoo.json, expected a zoo or an empty folder")
     return None

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from jaxzoo.errors import InputError
 from jaxzoo.models.engines import ENGINES, engines_for
+from jaxzoo.paths import lasting_path
 from jaxzoo.spec.layers import Dropout, each_layer
 from jaxzoo.spec.plan import Cohort, Plan, plan_zoo
 from jaxzoo.spec.zoo_spec import OUTSIDE_DIGEST, TwinSpec, ZooSpec
@@ -59,7 +60,7 @@ def check_generate(
     repair: bool = False,
 ) -> Job:
     """Checks a call of `jaxzoo.generate` in an instant, before images are loaded. Raises InputError."""
-    folder = Path(out)
+    folder = lasting_path(out)
     spec = restrict(spec, models=models, epochs=epochs)
     twin = choose_twins(spec, twins)
     kept = kept_epochs(keep_epochs or ALL, spec.epochs)
@@ -91,7 +92,7 @@ def space_of(job: Job) -> list[ZooBytes]:
 
 def check_make_twins(zoo: str | Path, twin: TwinSpec, cohorts: range | None = None, *, repair: bool = False) -> Job:
     """Checks a call of `jaxzoo.make_twins`: the zoo is dense, and the cohorts are finished. Raises InputError."""
-    folder = Path(zoo)
+    folder = lasting_path(zoo)
     record = read_record(folder)
     if record.twin is not None:
         raise InputError(f"{folder}: is a zoo of twins, expected a dense one")
