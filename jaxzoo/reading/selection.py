@@ -65,6 +65,11 @@ class Selection:
         """Parameters by layer and kind, leaves (states, ...), in the order of `table`."""
         return unflatten(self.layout, self.weights())
 
+    def final(self) -> "Selection":
+        """Of every model the state at its last epoch here."""
+        last = self.table.groupby("model")["epoch"].transform("max")
+        return self._where((self.table["epoch"] == last).to_numpy())
+
     def portions(self) -> Iterator[np.ndarray]:
         """Yields `weights` part by part, in the order of `table`, about 1 GB at a time."""
         held = held_states(self.layout)

@@ -24,22 +24,27 @@ METRICS = (
 
 
 class StoredEpochs:
-    """What the cohorts of a zoo hold, by epoch."""
+    """What the cohorts of a zoo hold, by epoch: the epochs that all of them hold, or, if `partial`, any of them."""
 
-    def __init__(self, path: Path, record: ZooRecord, members: Sequence[Member]) -> None:
-        self._path, self._record = path, record
+    def __init__(self, path: Path, record: ZooRecord, members: Sequence[Member], *, partial: bool = False) -> None:
+        self._path, self._record, self._partial = path, record, partial
         self.cohorts: Mapping[int, list[Member]] = _by_cohort(members)  # in the order of their rows
         self._checked: set[tuple[int, int]] = set()  # (cohort, epoch) of snapshots that were held to their identity
 
     @property
     def with_weights(self) -> tuple[int, ...]:
-        """The epochs whose weights all cohorts hold."""
+        """The epochs whose weights are held."""
         return self._held(snapshot_epochs)
 
     @property
     def with_metrics(self) -> tuple[int, ...]:
-        """The epochs whose metrics all cohorts hold, those without weights too."""
+        """The epochs whose metrics are held, those without weights too."""
         return self._held(metrics_epochs)
+
+    def models_at(self, epoch: int) -> list[int]:
+        """The models whose weights are there at an epoch, in ascending order."""
+        holding = self._holding(epoch, snapshot_epochs)
+        return sorted(member.model for cohort in holding for member in self.cohorts[cohort])
 
     @functools.cached_property
     def identities(self) -> Mapping[int, Identity]:
@@ -85,7 +90,12 @@ class StoredEpochs:
 
     def _held(self, epochs_of: Callable[[Path], list[int]]) -> tuple[int, ...]:
         held = [set(epochs_of(cohort_folder(self._path, cohort))) for cohort in self.cohorts]
-        return tuple(sorted(set.intersection(*held)))
+        return tuple(sorted(set.union(*held) if self._partial else set.intersection(*held)))
+
+    def _holding(self, epoch: int, epochs_of: Callable[[Path], list[int]]) -> list[int]:
+        """The cohorts that hold an epoch. Unless the zoo is partial no folder is asked: all of them do."""
+        folders = {cohort: cohort_folder(self._path, cohort) for cohort in self.cohorts}
+        return [cohort for cohort, folder in folders.items() if not self._partial or epoch in epochs_of(folder)]
 
     def _unchecked(self, cohort: int, epoch: int) -> Identity | None:
         """The identity that a snapshot is to be held to, None where that was done."""
@@ -93,8 +103,8 @@ class StoredEpochs:
 
     def _read_metrics(self, epoch: int) -> pd.DataFrame:
         tables = []
-        for cohort, members in self.cohorts.items():
-            path = cohort_folder(self._path, cohort)
+        for cohort in self._holding(epoch, metrics_epochs):
+            path, members = cohort_folder(self._path, cohort), self.cohorts[cohort]
             stored = read_metrics(path, epoch, self._unchecked(cohort, epoch))
             self._checked.add((cohort, epoch))
             strangers = [name for name in self._metric_names if np.shape(stored.get(name, ())) != (len(members),)]

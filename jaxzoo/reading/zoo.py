@@ -2,7 +2,7 @@
 
 import functools
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +14,7 @@ from jaxzoo.errors import InputError
 from jaxzoo.models.networks import Network, build_network
 from jaxzoo.models.variables import variable_shapes
 from jaxzoo.paths import lasting_path
+from jaxzoo.reading.choices import Choice, chosen_numbers, is_one
 from jaxzoo.reading.expressions import rows_where
 from jaxzoo.reading.layout import Layout, build_layout, flatten, unflatten
 from jaxzoo.reading.selection import Parts, Selection, split_models, with_gap
@@ -32,14 +33,26 @@ class Zoo:
     (8, 2464)
     """
 
-    def __init__(self, path: Path, record: ZooRecord, members: Sequence[Member]) -> None:
+    def __init__(self, path: Path, record: ZooRecord, members: Sequence[Member], *, partial: bool = False) -> None:
         self.path = path
         self.record = record
+        self.partial = partial
         self._members = tuple(members)
-        self._stored = StoredEpochs(path, record, self._members)
+        self._stored = StoredEpochs(path, record, self._members, partial=partial)
 
     def __repr__(self) -> str:
         return f"Zoo({str(self.path)!r}: {len(self._members)} models, {len(self.epochs)} epochs)"
+
+    def __len__(self) -> int:
+        """Raises InputError: it could be the number of models, or of epochs."""
+        raise InputError(
+            f"{self.path}: len(zoo) is of what? expected len(zoo.members), {len(self._members)} models, or "
+            f"len(zoo.epochs), {len(self.epochs)} epochs"
+        )
+
+    def __bool__(self) -> bool:
+        """True: a zoo has no length that would say it."""
+        return True
 
     @property
     def spec(self) -> ZooSpec:
@@ -54,9 +67,17 @@ class Zoo:
     @property
     def epochs(self) -> tuple[int, ...]:
         """The epochs whose weights all cohorts hold: fewer than the spec's while a zoo is being made, or where not all
-        are kept. 0 is the untrained one.
+        are kept. 0 is the untrained one. In a zoo that was opened as partial, the epochs that any cohort holds.
         """
         return self._stored.with_weights
+
+    def models_at(self, epoch: int) -> np.ndarray:
+        """The numbers of the models whose weights are there at an epoch, in ascending order.
+
+        They are all models, but in a zoo that was opened as partial. Raises InputError for an epoch that is not there.
+        """
+        (number,) = self._checked_epochs([epoch])
+        return np.array(self._stored.models_at(number))
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -74,15 +95,17 @@ class Zoo:
         """The rows of `metrics` at one epoch. Raises InputError for an epoch that is not there, or not whole."""
         return self._stored.metrics(self._checked_epochs(epoch, self._stored.with_metrics))
 
-    def params(self, epoch: int | Sequence[int], models: Sequence[int] | None = None) -> dict[str, Any]:
+    def params(self, epoch: Choice, models: Choice = None) -> dict[str, Any]:
         """Parameters by layer and kind, leaves (models, ...): of the given `models`, in that order, or of all.
 
-        At several epochs leaves are (epochs, models, ...). Reads the given epochs alone. Raises InputError for an
-        epoch or a model that the zoo does not hold.
+        At several epochs leaves are (epochs, models, ...). Reads the given epochs alone. `models` may be numbers, or a
+        mask such as `zoo.members["activation"] == "tanh"`; a single number is that model, whose axis stays. The same
+        holds for epochs, but that a single one has no axis. Raises InputError for an epoch or a model that the zoo does
+        not hold.
         """
         return self.unflatten(self.weights(epoch, models))
 
-    def variables(self, epoch: int | Sequence[int], models: Sequence[int] | None = None) -> dict[str, Any]:
+    def variables(self, epoch: Choice, models: Choice = None) -> dict[str, Any]:
         """Flax's collections, which a model's module applies: "params", as `params` gives them, and "batch_stats",
         the running means and variances of networks that normalise batches.
 
@@ -96,10 +119,14 @@ class Zoo:
             for collection, layout in self._layouts.items()
         }
 
-    def weights(self, epoch: int | Sequence[int], models: Sequence[int] | None = None) -> np.ndarray:
+    def weights(self, epoch: Choice, models: Choice = None) -> np.ndarray:
         """Flattened parameters, (models, D) float32, or (epochs, models, D) at several epochs.
 
-        `layout` says which column is what. Raises InputError for an epoch or a model that the zoo does not hold.
+        `layout` says which column is what; `params` says what epochs and models may be. Raises InputError for an epoch
+        or a model that the zoo does not hold.
+
+        >>> zoo.weights(2, models=zoo.members["activation"] == "tanh").shape
+        (4, 2464)
         """
         return self._read("params", self.layout, epoch, models)
 
@@ -119,14 +146,15 @@ class Zoo:
     def select(
         self,
         *,
-        epochs: int | Sequence[int] | None = None,
-        models: Sequence[int] | None = None,
+        epochs: Choice = None,
+        models: Choice = None,
         where: str | None = None,
         finite: bool = False,
         max_abs_weight: float | None = None,
     ) -> Selection:
         """Selects the states at some `epochs` (by default all) of some `models` (all) that meet every condition given.
 
+        Epochs and models may be numbers or masks, as `params` takes them.
         `where` is a condition on the columns of `members` and `metrics`, and generalization_gap, such as
         "activation == 'tanh' and test_accuracy > 0.5". `finite` keeps models that are still finite. `max_abs_weight`
         keeps models whose parameters are all finite and at most so large; it reads the weights. Raises InputError,
@@ -135,8 +163,10 @@ class Zoo:
         held = self._checked_epochs(self.epochs if epochs is None else epochs)
         table = with_gap(self._stored.metrics(held)).merge(self.members.drop(columns=["cohort", "row"]), on="model")
         if models is not None:
-            numbers = [member.model for member in self._chosen(models)]
-            table = table[table["model"].isin(numbers)]
+            table = table[table["model"].isin(self.numbers_of(models))]
+        if self.partial:  # metrics may be there where weights were let go
+            states = {(model, epoch) for epoch in held for model in self._stored.models_at(epoch)}
+            table = table[[state in states for state in zip(table["model"], table["epoch"], strict=True)]]
         if finite:
             table = table[table["finite"]]
         if where is not None:
@@ -170,7 +200,7 @@ class Zoo:
 
     def network_of(self, model: int) -> Network:
         """The Flax module of one model."""
-        (member,) = self._chosen([model])
+        (member,) = (self._members[number] for number in self.numbers_of([model]))
         return build_network(self.spec, activation=member.hyperparameters["activation"])
 
     def images(self, data_dir: str | Path | None = None) -> Images:
@@ -186,8 +216,19 @@ class Zoo:
     def twins(self) -> dict[str, "Zoo"]:
         """The sparse twins by method. Each is a zoo: model i is the twin of model i, epoch 0 is the parent's last."""
         folders = {method: twins_folder(self.path, method) for method in METHODS}
-        found = {method: open_zoo(folder) for method, folder in folders.items() if (folder / "zoo.json").exists()}
-        return Twins(self.path, found)
+        begun = {method: folder for method, folder in folders.items() if (folder / "zoo.json").exists()}
+        return Twins(self.path, {method: open_zoo(folder, partial=self.partial) for method, folder in begun.items()})
+
+    def numbers_of(self, models: Choice) -> list[int]:
+        """The numbers of some models, in the order given; of all for None. Raises InputError, as `params` does."""
+        count = len(self._members)
+        if models is None:
+            return [*range(count)]
+        numbers = chosen_numbers(f"{self.path}: models", models, range(count), f"models are 0..{count - 1}")
+        for number in numbers:
+            if not 0 <= number < count:
+                raise InputError(f"{self.path}: model is {number}, expected 0..{count - 1}")
+        return numbers
 
     @property
     def cohorts(self) -> Mapping[int, Sequence[Member]]:
@@ -200,32 +241,48 @@ class Zoo:
         shapes = variable_shapes(self.spec.layers, self.spec.dataset)
         return {collection: build_layout(tree) for collection, tree in shapes.items()}
 
-    def _read(
-        self, collection: str, layout: Layout, epoch: int | Sequence[int], models: Sequence[int] | None
-    ) -> np.ndarray:
+    def _read(self, collection: str, layout: Layout, epoch: Choice, models: Choice) -> np.ndarray:
         """A collection flattened, (models, D) or (epochs, models, D)."""
-        chosen = self._chosen(models)
-        weights = self._stored.weights(collection, layout, self._checked_epochs(epoch), chosen)
-        return np.stack(weights) if isinstance(epoch, Iterable) else weights[0]
+        epochs = self._checked_epochs(epoch)
+        chosen = [self._members[number] for number in self._numbers_at(epochs, models)]
+        weights = self._stored.weights(collection, layout, epochs, chosen)
+        return weights[0] if is_one(epoch) else np.stack(weights)
 
-    def _checked_epochs(self, epochs: int | Iterable[int], held: Sequence[int] | None = None) -> list[int]:
+    def _checked_epochs(self, epochs: Choice, held: Sequence[int] | None = None) -> list[int]:
         """One epoch, or several, as a list. Raises InputError unless all are `held`, by default those with weights."""
-        wanted = list(epochs) if isinstance(epochs, Iterable) else [epochs]
         held = self.epochs if held is None else held
+        known = "one that all cohorts hold; there is none yet, and open_zoo(path, partial=True) opens what is there"
+        if held:
+            known = f"one of {_listed(held)}; 0 is untrained, and zoo.epochs[-1] the last one"
+        wanted = chosen_numbers(f"{self.path}: epoch", epochs, held, f"here {known}")
         strangers = [epoch for epoch in wanted if epoch not in held]
         if strangers or not wanted:
-            got = repr(strangers[0]) if strangers else "none"
-            known = f"one of {held[0]}..{held[-1]}" if held else "one that all cohorts hold; there is none yet"
-            raise InputError(f"{self.path}: epoch is {got}, expected {known}")
+            raise InputError(f"{self.path}: epoch is {strangers[0] if strangers else 'none'}, expected {known}")
         return wanted
 
-    def _chosen(self, models: Sequence[int] | None) -> Sequence[Member]:
-        if models is None:
-            return self._members
-        for model in models:
-            if not 0 <= model < len(self._members):
-                raise InputError(f"{self.path}: model is {model!r}, expected 0..{len(self._members) - 1}")
-        return [self._members[model] for model in models]
+    def _numbers_at(self, epochs: Sequence[int], models: Choice) -> list[int]:
+        """The numbers of the models, each of which has weights at every one of the epochs. Raises InputError."""
+        numbers = self.numbers_of(models)
+        if not self.partial:
+            return numbers
+        at_first, *others = ({*self._stored.models_at(epoch)} for epoch in epochs)
+        if models is None and all(each == at_first for each in others):
+            return sorted(at_first)
+        for epoch in epochs:
+            missing = {*numbers} - {*self._stored.models_at(epoch)}
+            if missing:
+                raise InputError(
+                    f"{self.path}: model {min(missing)} has no weights at epoch {epoch}, expected models of "
+                    f"zoo.models_at({epoch})"
+                )
+        return numbers
+
+
+def _listed(epochs: Sequence[int]) -> str:
+    """The epochs as 0..20, or, where there are gaps, one by one."""
+    if len(epochs) == epochs[-1] - epochs[0] + 1:
+        return f"{epochs[0]}..{epochs[-1]}"
+    return ", ".join(map(str, epochs))
 
 
 def _largest_weights(selection: Selection) -> np.ndarray:
@@ -248,8 +305,12 @@ class Twins(dict[str, Zoo]):
         )
 
 
-def open_zoo(path: str | Path) -> Zoo:
-    """Opens the zoo in a folder, finished or still being made. Raises InputError where there is none."""
+def open_zoo(path: str | Path, *, partial: bool = False) -> Zoo:
+    """Opens the zoo in a folder, finished or still being made. Raises InputError where there is none.
+
+    Of a zoo that is still being made, the epochs are those that all cohorts hold. With `partial` they are those that
+    any cohort holds, and `zoo.models_at(epoch)` says of which models.
+    """
     folder = lasting_path(path)
     record = read_record(folder)
-    return Zoo(folder, record, read_members(folder, record))
+    return Zoo(folder, record, read_members(folder, record), partial=partial)
