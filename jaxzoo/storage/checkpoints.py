@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 import urllib.parse
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +29,12 @@ OVERHEAD = 64_000  # bytes that the files of a checkpoint take besides its numbe
 EPOCH = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
+_forked_with: set[str] = set()  # the libraries that were loaded when this process was forked from another
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _forked_with.update({"tensorstore"} & sys.modules.keys()))
+
+
 class DamagedError(Exception):
     """A checkpoint whose files can be read, but not as what was saved."""
 
@@ -41,8 +48,18 @@ def saved_epochs(folder: Path) -> list[int]:
     return sorted(int(name) for name in names if ITEM in entries_of(folder / name))
 
 
+def check_not_forked(path: Path) -> None:
+    """Raises InputError in a process that was forked: TensorStore's threads are missing there, and it would abort."""
+    if _forked_with:
+        raise InputError(
+            f"{path}: cannot be opened in a process that was forked after a zoo had been read or written, expected one "
+            "that was started by spawn, as by multiprocessing_context='spawn' of a DataLoader"
+        )
+
+
 def save_checkpoint(path: Path, tree: Tree) -> None:
     """Saves NumPy leaves. Raises InputError where they cannot be written; then nothing lies under the name."""
+    check_not_forked(path)
     import orbax.checkpoint as ocp  # imported late: readers do without Orbax
 
     handler = ocp.CompositeCheckpointHandler(**{ITEM: ocp.PyTreeCheckpointHandler()})
@@ -104,6 +121,7 @@ def read_checkpoint(path: Path, parts: Mapping[str, Rows]) -> Tree:
     Of the arrays of a part only its rows are read, and all at once. Raises DamagedError where something is missing or
     cannot be understood, and InputError where files cannot be read.
     """
+    check_not_forked(path)
     for attempt in ("first", "last"):
         try:
             return _read(path, parts)
