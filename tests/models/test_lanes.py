@@ -60,6 +60,29 @@ def test_convolution_shares_images_with_one_model_axis():
     np.testing.assert_array_equal(convolve(images, kernel), convolve(repeated, kernel))
 
 
+@pytest.mark.parametrize("shape", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_the_gradients_of_shared_images_are_those_of_images_of_every_model(shape):
+    """`convolve` promised shared images, and its gradient ended in a TypeError."""
+    B, H, W, C, K, O = shape
+    images, kernel, cotangent = draw(B, H, W, C, 1), draw(K, K, C, O, M), draw(B, H - K + 1, W - K + 1, O, M)
+    pull = jax.vjp(jax.jit(convolve), images, kernel)[1]
+    pull_each = jax.vjp(jax.jit(convolve), np.repeat(images, M, axis=-1), kernel)[1]
+    (by_images, by_kernel), (by_each, wanted) = pull(jnp.asarray(cotangent)), pull_each(jnp.asarray(cotangent))
+    assert by_images.shape == images.shape
+    assert_close(by_images, by_each.sum(axis=-1, keepdims=True))
+    assert_close(by_kernel, wanted)
+
+
+def test_the_gradients_of_shared_values_of_a_dense_layer_are_those_of_values_of_every_model():
+    values, kernel, cotangent = draw(4, 20, 1), draw(20, 7, M), draw(4, 7, M)
+    pull = jax.vjp(multiply, values, kernel)[1]
+    pull_each = jax.vjp(multiply, np.repeat(values, M, axis=-1), kernel)[1]
+    (by_values, by_kernel), (by_each, wanted) = pull(jnp.asarray(cotangent)), pull_each(jnp.asarray(cotangent))
+    assert by_values.shape == values.shape
+    assert_close(by_values, by_each.sum(axis=-1, keepdims=True))
+    assert_close(by_kernel, wanted)
+
+
 def test_the_forms_for_other_devices_equal_those_for_the_cpu():
     """Both forms of each kernel, on the CPU: what a TPU runs is held to the same values."""
     images, kernel, cotangent = draw(3, 12, 12, 8, M), draw(5, 5, 8, 6, M), draw(3, 8, 8, 6, M)

@@ -21,7 +21,7 @@ CHAINS = 3  # measured: 125 GFLOP/s a core, where a single chain reached 80
 def convolve(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
     """The cross-correlation, (B, H - K + 1, W - K + 1, O, M).
 
-    Images with a model axis of 1 are shared by all, without gradients: those need the images of every model.
+    Images with a model axis of 1 are shared by all models; their gradient is then the sum over the models.
     """
     return _correlate(images_BHWCM, kernel_KKCOM)
 
@@ -35,7 +35,7 @@ def _convolve_forward(
 def _convolve_backward(saved: tuple[jax.Array, jax.Array], cotangent_BHWOM: jax.Array) -> tuple[jax.Array, jax.Array]:
     images_BHWCM, kernel_KKCOM = saved
     kernel = _kernel_gradient(images_BHWCM, cotangent_BHWOM, kernel_KKCOM.shape[0])
-    return _image_gradient(kernel_KKCOM, cotangent_BHWOM), kernel
+    return sum_to_shape(_image_gradient(kernel_KKCOM, cotangent_BHWOM), images_BHWCM.shape), kernel
 
 
 convolve.defvjp(_convolve_forward, _convolve_backward)
@@ -104,6 +104,12 @@ def add_in_chains(terms: Sequence[jax.Array]) -> jax.Array:
     return sum(chains[1:], start=chains[0])
 
 
+def sum_to_shape(gradient: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """A gradient by values that were broadcast from `shape`: its sum over the axes that have length 1 there."""
+    spread = [axis for axis, (length, before) in enumerate(zip(gradient.shape, shape, strict=True)) if length != before]
+    return gradient.sum(spread, keepdims=True) if spread else gradient
+
+
 def _image_gradient(kernel_KKCOM: jax.Array, cotangent_BHWOM: jax.Array) -> jax.Array:
     """The padded cotangent, correlated with the kernel turned by half a turn, inputs and outputs exchanged."""
     K, _, _, _, *models = kernel_KKCOM.shape
@@ -140,7 +146,7 @@ def _kernel_gradient_by_blocks(K: int, images_BHWCM: jax.Array, cotangent_BHWOM:
     """
     B, height, width, O, *models = cotangent_BHWOM.shape
     rest = (0,) * (1 + len(models))
-    C = images_BHWCM.shape[3]
+    window = (1, K, K, *images_BHWCM.shape[3:])  # its model axis has length 1 where models share the images
     rows = next(n for n in range(1, height + 1) if height % n == 0 and (n * width >= FEWEST_TERMS or n == height))
     blocks = height // rows
     # no index is negative, and handling negative ones would take operations in every trip of the loop
@@ -148,7 +154,7 @@ def _kernel_gradient_by_blocks(K: int, images_BHWCM: jax.Array, cotangent_BHWOM:
 
     def add_block(image: jax.Array, number: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
         terms = [
-            cut(images_BHWCM, (image, number * rows + row, column, *rest), (1, K, K, C, *models))[0, :, :, :, None]
+            cut(images_BHWCM, (image, number * rows + row, column, *rest), window)[0, :, :, :, None]
             * cut(cotangent_BHWOM, (image, number * rows + row, column, *rest), (1, 1, 1, O, *models))[0, :, :, None]
             for row in range(rows)
             for column in range(width)
@@ -159,5 +165,5 @@ def _kernel_gradient_by_blocks(K: int, images_BHWCM: jax.Array, cotangent_BHWOM:
     def add_image(image: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
         return lax.fori_loop(0, blocks, functools.partial(add_block, image), kernel_KKCOM)
 
-    zeros = jnp.zeros((K, K, C, O, *models), cotangent_BHWOM.dtype)
+    zeros = jnp.zeros((K, K, images_BHWCM.shape[3], O, *models), cotangent_BHWOM.dtype)
     return lax.fori_loop(0, B, add_image, zeros)

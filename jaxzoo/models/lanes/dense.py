@@ -6,12 +6,17 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxzoo.models.lanes.convolution import sum_to_shape
+
 MOST_TERMS = 16  # in one fused expression on a CPU
 
 
 @jax.custom_vjp
 def multiply(values_BIM: jax.Array, kernel_IOM: jax.Array) -> jax.Array:
-    """The product of each model's values and its own kernel, (B, O, M)."""
+    """The product of each model's values and its own kernel, (B, O, M).
+
+    Values with a model axis of 1 are shared by all models; their gradient is then the sum over the models.
+    """
     return _sum_of_products(values_BIM[:, :, None], kernel_IOM, axis=(1, 0))
 
 
@@ -23,7 +28,7 @@ def _multiply_backward(saved: tuple[jax.Array, jax.Array], cotangent_BOM: jax.Ar
     values_BIM, kernel_IOM = saved
     values_gradient = _sum_of_products(cotangent_BOM[:, None], kernel_IOM, axis=(2, 1))
     kernel_gradient = _sum_of_products(values_BIM[:, :, None], cotangent_BOM[:, None], axis=(0, 0))
-    return values_gradient, kernel_gradient
+    return sum_to_shape(values_gradient, values_BIM.shape), kernel_gradient
 
 
 multiply.defvjp(_multiply_forward, _multiply_backward)
