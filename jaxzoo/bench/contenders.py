@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxzoo.datasets.images import Images, Split, make_images
 from jaxzoo.devices import model_mesh, use_all_cores
+from jaxzoo.models.tally import empty_tally
 from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.config import load_spec
 from jaxzoo.spec.dataset_spec import DatasetSpec
@@ -18,7 +19,6 @@ from jaxzoo.spec.plan import Cohort, plan_zoo
 from jaxzoo.spec.zoo_spec import TwinSpec
 from jaxzoo.training.population import Slab, initial_state, initial_variables, put_cohort, put_images
 from jaxzoo.training.programs import build_program
-from jaxzoo.training.steps import empty_tally
 
 STEPS = 10  # training steps in one call of a program
 LANES = 16  # models at a time on one core: with many more they would not fit its cache

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from jaxzoo.datasets import Images
 from jaxzoo.devices import COMPILER_OPTIONS, put_copies, put_lanes
 from jaxzoo.models.networks import Network, Params, Variables
+from jaxzoo.models.tally import Tally, empty_tally
 from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.layers import Layers
 from jaxzoo.spec.plan import Cohort
@@ -25,7 +26,7 @@ from jaxzoo.training.events import Metrics
 from jaxzoo.training.keys import Role, fold, member_keys
 from jaxzoo.training.programs import Program
 from jaxzoo.training.sparsify import Method
-from jaxzoo.training.steps import DeviceImages, Hyperparameters, State, Tally, empty_tally
+from jaxzoo.training.steps import DeviceImages, Hyperparameters, State
 
 SEGMENT_SECONDS = 0.5  # how often progress shows and an interrupt acts
 FIRST_SEGMENT = 16  # steps

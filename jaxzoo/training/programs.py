@@ -15,6 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxzoo.devices import AXIS, Spread, over_models, platform_of, sharding_specs
 from jaxzoo.models.engines import evaluated_at_once, population_forward
+from jaxzoo.models.tally import Tally
 from jaxzoo.models.variables import abstract_variables
 from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.plan import CohortKey
@@ -22,7 +23,7 @@ from jaxzoo.spec.zoo_spec import NUMBERS, TwinSpec
 from jaxzoo.training import steps
 from jaxzoo.training.optimizers import build_optimizer
 from jaxzoo.training.sparsify import Method, build_method
-from jaxzoo.training.steps import DeviceImages, Hyperparameters, Recipe, State, Tally, steps_of
+from jaxzoo.training.steps import DeviceImages, Hyperparameters, Recipe, State, steps_of
 
 TILE = (8, 128)  # a TPU's register: no kernel cuts one where the models are folded to such tiles
 CACHED_IMAGES = 2  # at a time, or a few more: the activations of a training step then stay in a core's cache

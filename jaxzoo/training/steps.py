@@ -13,6 +13,7 @@ from jax import lax
 
 from jaxzoo.models.engines import Forward
 from jaxzoo.models.networks import Array, DropoutSource, Params, SamplingSource
+from jaxzoo.models.tally import Tally, count_batch, empty_tally
 from jaxzoo.spec.plan import CohortKey
 from jaxzoo.training.augmentation import augment
 from jaxzoo.training.keys import Role, fold, member_keys
@@ -40,13 +41,6 @@ class State(NamedTuple):
     optimizer: optax.OptState | None
     masks: Params
     batch_stats: Params
-
-
-class Tally(NamedTuple):
-    """Sums over examples, (M,): of the cross-entropy in nats, and of correct predictions."""
-
-    loss: Array
-    correct: Array
 
 
 class DeviceImages(NamedTuple):
@@ -163,7 +157,7 @@ def _gradients(
         def loss(layers: Params) -> tuple[jax.Array, tuple[Params, Tally]]:
             batch = _normalise(images, pixels)
             logits, moved = recipe.forward(layers, batch_stats, batch, dropout, sampling, weight_B)
-            part_tally = _count(logits, label_BM, weight_B)
+            part_tally = count_batch(logits, label_BM, weight_B)
             return jnp.sum(part_tally.loss) / examples, (moved, part_tally)
 
         part_gradients, (moved, part_tally) = jax.grad(loss, has_aux=True)(derived.layers)
@@ -203,15 +197,10 @@ def evaluate(
         pixels, label_BM = _gather(images, jnp.minimum(index_B, last - 1)[:, None])
         weight_B = (index_B < last).astype(jnp.float32)
         logits, _ = forward(params, batch_stats, _normalise(images, pixels), None, None, None)
-        return jax.tree.map(jnp.add, tally, _count(logits, label_BM, weight_B))
+        return jax.tree.map(jnp.add, tally, count_batch(logits, label_BM, weight_B))
 
     leaf = jax.tree.leaves(params)[0]
     return lax.fori_loop(0, (last - first + batch - 1) // batch, add_batch, empty_tally(leaf[(0,) * (leaf.ndim - 1)]))
-
-
-def empty_tally(like_M: Array) -> Tally:
-    """A tally of zeros for as many models as the array has, on the devices that hold the array."""
-    return Tally(jnp.zeros_like(like_M), jnp.zeros_like(like_M))
 
 
 def fold_models(tree: Any, models: tuple[int, ...]) -> Any:
@@ -259,11 +248,3 @@ def _normalise(images: DeviceImages, pixels_BMHWC: jax.Array) -> jax.Array:
     pixels = jnp.moveaxis(pixels_BMHWC, range(1, models + 1), range(-models, 0)).astype(jnp.float32)
     scale, shift = (channels.reshape(-1, *(1,) * models) for channels in (images.scale, images.shift))
     return pixels * scale + shift
-
-
-def _count(logits_BOM: jax.Array, label_BM: jax.Array, weight_B: jax.Array) -> Tally:
-    """Cross-entropy of log-softmax, and correct predictions, both summed over the batch by weight."""
-    chosen = jnp.arange(logits_BOM.shape[1]).reshape(-1, *(1,) * (label_BM.ndim - 1)) == label_BM[:, None]
-    loss_BM = -jnp.sum(jnp.where(chosen, jax.nn.log_softmax(logits_BOM, axis=1), 0.0), axis=1)
-    correct_BM = (jnp.argmax(logits_BOM, axis=1) == label_BM).astype(jnp.float32)
-    return Tally(jnp.tensordot(weight_B, loss_BM, 1), jnp.tensordot(weight_B, correct_BM, 1))

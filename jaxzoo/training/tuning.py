@@ -13,12 +13,13 @@ from jax.sharding import PartitionSpec as P
 from jaxzoo.devices import AXIS, platform_of
 from jaxzoo.errors import InputError
 from jaxzoo.models.engines import engines_for, usual_lanes
+from jaxzoo.models.tally import empty_tally
 from jaxzoo.spec.layers import norm_layers
 from jaxzoo.spec.plan import Cohort, CohortKey
 from jaxzoo.training.memory import Kind, compile_to_fit, models_that_fit, most_demanding
 from jaxzoo.training.population import initial_state, initial_variables, put_cohort
 from jaxzoo.training.programs import Program, build_program
-from jaxzoo.training.steps import DeviceImages, empty_tally
+from jaxzoo.training.steps import DeviceImages
 
 SEARCH_SECONDS = 22.0  # after these no candidate is begun; with the last one's compilation the search stays under 30 s
 RUN_SECONDS = 0.5

@@ -9,11 +9,11 @@ import numpy as np
 from populations import MADE, record_of, small_spec
 
 from jaxzoo.devices import model_mesh
+from jaxzoo.models.tally import Tally
 from jaxzoo.models.variables import abstract_variables
 from jaxzoo.spec.plan import plan_zoo
 from jaxzoo.training.cohort import Beginning, Run, run_cohort
 from jaxzoo.training.programs import Program, state_shapes
-from jaxzoo.training.steps import Tally
 
 SPEC = small_spec(seeds=2, epochs=2, optimizer=("sgd",))
 

@@ -18,12 +18,13 @@ from populations import cohort_of, population_of, replace_dataset, small_images,
 from jaxzoo.devices import model_mesh
 from jaxzoo.models.engines import population_forward
 from jaxzoo.models.networks import build_network
+from jaxzoo.models.tally import empty_tally
 from jaxzoo.spec.layers import LAYERS
 from jaxzoo.spec.zoo_spec import TwinSpec
 from jaxzoo.training import programs
 from jaxzoo.training import steps as loops
 from jaxzoo.training.population import Stopped, evaluate, get_state, put_images, train_epoch
-from jaxzoo.training.steps import Recipe, empty_tally
+from jaxzoo.training.steps import Recipe
 
 
 def mixed_spec(**changes):

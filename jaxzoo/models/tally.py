@@ -1,0 +1,31 @@
+"""Cross-entropy and correct predictions of M models, as sums over examples that are divided once, at the end."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxzoo.models.networks import Array
+
+
+class Tally(NamedTuple):
+    """Sums over examples, (M,): of the cross-entropy in nats, and of correct predictions."""
+
+    loss: Array
+    correct: Array
+
+
+def empty_tally(like_M: Array) -> Tally:
+    """A tally of zeros for as many models as the array has, on the devices that hold the array."""
+    return Tally(jnp.zeros_like(like_M), jnp.zeros_like(like_M))
+
+
+def count_batch(logits_BOM: jax.Array, label_BM: jax.Array, weight_B: jax.Array) -> Tally:
+    """Cross-entropy of log-softmax, and correct predictions, both summed over the batch by weight.
+
+    Labels with a model axis of 1 are shared by all models.
+    """
+    chosen = jnp.arange(logits_BOM.shape[1]).reshape(-1, *(1,) * (label_BM.ndim - 1)) == label_BM[:, None]
+    loss_BM = -jnp.sum(jnp.where(chosen, jax.nn.log_softmax(logits_BOM, axis=1), 0.0), axis=1)
+    correct_BM = (jnp.argmax(logits_BOM, axis=1) == label_BM).astype(jnp.float32)
+    return Tally(jnp.tensordot(weight_B, loss_BM, 1), jnp.tensordot(weight_B, correct_BM, 1))
