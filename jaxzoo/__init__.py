@@ -4,6 +4,8 @@ Array names end in their shape: M models, B batch, N examples, H W C image, K ke
 S steps, E epochs. The model axis is last while training, first on disk.
 """
 
+from jaxzoo.analysis.interpolation import interpolate
+from jaxzoo.analysis.predict import loss_and_gradient, predict_params
 from jaxzoo.datasets import Images, load_images
 from jaxzoo.devices import use_all_cores, use_compilation_cache
 from jaxzoo.errors import InputError
@@ -68,11 +70,14 @@ __all__ = [
     "__version__",
     "build_network",
     "generate",
+    "interpolate",
     "load_images",
     "load_spec",
+    "loss_and_gradient",
     "make_twins",
     "open_zoo",
     "plan_zoo",
+    "predict_params",
     "read_config",
     "use_all_cores",
     "use_compilation_cache",

@@ -99,12 +99,12 @@ def test_an_address_on_the_command_line_is_one_line(tmp_path):
 
 @pytest.mark.parametrize("path", ["", None, 3, b"zoos", ["zoos"]], ids=repr)
 def test_what_is_no_path_is_one_line(path):
-    with pytest.raises(InputError, match="expected a text or a pathlib.Path"):
+    with pytest.raises(InputError, match=r"expected a text or a pathlib\.Path"):
         local_path(path)
 
 
 def test_no_such_home_and_no_current_folder_are_one_line(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match="~nobody-of-that-name/z: .*expected a path that can be found"):
+    with pytest.raises(InputError, match=r"~nobody-of-that-name/z: .*expected a path that can be found"):
         local_path("~nobody-of-that-name/z")
     gone = tmp_path / "gone"
     gone.mkdir()

@@ -1,6 +1,6 @@
 """How different the models of a population are: in performance, in predictions, in weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,21 +10,32 @@ import pandas as pd
 
 from jaxzoo.analysis.alignment import Alignment
 from jaxzoo.analysis.features import STATISTICS, states_statistics
+from jaxzoo.analysis.predict import NO_CLASS
+from jaxzoo.datasets.images import SPLITS
 from jaxzoo.errors import InputError
 from jaxzoo.reading.selection import with_gap
 from jaxzoo.reading.zoo import Zoo
 from jaxzoo.settings import pinned_settings
 
 QUARTILES = {"q25": 0.25, "q50": 0.5, "q75": 0.75}
-QUANTITIES = ("train_accuracy", "validation_accuracy", "test_accuracy", "generalization_gap", "sparsity")
+QUANTITIES: Mapping[str, tuple[str, ...]] = {  # and the splits whose predictions each is computed from
+    **{f"{split}_accuracy": (split,) for split in SPLITS},
+    "generalization_gap": ("train", "test"),
+    "sparsity": (),
+}
 
 
 def performance_quartiles(metrics: pd.DataFrame) -> pd.DataFrame:
     """Per epoch the quartiles over models of accuracy on each split, of the generalization gap, and of twins' sparsity.
 
-    The columns are quantity, epoch, q25, q50 and q75. Models do not count where their numbers are NaN.
+    The columns are quantity, epoch, q25, q50 and q75. A model does not count at an epoch at which it is not finite, or
+    its predictions on a split of the quantity are not: the accuracy of such a model is that of the first class.
     """
     table = with_gap(metrics)
+    for name, splits in QUANTITIES.items():
+        if name in table:
+            losses = table[[f"{split}_loss" for split in splits]].to_numpy(float)
+            table[name] = table[name].where(table["finite"].astype(bool) & np.isfinite(losses).all(axis=1))
     long = table.melt("epoch", [name for name in QUANTITIES if name in table], "quantity")
     by_epoch = long.groupby(["quantity", "epoch"], sort=False)["value"]
     quartiles = {name: by_epoch.quantile(share) for name, share in QUARTILES.items()}
@@ -35,7 +46,8 @@ class Agreement(NamedTuple):
     """For every two models, (M, M): the share of examples that they class alike, and Cohen's kappa (Cohen 1960).
 
     kappa = (observed - expected) / (1 - expected), where `expected` is the agreement by chance of two models with these
-    class frequencies. It is NaN if both name one and the same class throughout.
+    class frequencies. It is NaN if both name one and the same class throughout. Both are NaN for a model that names no
+    class (-1) for some example, because its logits are not finite.
     """
 
     agreement: np.ndarray
@@ -54,7 +66,9 @@ def prediction_agreement(classes_MN: np.ndarray, classes: int) -> Agreement:
         return together_MM + named_MN @ named_MN.T, named_MN.sum(axis=1)
 
     together_MM, named_CM = jax.lax.scan(count, jnp.zeros((len(classes_MN),) * 2), jnp.arange(classes))
+    silent_M = (classes_MN == NO_CLASS).any(axis=1)
     agreement = np.asarray(together_MM, np.float64) / examples
+    agreement[silent_M] = agreement[:, silent_M] = np.nan
     frequency_CM = np.asarray(named_CM, np.float64) / examples
     expected = frequency_CM.T @ frequency_CM
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -63,8 +77,12 @@ def prediction_agreement(classes_MN: np.ndarray, classes: int) -> Agreement:
 
 
 def twin_agreement(parents_MN: np.ndarray, twins_MN: np.ndarray) -> np.ndarray:
-    """The share of examples that each twin classes as its parent does, (M,), from the predictions of both."""
-    return (parents_MN == twins_MN).mean(axis=1)
+    """The share of examples that each twin classes as its parent does, (M,), from the predictions of both.
+
+    It is NaN where one of the two names no class (-1) for some example, because its logits are not finite.
+    """
+    silent_M = ((parents_MN == NO_CLASS) | (twins_MN == NO_CLASS)).any(axis=1)
+    return np.where(silent_M, np.nan, (parents_MN == twins_MN).mean(axis=1))
 
 
 class Distances(NamedTuple):
@@ -82,7 +100,7 @@ def weight_distances(weights: np.ndarray, pairs: np.ndarray) -> Distances:
 
 def aligned_distances(alignment: Alignment, weights: np.ndarray, pairs: np.ndarray) -> Distances:
     """As `weight_distances`, after each pair's second model has its hidden units put into the order of the first's."""
-    aligned = np.stack([alignment.align(weights[first], weights[second]) for first, second in pairs])
+    aligned = alignment.match(weights[pairs[:, 0]], weights[pairs[:, 1]]).aligned
     return _distances(weights[pairs[:, 0]].astype(np.float64), aligned.astype(np.float64))
 
 

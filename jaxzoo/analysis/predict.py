@@ -1,96 +1,110 @@
-"""The predictions of a zoo's models: all models at once, by the kernels that trained them."""
+"""What models say of images, and how to change their weights: all at once, by the kernels that trained them."""
 
-import functools
-from collections.abc import Sequence
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jax.sharding import Mesh
-from jax.sharding import PartitionSpec as P
 
-from jaxzoo.devices import AXIS, Spread, model_mesh, over_models, platform_of, put_lanes
 from jaxzoo.errors import InputError
-from jaxzoo.models.engines import engines_for, evaluated_at_once, population_forward, usual_lanes
-from jaxzoo.models.networks import Variables
+from jaxzoo.models.networks import Network
+from jaxzoo.models.stacks import logits_of, loss_and_gradients
+from jaxzoo.reading.choices import Choice
 from jaxzoo.reading.selection import held_states
+from jaxzoo.reading.stack import Stack, check_images, check_labels, flattened, stack_of_network
 from jaxzoo.reading.zoo import Zoo
 from jaxzoo.settings import pinned_settings
-from jaxzoo.spec.layers import Layers
 
-KEPT_PROGRAMS = 8  # one per activation of a zoo; what is compiled for other zoos is let go
+NO_CLASS = -1
 
 
 @pinned_settings()
-def predict_logits(zoo: Zoo, images: np.ndarray, epoch: int, models: Sequence[int] | None = None) -> np.ndarray:
+def predict_logits(zoo: Zoo, images: np.ndarray, epoch: int, models: Choice = None) -> np.ndarray:
     """Logits (models, N, classes) float32 on normalised images (N, H, W, C), in evaluation mode.
 
     They are those of all models at an epoch, or of the given `models`, in that order, and are computed on all of JAX's
-    default devices. Raises InputError for images of another shape, and for an epoch or a model that the zoo lacks.
+    default devices. Raises InputError for images of another shape or that are not normalised, and for an epoch or a
+    model that the zoo lacks.
     """
-    _check_images(zoo, images)
-    zoo.select(epochs=epoch, models=models)  # raises for an epoch or a model that the zoo does not hold
-    members = zoo.members if models is None else zoo.members.iloc[list(models)]
-    logits = np.empty((len(members), len(images), zoo.spec.dataset.classes), np.float32)
-    for activation, group in members.reset_index(drop=True).groupby("activation"):
-        logits[group.index] = _logits_of_one_kind(zoo, images, epoch, group["model"].tolist(), str(activation))
+    images = check_images(images, zoo.image_shape)
+    numbers = zoo.numbers_at(epoch, models)
+    logits = np.empty((len(numbers), len(images), zoo.spec.dataset.classes), np.float32)
+    forms = [zoo.form_of(number) for number in numbers]
+    portion = held_states(zoo.layout)
+    for form in dict.fromkeys(forms):
+        rows = np.flatnonzero([each == form for each in forms])
+        for first in range(0, len(rows), portion):  # of weights 1 GB at a time
+            read = rows[first : first + portion]
+            variables = zoo.variables(epoch, [numbers[row] for row in read])
+            logits[read] = logits_of(form, variables, images)
     return logits
 
 
-def predict_classes(zoo: Zoo, images: np.ndarray, epoch: int, models: Sequence[int] | None = None) -> np.ndarray:
-    """The class of the largest logit, (models, N); 0 where a logit is not a number. Arguments as `predict_logits`."""
-    return np.nan_to_num(predict_logits(zoo, images, epoch, models), nan=-np.inf).argmax(axis=-1)
+def predict_classes(zoo: Zoo, images: np.ndarray, epoch: int, models: Choice = None) -> np.ndarray:
+    """The class of the largest logit, (models, N); -1 where a logit is not finite. Arguments as `predict_logits`."""
+    return classes_of(predict_logits(zoo, images, epoch, models))
 
 
-def _check_images(zoo: Zoo, images: np.ndarray) -> None:
-    dataset = zoo.spec.dataset
-    wanted = (dataset.size, dataset.size, dataset.channels)
-    if images.ndim != 4 or images.shape[1:] != wanted or not len(images):
-        raise InputError(f"images are of shape {images.shape}, expected (N, {', '.join(map(str, wanted))})")
+def classes_of(logits: np.ndarray) -> np.ndarray:
+    """The class of the largest logit (..., classes); -1 where one of them is not finite: such a model says nothing."""
+    finite = np.isfinite(logits).all(axis=-1)
+    return np.where(finite, np.nan_to_num(logits).argmax(axis=-1), NO_CLASS)
 
 
-def _logits_of_one_kind(zoo: Zoo, images: np.ndarray, epoch: int, models: list[int], activation: str) -> np.ndarray:
-    """The logits of models that share an activation. Weights are read portion by portion, 1 GB at a time."""
-    spec, mesh = zoo.spec, model_mesh()
-    engine = engines_for(spec.layers, spec.precision)[0]
-    lanes = usual_lanes(spec.layers, platform_of(mesh))
-    width = mesh.size * lanes
-    batches = _batches(images, evaluated_at_once(engine, lanes))
-    run = _program(engine, spec.layers, spec.dataset.classes, activation, spec.precision, mesh)
-    portion = max(1, held_states(zoo.layout) // width) * width
-    logits = np.empty((len(models), len(images), spec.dataset.classes), np.float32)
-    for first in range(0, len(models), portion):
-        read = models[first : first + portion]
-        variables = zoo.variables(epoch, read)
-        for start in range(0, len(read), width):
-            count = min(width, len(read) - start)
-            rows = start + np.minimum(np.arange(width), count - 1)  # the last model fills up the slab
-            slab = jax.tree.map(functools.partial(put_lanes, mesh, rows), variables)
-            flat = np.asarray(run(slab, batches)).reshape(-1, spec.dataset.classes, width)
-            logits[first + start :][:count] = np.moveaxis(flat[: len(images), :, :count], -1, 0)
-    return logits
+@pinned_settings()
+def predict_params(
+    zoo_or_network: Zoo | Network, params_or_weights: Any, images: np.ndarray, *, models: Choice = None
+) -> np.ndarray:
+    """Logits (..., N, classes) float32 of any stack of parameters, on normalised images (N, H, W, C).
+
+    The stack is weights (..., D), parameters or variables with leaves (..., *shape), or a selection of states. In a zoo
+    whose models differ in activation, `models` says whose networks the weights are: a number, or numbers that broadcast
+    to the stack's axes; a selection and a stack of as many weights as the zoo has models need none. It is computed by
+    the kernels that train, on all of JAX's default devices. Raises InputError for what does not fit.
+
+    >>> images = zoo.images().normalised("test", slice(5))
+    >>> noisy = zoo.weights(2) + 0.01
+    >>> predict_params(zoo, noisy, images).shape
+    (8, 5, 10)
+    """
+    images, stack = _brought(zoo_or_network, params_or_weights, images, models)
+    logits = np.empty((len(stack.forms), len(images), stack.forms[0].classes), np.float32)
+    for form, rows, variables in stack.by_form():
+        logits[rows] = logits_of(form, variables, images)
+    return logits.reshape(*stack.axes, *logits.shape[1:])
 
 
-@functools.lru_cache(maxsize=KEPT_PROGRAMS)
-def _program(
-    engine: str, layers: Layers, classes: int, activation: str, precision: str, mesh: Mesh
-) -> jax.stages.Wrapped:
-    forward = population_forward(engine, layers, classes, activation, precision)
+@pinned_settings()
+def loss_and_gradient(
+    zoo_or_network: Zoo | Network, weights: Any, images: np.ndarray, labels: np.ndarray, *, models: Choice = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mean cross-entropy in nats, (...), and its gradient by the weights, (..., D), both float32.
 
-    def predict(variables_M: Variables, images_SBHWC: jax.Array) -> jax.Array:
-        params_M, batch_stats_M = variables_M["params"], variables_M.get("batch_stats", {})
+    They are those of evaluation, over normalised images (N, H, W, C) with labels (N,): without dropout, and with the
+    running statistics of batch normalisation. The other arguments are those of `predict_params`.
 
-        def logits(images_BHWC: jax.Array) -> jax.Array:
-            return forward(params_M, batch_stats_M, images_BHWC[..., None], None, None, None)[0]
+    >>> images = zoo.images()
+    >>> some = slice(0, 20)
+    >>> loss, gradient = loss_and_gradient(
+    ...     zoo, zoo.weights(2), images.normalised("train", some), images.train.labels[some]
+    ... )
+    >>> loss.shape, gradient.shape
+    ((8,), (8, 2464))
+    """
+    images, stack = _brought(zoo_or_network, weights, images, models)
+    labels = check_labels(labels, images, stack.forms[0].classes)
+    loss, gradient = np.empty(len(stack.forms), np.float32), np.empty_like(flattened(stack, stack.variables["params"]))
+    for form, rows, variables in stack.by_form():
+        loss[rows], gradients = loss_and_gradients(form, variables, images, labels)
+        gradient[rows] = flattened(stack, gradients)
+    return loss.reshape(stack.axes), gradient.reshape(*stack.axes, -1)
 
-        return lax.map(logits, images_SBHWC)
 
-    return over_models(mesh, "predict", predict, (Spread.MODELS, Spread.COPIES), lambda *_: P(None, None, None, AXIS))
-
-
-def _batches(images: np.ndarray, at_once: int) -> jax.Array:
-    """The images in batches, (S, B, H, W, C). The last image fills up the last batch."""
-    steps = -(-len(images) // at_once)
-    rows = np.minimum(np.arange(steps * at_once), len(images) - 1)
-    return jnp.asarray(images[rows].reshape(steps, at_once, *images.shape[1:]), jnp.float32)
+def _brought(zoo_or_network: Zoo | Network, given: Any, images: Any, models: Choice) -> tuple[np.ndarray, Stack]:
+    """The images and the stack, checked against each other."""
+    if isinstance(zoo_or_network, Zoo):
+        return check_images(images, zoo_or_network.image_shape), zoo_or_network.stack(given, models)
+    if not isinstance(zoo_or_network, Network):
+        raise InputError(f"got a {type(zoo_or_network).__name__}, expected a zoo, or a network of build_network")
+    if models is not None:
+        raise InputError(f"models is {models!r}, expected none: a network is that of every weight")
+    images = check_images(images, (None, None, None))
+    return images, stack_of_network(zoo_or_network, given, images)

@@ -2,7 +2,8 @@
 
 This is the benchmark of Unterthiner et al. 2020 (arXiv 2002.11448) as the model zoos paper uses it. The features are
 flattened weights or layer statistics. Ridge regression predicts numbers (scored by R^2), softmax regression predicts
-classes (scored by accuracy). Train, validation and test are split by model, never by state.
+classes (scored by accuracy). Train, validation and test are split by seed where there are seeds enough, else by model,
+and never by state.
 """
 
 import functools
@@ -19,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from jaxzoo.analysis.features import states_statistics
 from jaxzoo.errors import InputError
 from jaxzoo.reading.layout import layout_width
-from jaxzoo.reading.selection import Parts, Selection
+from jaxzoo.reading.selection import SHARES, Parts, Selection
 from jaxzoo.reading.zoo import Zoo
 from jaxzoo.spec import zoo_spec
 
@@ -34,6 +35,8 @@ MOST_COLUMNS = 100_000  # of flattened weights; larger models are probed by thei
 LARGEST_WEIGHT = 10.0
 FEWEST_MODELS = 20
 SPLIT_SEEDS = 5
+FEWEST_SEEDS = 10  # in each part of a split by seed
+SHARED_SEEDS = "splits are by model: training and test models share seeds, of which there are too few to split by"
 
 
 class Result(NamedTuple):
@@ -55,7 +58,7 @@ class Result(NamedTuple):
 def probe_states(
     states: Selection, *, seeds: int = SPLIT_SEEDS, on_step: Callable[[str], None] = print
 ) -> pd.DataFrame:
-    """A row (see `Result`) per kind of features and per target that varies, over `seeds` splits of the models.
+    """A row (see `Result`) per kind of features and per target that varies, over `seeds` splits (see `split_by`).
 
     Raises InputError for too few models, and for weights that are not finite.
     """
@@ -65,16 +68,34 @@ def probe_states(
     table = states.table
     numbers = [name for name in NUMBERS if table[name].nunique() > 1]
     classes = [name for name in CLASSES if table[name].nunique() > 1]
+    by = split_by(states)
+    if shares_seeds(states):
+        on_step(SHARED_SEEDS)
+    parts = [_parts(states, seed, by) for seed in range(seeds)]
     results = []
     for kind, features in _features(states, on_step).items():
         on_step(f"{kind}, {features.shape[1]:,} numbers of {len(table):,} states")
-        scores = _probe_splits(features, table, numbers, classes, [_parts(states, seed) for seed in range(seeds)])
+        scores = _probe_splits(features, table, numbers, classes, parts)
         for target in (*numbers, *classes):
             values, chances = np.array([score[target] for score in scores]).T  # a value per split
             measure = "R^2" if target in numbers else "accuracy"
             spread = float(values.std(ddof=1)) if seeds > 1 else float("nan")
             results.append(Result(target, kind, measure, values.mean(), spread, chances.mean(), len(table)))
     return pd.DataFrame(results, columns=Result._fields)
+
+
+def split_by(states: Selection) -> str:
+    """How states are split for a probe: by "seed" where each part gets ten seeds or more, else by "model".
+
+    Models of one seed and initialisation begin as the same weights, so a split by model may tell a probe too much.
+    """
+    return "seed" if states.table["seed"].nunique() * min(SHARES) >= FEWEST_SEEDS else "model"
+
+
+def shares_seeds(states: Selection) -> bool:
+    """Whether a probe of these states trains and tests on models of one seed."""
+    table = states.table
+    return split_by(states) == "model" and table["seed"].nunique() < table["model"].nunique()
 
 
 def _features(states: Selection, on_step: Callable[[str], None]) -> dict[str, np.ndarray]:
@@ -95,9 +116,12 @@ def select_states(
 ) -> Selection:
     """The states for a probe, with weights that are finite and not huge.
 
-    They are at the given epochs, or at six epochs spread evenly over the zoo's.
+    They are at the given epochs, or at six epochs spread evenly over the zoo's without epoch 0: untrained models of one
+    seed and initialisation are the same vector.
     """
-    held = zoo.epochs
+    held = [epoch for epoch in zoo.epochs if epoch > 0]
+    if epochs is None and not held:
+        raise InputError(f"{zoo.path}: no trained epoch is there yet, expected one, or epochs given")
     if epochs is None:
         indices = np.unique(np.linspace(0, len(held) - 1, min(MOST_EPOCHS, len(held))).round().astype(int))
         epochs = [held[index] for index in indices]
@@ -113,9 +137,9 @@ def format_results(results: pd.DataFrame) -> str:
     return wide.rename_axis(columns=None).reset_index().to_string(index=False)
 
 
-def _parts(states: Selection, seed: int) -> Parts:
-    """The rows of the table in each part of a split by model. Raises InputError for a part that is too small."""
-    parts = states.split(seed=seed)
+def _parts(states: Selection, seed: int, by: str) -> Parts:
+    """The rows of the table in each part of a split. Raises InputError for a part that is too small."""
+    parts = states.split(seed=seed, by=by)
     model = states.table["model"]
     rows = [np.flatnonzero(model.isin(part.table["model"].unique())) for part in parts]
     for name, part in zip(Parts._fields, rows, strict=True):

@@ -21,7 +21,8 @@ EXAMPLES = """examples:
   jaxzoo probe zoos/digits/twins/variational-dropout
 
 R^2 (of 1) for numbers, accuracy for classes, on models that the probe never saw; mean and standard deviation over
-splits of the models into 70 % training, 15 % validation (which picks the penalty) and 15 % test."""
+splits into 70 % training, 15 % validation (which picks the penalty) and 15 % test. Splits are by seed where each part
+gets ten seeds, else by model. Untrained models (epoch 0) take part only where --epochs names them."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -51,7 +52,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _probe(options: argparse.Namespace) -> int:
-    zoo = open_zoo(options.zoo)
+    zoo = open_zoo(options.zoo, partial=True)
     states = select_states(zoo, epochs=options.epochs, where=options.where, max_abs_weight=options.max_abs_weight)
     epochs = ", ".join(map(str, sorted(states.table["epoch"].unique())))
     models = states.table["model"].nunique()

@@ -44,7 +44,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _report(options: argparse.Namespace) -> int:
-    zoo = open_zoo(options.zoo)
+    zoo = open_zoo(options.zoo, partial=True)
     use_all_cores()
     use_compilation_cache()
     images = _test_images(zoo, options.data_dir)

@@ -19,16 +19,21 @@ Shapes = Mapping[str, Any]  # nested to any depth, with a shape (a tuple of inte
 KINDS = ("kernel", "scale", "bias", "mean", "var")  # of variables, in the order of a layout
 
 
+def variable_shapes(layers: Layers, dataset: DatasetSpec) -> Mapping[str, Shapes]:
+    """As `network_shapes`, of the networks of a zoo."""
+    return network_shapes(layers, dataset.classes, (dataset.size, dataset.size, dataset.channels))
+
+
 @functools.cache
 @pinned_settings()
-def variable_shapes(layers: Layers, dataset: DatasetSpec) -> Mapping[str, Shapes]:
-    """The shape of every variable of one model, by collection, then nested as Flax nests them.
+def network_shapes(layers: Layers, classes: int, image: tuple[int, ...]) -> Mapping[str, Shapes]:
+    """The shape of every variable of one model on images (H, W, C), by collection, then nested as Flax nests them.
 
     Names come in the order of the layers, the kinds of a layer in the order of KINDS, and any others after them.
     """
-    image = jax.ShapeDtypeStruct((1, dataset.size, dataset.size, dataset.channels), jnp.float32)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    trees = jax.eval_shape(Network(layers, dataset.classes, "tanh").init, key, image)
+    one = jax.ShapeDtypeStruct((1, *image), jnp.float32)
+    trees = jax.eval_shape(Network(layers, classes, "tanh").init, key, one)
     names = [layer.name for layer in each_layer(layers) if isinstance(layer, Conv | BatchNorm | Dense)]
     rank = {name: number for number, name in enumerate((*names, *KINDS))}
     return {collection: _shapes(tree, rank) for collection, tree in trees.items()}

@@ -1,6 +1,6 @@
 """Which models, or which epochs, a caller means: a number, several numbers, or a mask."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AnySet
 from typing import Any
 
@@ -12,12 +12,42 @@ from jaxzoo.errors import InputError, shown
 Choice = Any  # int | Sequence[int] | a mask: NumPy, pandas, JAX and lists are taken alike
 
 
+def chosen_models(where: str, given: Choice, count: int) -> list[int]:
+    """The numbers of some of `count` models, in the order given; of all for None. Raises InputError."""
+    if given is None:
+        return [*range(count)]
+    numbers = _numbers(f"{where}: models", given, range(count), f"models are 0..{count - 1}")
+    for number in numbers:
+        if not 0 <= number < count:
+            raise InputError(f"{where}: model is {number}, expected 0..{count - 1}")
+    return numbers
+
+
+def chosen_epochs(where: str, given: Choice, held: Sequence[int]) -> list[int]:
+    """One epoch, or several, as a list. Raises InputError unless all are among the epochs that are `held`."""
+    known = "one that all cohorts hold; there is none yet, and open_zoo(path, partial=True) opens what is there"
+    if held:
+        known = f"one of {_listed(held)}; 0 is untrained, and zoo.epochs[-1] the last one"
+    wanted = _numbers(f"{where}: epoch", given, held, f"here {known}")
+    strangers = [epoch for epoch in wanted if epoch not in held]
+    if strangers or not wanted:
+        raise InputError(f"{where}: epoch is {strangers[0] if strangers else 'none'}, expected {known}")
+    return wanted
+
+
+def _listed(epochs: Sequence[int]) -> str:
+    """The epochs as 0..20, or, where there are gaps, one by one."""
+    if len(epochs) == epochs[-1] - epochs[0] + 1:
+        return f"{epochs[0]}..{epochs[-1]}"
+    return ", ".join(map(str, epochs))
+
+
 def is_one(given: Choice) -> bool:
     """Whether a single number is given, of Python or NumPy."""
     return np.ndim(given) == 0 if isinstance(given, np.ndarray | np.generic) else not isinstance(given, Iterable)
 
 
-def chosen_numbers(name: str, given: Choice, known: Iterable[int], meaning: str) -> list[int]:
+def _numbers(name: str, given: Choice, known: Iterable[int], meaning: str) -> list[int]:
     """The numbers that `given` stands for, in its order, which need not be among the `known`.
 
     A mask has a truth value for each of the known numbers, and stands for those where it is true; a pandas mask is

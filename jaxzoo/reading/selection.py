@@ -9,7 +9,10 @@ import pandas as pd
 
 from jaxzoo.errors import InputError
 from jaxzoo.reading.layout import Layout, layout_width, unflatten
+from jaxzoo.spec.fields import require_choices
 
+SPLIT_BY = ("model", "seed")
+SHARES = (0.7, 0.15, 0.15)  # of training, validation and test
 HELD_BYTES = 1_000_000_000  # of weights in memory at a time, unless asked otherwise: 100,000 states of CNN-s
 
 
@@ -44,12 +47,13 @@ class Selection:
         table: pd.DataFrame,
         layout: Layout,
         read: Callable[[int, Sequence[int]], np.ndarray],
-        models: int,
+        seeds: Sequence[int],
     ) -> None:
+        """`seeds` are those of all models of the zoo, in the order of their numbers: a split shares out all of them."""
         self.table = table.reset_index(drop=True)
         self.layout = layout
         self._read = read
-        self._models = models  # of the whole zoo, since a split shares out all of them
+        self._seeds = seeds
 
     def __len__(self) -> int:
         return len(self.table)
@@ -66,9 +70,10 @@ class Selection:
         return unflatten(self.layout, self.weights())
 
     def final(self) -> "Selection":
-        """Of every model the state at its last epoch here."""
+        """Of every model the state at its last epoch here, in the order of the models' numbers."""
         last = self.table.groupby("model")["epoch"].transform("max")
-        return self._where((self.table["epoch"] == last).to_numpy())
+        table = self.table[self.table["epoch"] == last].sort_values("model")
+        return Selection(table, self.layout, self._read, self._seeds)
 
     def portions(self) -> Iterator[np.ndarray]:
         """Yields `weights` part by part, in the order of `table`, about 1 GB at a time."""
@@ -76,10 +81,21 @@ class Selection:
         for first in range(0, len(self), held):
             yield self._weights_at(np.arange(first, min(first + held, len(self))))
 
-    def split(self, train: float = 0.7, validation: float = 0.15, test: float = 0.15, *, seed: int = 42) -> Parts:
-        """Three selections that share no model. A model goes where `Zoo.split` puts it, whatever else was left out."""
-        models = split_models(self._models, train, validation, test, seed=seed)
-        return Parts(*(self._where(self.table["model"].isin(part).to_numpy()) for part in models))
+    def split(
+        self,
+        train: float = SHARES[0],
+        validation: float = SHARES[1],
+        test: float = SHARES[2],
+        *,
+        seed: int = 42,
+        by: str = "model",
+    ) -> Parts:
+        """Three selections that share no model, or, with `by="seed"`, no seed.
+
+        A model goes where `Zoo.split` puts it, whatever else was left out.
+        """
+        models = split_models(self._seeds, train, validation, test, seed=seed, by=by)
+        return Parts(*(self.take(self.table["model"].isin(part).to_numpy()) for part in models))
 
     def batches(
         self,
@@ -135,8 +151,10 @@ class Selection:
             weights[at_epoch] = self._read(epoch, models[at_epoch].tolist())
         return weights
 
-    def _where(self, rows: np.ndarray) -> "Selection":
-        return Selection(self.table[rows], self.layout, self._read, self._models)
+    def take(self, rows: np.ndarray) -> "Selection":
+        """The states of some rows of the table: their indices, or a truth value for each."""
+        indices = np.flatnonzero(rows) if rows.dtype == bool else rows
+        return Selection(self.table.iloc[indices], self.layout, self._read, self._seeds)
 
 
 def held_states(layout: Layout) -> int:
@@ -149,20 +167,27 @@ def with_gap(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(generalization_gap=table["train_accuracy"] - table["test_accuracy"])
 
 
-def split_models(models: int, train: float, validation: float, test: float, *, seed: int) -> Parts:
-    """The numbers 0..models-1, shuffled and shared out by three fractions; each part is in ascending order.
+def split_models(
+    seeds: Sequence[int], train: float, validation: float, test: float, *, seed: int, by: str = "model"
+) -> Parts:
+    """The numbers of models, whose seeds are given, shuffled and shared out by three fractions.
 
-    Raises InputError for fractions that do not sum to 1, and where a part with a fraction above 0 would be empty.
+    Models are shared out one by one, or, with `by="seed"`, all models of a seed go together. Each part is in ascending
+    order. Raises InputError for fractions that do not sum to 1, and where a part with a fraction above 0 would be
+    empty.
     """
     fractions = (train, validation, test)
     if not (min(fractions) >= 0 and abs(sum(fractions) - 1) < 1e-6):
         raise InputError(f"split is {fractions}, expected three fractions that sum to 1")
-    bounds = np.round(np.cumsum(fractions) * models).astype(int)
-    parts = np.split(np.random.default_rng(seed).permutation(models), bounds[:2])
+    require_choices("by", (by,), SPLIT_BY)
+    group_of = np.arange(len(seeds)) if by == "model" else np.unique(seeds, return_inverse=True)[1]
+    groups = int(group_of.max()) + 1
+    bounds = np.round(np.cumsum(fractions) * groups).astype(int)
+    parts = np.split(np.random.default_rng(seed).permutation(groups), bounds[:2])
     for name, fraction, part in zip(Parts._fields, fractions, parts, strict=True):
         if fraction > 0 and not part.size:
-            raise InputError(f"split is {fractions} of {models} models: none is left for {name}, n is too small")
-    return Parts(*map(np.sort, parts))
+            raise InputError(f"split is {fractions} of {groups} {by}s: none is left for {name}, n is too small")
+    return Parts(*(np.flatnonzero(np.isin(group_of, part)) for part in parts))
 
 
 def _put_on_device(values: np.ndarray) -> Any:

@@ -12,12 +12,14 @@ import pandas as pd
 from jaxzoo.datasets import Images, load_images
 from jaxzoo.errors import InputError
 from jaxzoo.models.networks import Network, build_network
+from jaxzoo.models.stacks import Form
 from jaxzoo.models.variables import variable_shapes
 from jaxzoo.paths import lasting_path
-from jaxzoo.reading.choices import Choice, chosen_numbers, is_one
+from jaxzoo.reading.choices import Choice, chosen_epochs, chosen_models, is_one
 from jaxzoo.reading.expressions import rows_where
 from jaxzoo.reading.layout import Layout, build_layout, flatten, unflatten
-from jaxzoo.reading.selection import Parts, Selection, split_models, with_gap
+from jaxzoo.reading.selection import SHARES, Parts, Selection, split_models, with_gap
+from jaxzoo.reading.stack import Stack, evaluate_stack, stack_of_members
 from jaxzoo.reading.stored import StoredEpochs
 from jaxzoo.spec.plan import Member
 from jaxzoo.spec.zoo_spec import METHODS, ZooSpec
@@ -126,7 +128,7 @@ class Zoo:
         or a model that the zoo does not hold.
 
         >>> zoo.weights(2, models=zoo.members["activation"] == "tanh").shape
-        (4, 2464)
+        (3, 2464)
         """
         return self._read("params", self.layout, epoch, models)
 
@@ -178,14 +180,28 @@ class Zoo:
         return self._selection(table)
 
     def _selection(self, table: pd.DataFrame) -> Selection:
-        return Selection(table, self.layout, self.weights, len(self._members))
+        return Selection(table, self.layout, self.weights, self._seeds)
 
-    def split(self, train: float = 0.7, validation: float = 0.15, test: float = 0.15, *, seed: int = 42) -> Parts:
+    def split(
+        self,
+        train: float = SHARES[0],
+        validation: float = SHARES[1],
+        test: float = SHARES[2],
+        *,
+        seed: int = 42,
+        by: str = "model",
+    ) -> Parts:
         """Shuffles all model numbers and shares them out to `train`, `validation` and `test`.
 
-        Raises InputError for fractions that do not sum to 1, and where models are too few for every part.
+        Models of one seed and initialisation begin as the same weights. With `by="seed"` all models of a seed go into
+        the same part, so that no part knows the beginnings of another's. Raises InputError for fractions that do not
+        sum to 1, and where models, or seeds, are too few for every part.
         """
-        return split_models(len(self._members), train, validation, test, seed=seed)
+        return split_models(self._seeds, train, validation, test, seed=seed, by=by)
+
+    @property
+    def _seeds(self) -> tuple[int, ...]:
+        return tuple(member.seed for member in self._members)
 
     @property
     def network(self) -> Network:
@@ -202,6 +218,48 @@ class Zoo:
         """The Flax module of one model."""
         (member,) = (self._members[number] for number in self.numbers_of([model]))
         return build_network(self.spec, activation=member.hyperparameters["activation"])
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The shape (H, W, C) of an image, as networks take it."""
+        dataset = self.spec.dataset
+        return dataset.size, dataset.size, dataset.channels
+
+    @functools.cached_property
+    def _forms(self) -> tuple[Form, ...]:
+        """Everything about the network of each model but its variables."""
+        spec = self.spec
+        names = [member.hyperparameters["activation"] for member in self._members]
+        forms = {name: Form(spec.layers, spec.dataset.classes, name, spec.precision) for name in {*names}}
+        return tuple(forms[name] for name in names)
+
+    def form_of(self, model: int) -> Form:
+        """Everything about the network of one model but its variables."""
+        (number,) = self.numbers_of([model])
+        return self._forms[number]
+
+    def stack(self, given: Any, models: Choice = None) -> Stack:
+        """A stack of parameters as networks of this zoo (see `jaxzoo.predict_params`). Raises InputError."""
+        if models is not None:
+            values = models if is_one(models) else np.asarray(models)
+            shape = np.shape(values) if np.ndim(values) > 1 else (-1,)
+            models = np.reshape(self.numbers_of(np.ravel(values)), shape)
+        return stack_of_members(self._forms, self.layout, given, models, str(self.path))
+
+    def evaluate(
+        self, weights: Any, split: str = "test", *, models: Choice = None, data_dir: str | Path | None = None
+    ) -> pd.DataFrame:
+        """Mean cross-entropy in nats and accuracy of any stack of parameters, on a split of the zoo's images.
+
+        The table has the columns loss and accuracy and a row per network, in the order of the stack; of a selection it
+        has model and epoch, too. `weights` and `models` are those of `jaxzoo.predict_params`, `data_dir` is that of
+        `images`. It is computed by the kernels that train. Raises InputError for what does not fit.
+
+        >>> zoo.evaluate(zoo.weights(2)).shape
+        (8, 2)
+        """
+        table = evaluate_stack(self.stack(weights, models), self.images(data_dir), split)
+        return table.join(weights.table[["model", "epoch"]]) if isinstance(weights, Selection) else table
 
     def images(self, data_dir: str | Path | None = None) -> Images:
         """The images that the zoo was made of, loaded as `jaxzoo.load_images` does.
@@ -221,14 +279,7 @@ class Zoo:
 
     def numbers_of(self, models: Choice) -> list[int]:
         """The numbers of some models, in the order given; of all for None. Raises InputError, as `params` does."""
-        count = len(self._members)
-        if models is None:
-            return [*range(count)]
-        numbers = chosen_numbers(f"{self.path}: models", models, range(count), f"models are 0..{count - 1}")
-        for number in numbers:
-            if not 0 <= number < count:
-                raise InputError(f"{self.path}: model is {number}, expected 0..{count - 1}")
-        return numbers
+        return chosen_models(str(self.path), models, len(self._members))
 
     @property
     def cohorts(self) -> Mapping[int, Sequence[Member]]:
@@ -244,24 +295,17 @@ class Zoo:
     def _read(self, collection: str, layout: Layout, epoch: Choice, models: Choice) -> np.ndarray:
         """A collection flattened, (models, D) or (epochs, models, D)."""
         epochs = self._checked_epochs(epoch)
-        chosen = [self._members[number] for number in self._numbers_at(epochs, models)]
+        chosen = [self._members[number] for number in self.numbers_at(epochs, models)]
         weights = self._stored.weights(collection, layout, epochs, chosen)
         return weights[0] if is_one(epoch) else np.stack(weights)
 
     def _checked_epochs(self, epochs: Choice, held: Sequence[int] | None = None) -> list[int]:
         """One epoch, or several, as a list. Raises InputError unless all are `held`, by default those with weights."""
-        held = self.epochs if held is None else held
-        known = "one that all cohorts hold; there is none yet, and open_zoo(path, partial=True) opens what is there"
-        if held:
-            known = f"one of {_listed(held)}; 0 is untrained, and zoo.epochs[-1] the last one"
-        wanted = chosen_numbers(f"{self.path}: epoch", epochs, held, f"here {known}")
-        strangers = [epoch for epoch in wanted if epoch not in held]
-        if strangers or not wanted:
-            raise InputError(f"{self.path}: epoch is {strangers[0] if strangers else 'none'}, expected {known}")
-        return wanted
+        return chosen_epochs(str(self.path), epochs, self.epochs if held is None else held)
 
-    def _numbers_at(self, epochs: Sequence[int], models: Choice) -> list[int]:
-        """The numbers of the models, each of which has weights at every one of the epochs. Raises InputError."""
+    def numbers_at(self, epochs: Choice, models: Choice = None) -> list[int]:
+        """The numbers of some models, or of all; each has weights at every one of the epochs. Raises InputError."""
+        epochs = self._checked_epochs(epochs)
         numbers = self.numbers_of(models)
         if not self.partial:
             return numbers
@@ -276,13 +320,6 @@ class Zoo:
                     f"zoo.models_at({epoch})"
                 )
         return numbers
-
-
-def _listed(epochs: Sequence[int]) -> str:
-    """The epochs as 0..20, or, where there are gaps, one by one."""
-    if len(epochs) == epochs[-1] - epochs[0] + 1:
-        return f"{epochs[0]}..{epochs[-1]}"
-    return ", ".join(map(str, epochs))
 
 
 def _largest_weights(selection: Selection) -> np.ndarray:

@@ -18,18 +18,17 @@ from jaxzoo.analysis.diversity import (
     twin_agreement,
     weight_distances,
 )
-from jaxzoo.analysis.predict import predict_classes
-from jaxzoo.analysis.probe import LARGEST_WEIGHT, probe_states, select_states
+from jaxzoo.analysis.predict import NO_CLASS, predict_classes
+from jaxzoo.analysis.probe import LARGEST_WEIGHT, SHARED_SEEDS, probe_states, select_states, shares_seeds
 from jaxzoo.errors import InputError
 from jaxzoo.reading.layout import layout_width
-from jaxzoo.reading.selection import held_states
+from jaxzoo.reading.selection import Selection, held_states
 from jaxzoo.reading.zoo import Zoo
 from jaxzoo.spec.zoo_spec import HYPERPARAMETERS
 
 MOST_COMPARED = 512  # models whose predictions are compared, in all pairs
 MOST_PAIRS = 1000  # pairs of models whose weights are compared
 MOST_IMAGES = 2000  # on which predictions are compared
-PROBE_SEEDS = 3
 
 
 class Content(NamedTuple):
@@ -68,21 +67,20 @@ def collect(
     Raises InputError for a zoo that has no epoch yet.
     """
     if not zoo.epochs:
-        raise InputError(f"{zoo.path}: no epoch is there yet that all cohorts hold, expected one or more")
+        raise InputError(f"{zoo.path}: no epoch is there yet, expected one or more")
     notes: list[str] = []
     images = _first_images(images, notes)
     on_step("metrics")
-    metrics = zoo.metrics
-    last = zoo.epochs[-1]
-    models = zoo.select(epochs=last).table
+    metrics, final = zoo.metrics, zoo.select().final()
+    models = final.table
     on_step("weights in two dimensions")
-    compared = _compared(zoo, notes)
-    weights = zoo.weights(last, compared)
+    compared = _compared(final, notes)
+    weights = final.take(compared).weights()
     coordinates, explained = _project(weights, notes)
     models[["x", "y"]] = np.nan
     models.loc[compared, ["x", "y"]] = coordinates
     on_step("twins")
-    classes = None if images is None else predict_classes(zoo, images, last)
+    classes = None if images is None else _classes(zoo, models, images)
     made = _twins_begun(zoo, notes)
     twins = {method: _twin_table(twin, models, images, classes) for method, twin in made.items()}
     on_step("diversity")
@@ -96,7 +94,7 @@ def collect(
         explained=explained,
         twins=twins,
         trajectories={method: performance_quartiles(twin.metrics) for method, twin in made.items()},
-        layers=layer_weights(zoo, [zoo.epochs[0], last]),
+        layers=layer_weights(zoo, [zoo.epochs[0], zoo.epochs[-1]]),
         diversity=diversity,
         probe=_probe(zoo, notes, on_step) if with_probe else None,
         notes=notes,
@@ -138,13 +136,21 @@ def _first_images(images: np.ndarray | None, notes: list[str]) -> np.ndarray | N
     return images[:MOST_IMAGES]
 
 
-def _compared(zoo: Zoo, notes: list[str]) -> list[int]:
-    """The models whose weights and predictions are compared: all, or every n-th if the weights of all exceed 1 GB."""
-    count = len(zoo.members)
-    stride = -(-count // held_states(zoo.layout))
+def _compared(final: Selection, notes: list[str]) -> np.ndarray:
+    """The rows of the models whose weights and predictions are compared: all, or every n-th if all exceed 1 GB."""
+    stride = -(-len(final) // held_states(final.layout))
+    rows = np.arange(0, len(final), stride)
     if stride > 1:
-        notes.append(f"Compared are {len(range(0, count, stride))} of {count:,} models, whose weights come to 1 GB.")
-    return list(range(0, count, stride))
+        notes.append(f"Compared are {len(rows)} of {len(final):,} models, whose weights come to 1 GB.")
+    return rows
+
+
+def _classes(zoo: Zoo, states: pd.DataFrame, images: np.ndarray) -> np.ndarray:
+    """The predictions of states, (states, N), in the order of their table."""
+    classes = np.empty((len(states), len(images)), int)
+    for epoch, rows in states.reset_index(drop=True).groupby("epoch"):
+        classes[rows.index] = predict_classes(zoo, images, int(str(epoch)), rows["model"].tolist())
+    return classes
 
 
 def _project(weights: np.ndarray, notes: list[str]) -> tuple[np.ndarray, tuple[float, float]]:
@@ -184,17 +190,23 @@ def _twins_begun(zoo: Zoo, notes: list[str]) -> dict[str, Zoo]:
 def _twin_table(
     twin: Zoo, models: pd.DataFrame, images: np.ndarray | None, parent_classes: np.ndarray | None
 ) -> pd.DataFrame:
-    last = twin.epochs[-1]
-    table = twin.metrics_at(last)[["model", "sparsity", "test_accuracy", "finite"]]
-    table["parent_accuracy"] = models["test_accuracy"].to_numpy()
+    final = twin.select().final().table
+    parents = models.reset_index(drop=True).reset_index(names="parent").merge(final[["model"]], on="model")
+    table = final[final["model"].isin(parents["model"])].reset_index(drop=True)
+    table = table[["model", "epoch", "sparsity", "test_accuracy", "finite"]]
+    table["parent_accuracy"] = parents["test_accuracy"].to_numpy()
     if images is not None and parent_classes is not None:
-        table["agreement"] = twin_agreement(parent_classes, predict_classes(twin, images, last))
-    return table
+        classes = _classes(twin, table, images)
+        table["agreement"] = twin_agreement(parent_classes[parents["parent"].to_numpy()], classes)
+    return table.drop(columns="epoch")
 
 
 def _diversity(zoo: Zoo, weights: np.ndarray, classes: np.ndarray | None, notes: list[str]) -> pd.DataFrame:
     """The quartiles over pairs of models at the last epoch; the column `pairs` has the number of pairs."""
-    kept = np.flatnonzero(np.isfinite(weights).all(axis=1))
+    silent = np.zeros(len(weights), bool) if classes is None else (classes == NO_CLASS).any(axis=1)
+    kept = np.flatnonzero(np.isfinite(weights).all(axis=1) & ~silent)
+    if len(kept) < len(weights):
+        notes.append(f"Not compared: {len(weights) - len(kept)} models whose weights or predictions are not finite.")
     if len(kept) < 2:
         notes.append(f"Models are not compared: n = {len(kept)} finite ones is too small.")
         return pd.DataFrame(columns=["quantity", "pairs", *QUARTILES])
@@ -220,7 +232,9 @@ def _diversity(zoo: Zoo, weights: np.ndarray, classes: np.ndarray | None, notes:
 def _probe(zoo: Zoo, notes: list[str], on_step: Callable[[str], None]) -> pd.DataFrame | None:
     try:
         states = select_states(zoo)
-        return probe_states(states, seeds=PROBE_SEEDS, on_step=lambda text: on_step(f"probe of {text}"))
+        if shares_seeds(states):
+            notes.append(f"Of the probe: {SHARED_SEEDS}.")
+        return probe_states(states, on_step=lambda text: on_step(f"probe of {text}"))
     except InputError as error:
         notes.append(f"No probe: {error}.")
         return None

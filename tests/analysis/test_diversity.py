@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from populations import small_spec, store_zoo
@@ -121,7 +122,7 @@ def test_aligned_models_are_never_farther_apart():
     before, after = weight_distances(weights, pairs), aligned_distances(alignment, weights, pairs)
     assert (after.l2 < before.l2).all()  # of unlike models some units always fit better elsewhere
     for pair, distance in zip(pairs, after.l2, strict=True):
-        moved = alignment.align(weights[pair[0]], weights[pair[1]])
+        moved = alignment.match(weights[pair[0]], weights[pair[1]]).aligned
         np.testing.assert_array_equal(np.sort(moved), np.sort(weights[pair[1]]))
         assert distance == pytest.approx(np.linalg.norm(weights[pair[0]].astype(float) - moved), rel=1e-6)
 
@@ -157,3 +158,66 @@ def test_quartiles_and_layer_weights_are_those_of_the_table(zoo):
     table = layer_weights(zoo, [0, 2]).set_index(["epoch", "layer", "kind"])
     kernels = zoo.params(2)["conv2"]["kernel"].reshape(30, -1).astype(float)
     assert table.loc[(2, "conv2", "kernel"), "variance"] == pytest.approx(np.median(kernels.var(axis=1)))
+
+
+def test_a_stack_is_matched_model_by_model_and_the_orders_say_how():
+    _, layout, weights = drawn_weights("cnn-s", 4)
+    alignment = Alignment.of(layout)
+    one = [alignment.match(weights[0], row) for row in weights]
+    for target, models in ((weights[0], weights), (jnp.asarray(weights[0]), jnp.asarray(weights))):
+        aligned, orders = alignment.match(target, models)
+        assert aligned.shape == weights.shape
+        assert [order.shape for order in orders] == [(4, units) for units in (8, 6, 4, 20, 10)]
+        np.testing.assert_array_equal(aligned, np.stack([each.aligned for each in one]))
+        for row, moved, *order in zip(weights, aligned, *orders, strict=True):
+            np.testing.assert_array_equal(alignment.permute(row, order), moved)
+    two = alignment.match(weights[:2].reshape(2, 1, -1), weights.reshape(2, 2, -1))
+    assert two.aligned.shape == (2, 2, 2464)
+    np.testing.assert_array_equal(two.aligned[0], aligned[:2])
+
+
+@pytest.mark.parametrize(
+    ("target", "weights", "message"),
+    [
+        (np.zeros(2464), np.zeros(10), r"weights is float64 of shape \(10,\), expected numbers \(\.\.\., 2464\)"),
+        (np.zeros(10), np.zeros(2464), r"target is float64 of shape \(10,\), expected numbers \(\.\.\., 2464\)"),
+        (np.zeros((3, 2464)), np.zeros((2, 2464)), "expected one target, or one for each model"),
+        (np.zeros(2464), np.full((2, 2464), np.nan), "weights has numbers that are not finite"),
+        (np.zeros(2464), np.zeros((0, 2464)), "expected numbers"),
+    ],
+)
+def test_what_cannot_be_matched_is_one_line(target, weights, message):
+    _, layout, _ = drawn_weights("cnn-s", 1)
+    with pytest.raises(InputError, match=message):
+        Alignment.of(layout).match(target, weights)
+
+
+@pytest.mark.parametrize("channels", [0, 2, 3, -1])
+def test_other_channels_than_the_kernel_has_are_one_line(channels):
+    _, layout, _ = drawn_weights("cnn-s", 1)
+    with pytest.raises(InputError, match=f"channels is {channels}, expected 1, those of conv1's kernel"):
+        Alignment.of(layout, channels)
+
+
+def test_models_whose_predictions_are_not_finite_do_not_count(zoo):
+    """A model that says nothing was taken for one that names the first class throughout."""
+    label = np.arange(100) % 10
+    silent = np.where(label == 3, -1, label)
+    found = prediction_agreement(np.stack([label, silent, label]), 10)
+    assert np.isnan(found.agreement[1]).all()
+    assert np.isnan(found.agreement[:, 1]).all()
+    assert np.isnan(found.kappa[0, 1])
+    assert found.agreement[0, 2] == found.kappa[0, 2] == 1
+    np.testing.assert_array_equal(twin_agreement(np.stack([label, silent]), np.stack([label, silent])), [1, np.nan])
+    metrics = zoo.metrics
+    broken = metrics.copy()
+    at_two = (broken["epoch"] == 2).to_numpy()
+    broken.loc[at_two & (broken["model"] == 4), ["test_accuracy", "test_loss"]] = [0.0, np.nan]
+    broken.loc[at_two & (broken["model"] == 5), ["validation_accuracy", "finite"]] = [0.0, False]
+    quartiles = performance_quartiles(broken).set_index(["quantity", "epoch"])
+    rest = metrics[at_two & ~metrics["model"].isin([4, 5])]
+    wanted = np.quantile(rest["test_accuracy"], [0.25, 0.5, 0.75])
+    np.testing.assert_allclose(quartiles.loc[("test_accuracy", 2)], wanted, rtol=1e-6)
+    without_five = metrics[at_two & (metrics["model"] != 5)]["validation_accuracy"]
+    wanted = np.quantile(without_five, [0.25, 0.5, 0.75])
+    np.testing.assert_allclose(quartiles.loc[("validation_accuracy", 2)], wanted, rtol=1e-6)

@@ -10,7 +10,7 @@ import pytest
 from populations import small_spec, store_zoo
 from sklearn.metrics import r2_score
 
-from jaxzoo.analysis.probe import PENALTIES, _ridge, _softmax, probe_states, select_states
+from jaxzoo.analysis.probe import PENALTIES, SHARED_SEEDS, _ridge, _softmax, probe_states, select_states, split_by
 from jaxzoo.errors import InputError
 from jaxzoo.reading.layout import build_layout
 from jaxzoo.reading.selection import Parts, Selection, with_gap
@@ -30,6 +30,7 @@ def planted(models=400, *, shuffle=False, seed=0):
     table = pd.DataFrame(
         {
             "model": np.arange(models),
+            "seed": np.arange(models),
             "epoch": 5,
             "test_accuracy": weights @ slope / 10 + 0.02 * draws.standard_normal(models),
             "train_accuracy": draws.random(models),
@@ -46,7 +47,7 @@ def planted(models=400, *, shuffle=False, seed=0):
             table[name] = draws.permutation(table[name])
     table = with_gap(table)
     layout = build_layout({"dense1": {"kernel": (D - 4,), "bias": (4,)}})
-    return Selection(table, layout, lambda epoch, numbers: weights[numbers], models)
+    return Selection(table, layout, lambda epoch, numbers: weights[numbers], np.arange(models))
 
 
 def scores(results, features="weights"):
@@ -112,7 +113,7 @@ def test_no_model_is_in_two_parts_though_it_has_many_states(tmp_path):
     base = planted(models).table.drop(columns=["epoch", "test_accuracy"]).set_index("model")
     table = pd.DataFrame(rows, columns=["model", "epoch"]).join(base, on="model")
     table["test_accuracy"] = accuracy[table["model"]]
-    states = Selection(table, planted().layout, lambda epoch, numbers: weights[numbers, epoch], models)
+    states = Selection(table, planted().layout, lambda epoch, numbers: weights[numbers, epoch], np.arange(models))
     assert scores(probe_states(states, seeds=3, on_step=quiet))["test_accuracy"] < 0.2
 
 
@@ -120,7 +121,8 @@ def test_too_few_models_or_weights_that_are_not_finite_are_one_line(tmp_path):
     with pytest.raises(InputError, match="there are 10 models, expected 20 or more to probe: n is too small"):
         probe_states(planted(10), on_step=quiet)
     states = planted()
-    broken = Selection(states.table, states.layout, lambda epoch, numbers: np.full((len(numbers), D), np.nan), 400)
+    seeds = np.arange(400)
+    broken = Selection(states.table, states.layout, lambda epoch, numbers: np.full((len(numbers), D), np.nan), seeds)
     with pytest.raises(InputError, match="weights are not all finite"):
         probe_states(broken, on_step=quiet)
 
@@ -129,7 +131,7 @@ def test_states_are_spread_over_the_epochs_and_finite(tmp_path):
     spec = small_spec(seeds=2, epochs=11)
     zoo = store_zoo(tmp_path / "z", spec, finite=lambda model, epoch: model == 0)
     states = select_states(zoo)
-    assert sorted(states.table["epoch"]) == [0, 2, 4, 7, 9, 11]
+    assert sorted(states.table["epoch"]) == [1, 3, 5, 7, 9, 11]
     assert set(states.table["model"]) == {0}
 
 
@@ -143,7 +145,7 @@ def test_the_command_line_prints_a_table_and_writes_it(tmp_path):
     store_zoo(tmp_path / "z", spec)
     done = run(tmp_path / "z", "--seeds", 2, "--csv", tmp_path / "p.csv")
     assert done.returncode == 0, done.stderr
-    assert "90 states of 30 models, epochs 0, 1, 2" in done.stdout
+    assert "60 states of 30 models, epochs 1, 2" in done.stdout
     table = pd.read_csv(tmp_path / "p.csv")
     assert set(table["target"]) == {"test_accuracy", "generalization_gap", "epoch", "activation"}
     row = table[(table["target"] == "activation") & (table["features"] == "weights")].iloc[0]
@@ -163,3 +165,40 @@ def test_the_command_line_prints_a_table_and_writes_it(tmp_path):
         assert bad.returncode == 2
         assert bad.stderr.count("\n") == 1, bad.stderr
         assert message in bad.stderr
+
+
+def test_untrained_models_take_part_only_where_they_are_asked_for(tmp_path):
+    """Models of one seed and initialisation are the same vector there: 4 vectors were 128 models."""
+    zoo = store_zoo(tmp_path / "z", small_spec(seeds=2, epochs=2))
+    assert set(select_states(zoo).table["epoch"]) == {1, 2}
+    assert set(select_states(zoo, epochs=[0, 1]).table["epoch"]) == {0, 1}
+
+
+def seed_is_what_tells(models_per_seed, seeds):
+    """States whose weights are those of their seed, with next to no noise, and accuracies that only a seed tells."""
+    draws = np.random.default_rng(0)
+    models = models_per_seed * seeds
+    seed = np.tile(np.arange(seeds), models_per_seed)
+    weights = draws.standard_normal((seeds, D)).astype(np.float32)[seed]
+    weights += 0.01 * draws.standard_normal((models, D)).astype(np.float32)
+    table = planted(models).table.assign(seed=seed, test_accuracy=draws.random(seeds)[seed])
+    return Selection(table, planted().layout, lambda epoch, numbers: weights[numbers], seed)
+
+
+def test_a_probe_splits_by_seed_where_each_part_gets_ten_seeds():
+    """By model it knows every seed, and scores what it could not know of other seeds."""
+    said = []
+    states = seed_is_what_tells(4, 100)
+    assert split_by(states) == "seed"
+    assert scores(probe_states(states, seeds=3, on_step=said.append))["test_accuracy"] < 0.3
+    assert SHARED_SEEDS not in said
+    few = seed_is_what_tells(20, 20)
+    assert split_by(few) == "model"
+    assert scores(probe_states(few, seeds=3, on_step=said.append))["test_accuracy"] > 0.9
+    assert SHARED_SEEDS in said
+
+
+def test_models_that_share_no_seed_need_no_word():
+    said = []
+    probe_states(planted(40), seeds=2, on_step=said.append)  # too few seeds to split by, but one a model
+    assert SHARED_SEEDS not in said

@@ -40,7 +40,15 @@ def test_a_mask_selects_the_models_where_it_is_true(zoo):
 
 @pytest.mark.parametrize(
     "models",
-    [[5, 2], (5, 2), np.array([5, 2]), np.array([5.0, 2.0]), [5.0, 2], pd.Series([5, 2], index=[9, 8]), pd.Index([5, 2])],
+    [
+        [5, 2],
+        (5, 2),
+        np.array([5, 2]),
+        np.array([5.0, 2.0]),
+        [5.0, 2],
+        pd.Series([5, 2], index=[9, 8]),
+        pd.Index([5, 2]),
+    ],
     ids=lambda given: f"{type(given).__name__} {given!r:.12}",
 )
 def test_numbers_are_numbers_of_whatever_type(zoo, models):
@@ -96,7 +104,10 @@ def test_other_models_are_one_line(zoo, models, message):
 
 
 NO_EPOCHS = {
-    "the last": ("last", r"epoch is 'last', .*; here one of 0\.\.2; 0 is untrained, and zoo\.epochs\[-1\] the last one"),
+    "the last": (
+        "last",
+        r"epoch is 'last', .*; here one of 0\.\.2; 0 is untrained, and zoo\.epochs\[-1\] the last one",
+    ),
     "from the end": (-1, r"epoch is -1, expected one of 0\.\.2; 0 is untrained, and zoo\.epochs\[-1\] the last one"),
     "half": (0.5, "epoch is 0.5, expected a whole number"),
     "none": ([], r"epoch is none, expected one of 0\.\.2"),

@@ -122,6 +122,21 @@ def test_a_split_is_by_model_and_the_same_for_every_selection(zoo):
             assert set(part.table["model"]) <= set(models)
 
 
+def test_a_split_by_seed_shares_no_seed(zoo):
+    parts = zoo.split(0.5, 0.25, 0.25, seed=7, by="seed")
+    assert sorted(np.concatenate(parts)) == list(range(16))
+    seeds = [set(zoo.members["seed"][part]) for part in parts]
+    assert [len(each) for each in seeds] == [2, 1, 1]
+    assert set.union(*seeds) == {1, 2, 3, 4}
+    shared = zoo.select(where="activation == 'relu'").split(0.5, 0.25, 0.25, seed=7, by="seed")
+    for part, models in zip(shared, parts, strict=True):
+        assert set(part.table["model"]) <= set(models)
+    with pytest.raises(InputError, match="by is 'sed', expected one of"):
+        zoo.split(by="sed")
+    with pytest.raises(InputError, match=r"split is \(0.7, 0.15, 0.15\) of 4 seeds: none is left for validation"):
+        zoo.split(by="seed", seed=1)
+
+
 def test_batches_are_every_state_once_a_pass(zoo):
     states = zoo.select()
     weights = states.weights()
@@ -157,7 +172,7 @@ def test_what_is_not_there_is_one_clear_line(zoo, tmp_path):
         "size is 0": lambda: zoo.select().batches(0, seed=0),
         "no column 'loss'": lambda: zoo.select().batches(1, seed=0, labels=["loss"]),
         "a label is of type": lambda: next(zoo.select().batches(1, seed=0, labels=["activation"], as_jax=True)),
-        "n is too small": lambda: split_models(3, 0.7, 0.15, 0.15, seed=0),
+        "n is too small": lambda: split_models([1, 2, 3], 0.7, 0.15, 0.15, seed=0),
     }
     for message, call in refused.items():
         with pytest.raises(InputError, match=message) as error:

@@ -156,3 +156,20 @@ def test_the_command_line_writes_the_page(zoo, tmp_path):
         assert bad.returncode == 2
         assert bad.stderr.count("\n") == 1, bad.stderr
         assert message in bad.stderr
+
+
+def test_a_partial_zoo_is_reported_as_far_as_it_is(tmp_path):
+    """Cohorts at different epochs had no epoch in common, and no report."""
+    path = store_zoo(tmp_path / "z", small_spec(seeds=2, epochs=5, activation=("tanh", "relu"))).path
+    for cohort, epochs in ((0, {4, 5}), (1, {2, 3})):
+        for epoch in {*range(6)} - epochs:
+            shutil.rmtree(path / "cohorts" / f"00{cohort}" / "snapshots" / str(epoch))
+    images = np.random.default_rng(0).standard_normal((4, 28, 28, 1)).astype(np.float32)
+    content = collect(open_zoo(path, partial=True), images, with_probe=False)
+    assert content.models["model"].tolist() == [0, 1, 2, 3]
+    assert content.models["epoch"].tolist() == [5, 5, 3, 3]
+    assert np.isfinite(content.models[["x", "y"]]).all(axis=None)
+    assert content.diversity.set_index("quantity").loc["agreement of predictions", "pairs"] == 6
+    assert "1 of 4" not in build_page(content)
+    done = run(path, "--no-probe", "--out", tmp_path / "r.html")
+    assert done.returncode == 0, done.stderr
