@@ -6,8 +6,9 @@ S steps, E epochs. The model axis is last while training, first on disk.
 
 from jaxzoo.analysis.interpolation import interpolate
 from jaxzoo.analysis.predict import loss_and_gradient, predict_params
+from jaxzoo.compilation import use_compilation_cache
 from jaxzoo.datasets import Images, load_images
-from jaxzoo.devices import use_all_cores, use_compilation_cache
+from jaxzoo.devices import use_all_cores
 from jaxzoo.errors import InputError
 from jaxzoo.models.networks import Network, build_network
 from jaxzoo.reading.selection import Selection

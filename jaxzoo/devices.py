@@ -2,12 +2,13 @@
 
 import enum
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-import platformdirs
+from jax.extend.backend import clear_backends
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -21,29 +22,53 @@ ALIGNMENT = 64  # bytes
 COMPILER_OPTIONS = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
 
 
+# JAX's threads are missing in a process that was forked after they began, and its calls would hang there
+_forks = {"used": False, "forked": False}
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _forks.update(forked=_forks["used"]))
+
+
 def use_all_cores() -> None:
     """Makes every CPU core a JAX device, so that a population trains on all of them. Has no effect on accelerators.
 
-    Must be called before JAX is used for the first time, and raises InputError after that. The command line calls it by
-    itself.
+    Call it before anything else uses JAX; the command line does so by itself. Where JAX has been used, but holds no
+    array any more, JAX is started anew, and devices and compiled functions from before are of no use. Where it holds
+    arrays, it warns in one line, and training takes the devices that are there.
     """
     # the cores that this process may use, where the system tells: they may be fewer than the machine has
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         jax.config.update("jax_num_cpu_devices", cores)
-    except RuntimeError as error:
-        raise InputError("use_all_cores() was called after JAX had been used, expected a call before that") from error
+        return
+    except RuntimeError:  # JAX has been used
+        devices = default_devices()
+    if devices[0].platform != "cpu" or len(devices) >= cores:
+        return
+    if jax.live_arrays():
+        held = f"{len(jax.live_arrays())} arrays of JAX are in use, so training takes {len(devices)} of {cores} cores"
+        warnings.warn(f"use_all_cores(): {held}; expected a call before JAX is used", stacklevel=2)
+        return
+    clear_backends()
+    jax.config.update("jax_num_cpu_devices", cores)
 
 
-def use_compilation_cache() -> None:
-    """Keeps compiled programs on disk, so that the next start of the same zoo does not compile.
+def default_devices() -> list[jax.Device]:
+    """All of JAX's devices of the default kind. Raises InputError where there are none of the kind that was asked for.
 
-    They are kept in the user's cache folder, unless JAX was given another (`JAX_COMPILATION_CACHE_DIR`). The command
-    line calls this function by itself.
+    Raises InputError also in a process that was forked after JAX had been used here.
     """
-    if not jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
-        jax.config.update("jax_compilation_cache_dir", str(platformdirs.user_cache_path("jaxzoo") / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)  # JAX keeps only what took a second or more
+    if _forks["forked"]:
+        raise InputError("JAX cannot be used in a process that was forked after it had been used, expected spawn")
+    try:
+        devices = jax.devices()
+    except Exception as error:  # JAX raises errors of several classes here, AssertionError among them
+        asked, why = os.environ.get("JAX_PLATFORMS", ""), (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"JAX finds no device (JAX_PLATFORMS is {asked!r}: {why[:200]}), expected one that is here, such as cpu"
+        ) from error
+    _forks["used"] = True
+    return devices
 
 
 def platform_of(mesh: Mesh) -> str:
@@ -53,7 +78,7 @@ def platform_of(mesh: Mesh) -> str:
 
 def model_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """The devices, by default all of JAX's default kind, along the model axis. Raises InputError for none or a mix."""
-    chosen = jax.devices() if devices is None else list(devices)
+    chosen = default_devices() if devices is None else list(devices)
     kinds = sorted({device.platform for device in chosen})
     if len(kinds) != 1:
         raise InputError(f"devices are {' and '.join(kinds) or 'none'}, expected one device or more, of one kind")

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxzoo.compilation import compilation_cached
 from jaxzoo.errors import InputError
 from jaxzoo.models.networks import Network
 from jaxzoo.models.stacks import logits_of, loss_and_gradients
@@ -16,6 +17,7 @@ from jaxzoo.settings import pinned_settings
 NO_CLASS = -1
 
 
+@compilation_cached()
 @pinned_settings()
 def predict_logits(zoo: Zoo, images: np.ndarray, epoch: int, models: Choice = None) -> np.ndarray:
     """Logits (models, N, classes) float32 on normalised images (N, H, W, C), in evaluation mode.
@@ -49,6 +51,7 @@ def classes_of(logits: np.ndarray) -> np.ndarray:
     return np.where(finite, np.nan_to_num(logits).argmax(axis=-1), NO_CLASS)
 
 
+@compilation_cached()
 @pinned_settings()
 def predict_params(
     zoo_or_network: Zoo | Network, params_or_weights: Any, images: np.ndarray, *, models: Choice = None
@@ -72,6 +75,7 @@ def predict_params(
     return logits.reshape(*stack.axes, *logits.shape[1:])
 
 
+@compilation_cached()
 @pinned_settings()
 def loss_and_gradient(
     zoo_or_network: Zoo | Network, weights: Any, images: np.ndarray, labels: np.ndarray, *, models: Choice = None

@@ -12,7 +12,7 @@ import pandas as pd
 
 from jaxzoo.bench import contenders
 from jaxzoo.bench.arithmetic import training_flops
-from jaxzoo.errors import nearest, require
+from jaxzoo.errors import InputError, nearest, require
 from jaxzoo.spec.config import load_spec
 from jaxzoo.spec.zoo_spec import METHODS, TwinSpec
 
@@ -44,8 +44,9 @@ def measure(
     for name, builder in builders.items():
         on_run(f"{architecture}, {name}: setting up")
         own_end, other_end = context.Pipe()
-        context.Process(target=_serve, args=(other_end, builder)).start()
-        columns[name] = {"setup_seconds": own_end.recv()}
+        context.Process(target=_serve, args=(other_end, builder), daemon=True).start()
+        other_end.close()  # so that the end of the process is the end of the pipe
+        columns[name] = {"setup_seconds": _answer(name, own_end)}
         pipes[name] = own_end
     rates = {name: np.zeros(rounds) for name in builders}
     # in turn, so that what else the machine does meets all contenders alike
@@ -53,10 +54,18 @@ def measure(
         for name, pipe in pipes.items():
             on_run(f"{architecture}, {name}: turn {number + 1} of {rounds}")
             pipe.send(seconds)
-            rates[name][number], columns[name]["peak_memory_MB"] = pipe.recv()
+            rates[name][number], columns[name]["peak_memory_MB"] = _answer(name, pipe)
     for pipe in pipes.values():
         pipe.send(None)  # ends the process
     return _table(architecture, rates, columns)
+
+
+def _answer(name: str, pipe: Connection) -> Any:
+    """What a contender's process says. Raises InputError where it has ended instead."""
+    try:
+        return pipe.recv()
+    except EOFError as error:
+        raise InputError(f"{name}: its process has ended with the error above, expected an answer") from error
 
 
 def _table(architecture: str, rates: dict[str, np.ndarray], columns: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:

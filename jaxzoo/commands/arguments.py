@@ -1,6 +1,7 @@
 """What the command lines share: errors of one line, and arguments that are checked where they are parsed."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -11,11 +12,20 @@ from jaxzoo.errors import InputError
 from jaxzoo.paths import local_path
 from jaxzoo.storage.files import reason, write_whole
 
+BROKEN_PIPE = 13  # the number of SIGPIPE, which Windows lacks
+
 
 def run_command(program: str, command: Callable[[], int]) -> int:
-    """The exit status of a command line: 2 after one line on stderr for bad input, 130 for Ctrl-C."""
+    """The exit status of a command line: 2 after one line for bad input, 130 for Ctrl-C, 141 where nobody reads on."""
     try:
-        return command()
+        try:
+            return command()
+        finally:
+            sys.stdout.flush()  # here, where an error of it is caught
+    except BrokenPipeError:
+        # the reader has gone, as `| head -1` does; what Python writes at its end goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + BROKEN_PIPE
     except InputError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2

@@ -13,6 +13,7 @@ from jaxzoo.bench.contenders import SEED_ZOOS
 from jaxzoo.bench.rates import REFERENCE, measure
 from jaxzoo.bench.tpu import estimate
 from jaxzoo.commands.arguments import Parser, path_argument, positive, run_command
+from jaxzoo.devices import default_devices
 from jaxzoo.models.engines import engines_for
 from jaxzoo.spec.config import load_spec
 from jaxzoo.spec.plan import plan_zoo
@@ -72,6 +73,7 @@ def _widths(text: str) -> list[int]:
 
 
 def _rates(options: argparse.Namespace) -> pd.DataFrame:
+    default_devices()  # where JAX finds none, this says so before a process is started
     how = {"models": options.models, "rounds": options.rounds, "seconds": options.seconds, "only": options.contenders}
     with tqdm(disable=not sys.stderr.isatty(), bar_format="{desc}") as line:
         tables = [measure(name, **how, on_run=line.set_description_str) for name in options.architectures]

@@ -4,12 +4,15 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from jax.sharding import Mesh
+
 from jaxzoo.commands.arguments import Parser, cohort_range, epoch_list, path_argument, positive, run_command
 from jaxzoo.commands.interrupts import caught_signals
 from jaxzoo.commands.listing import list_zoos
 from jaxzoo.commands.progress import ProgressBar, summary
+from jaxzoo.compilation import use_compilation_cache
 from jaxzoo.datasets import Images, load_images
-from jaxzoo.devices import use_all_cores, use_compilation_cache
+from jaxzoo.devices import model_mesh, use_all_cores
 from jaxzoo.errors import InputError, nearest
 from jaxzoo.models.engines import ENGINES
 from jaxzoo.spec.config import published_specs, read_config
@@ -105,14 +108,15 @@ def _wanted(options: argparse.Namespace) -> list[ZooSpec]:
 def _generate_all(options: argparse.Namespace) -> int:
     # every zoo is checked before the first is begun
     jobs = [_check(spec, options) for spec in _wanted(options)]
-    datasets = dataset_specs(job.plan.spec for job in jobs)
-    images = {dataset: load_images(dataset, options.data_dir, progress=True) for dataset in datasets}
     use_all_cores()
     use_compilation_cache()
+    mesh = model_mesh()
+    datasets = dataset_specs(job.plan.spec for job in jobs)
+    images = {dataset: load_images(dataset, options.data_dir, progress=True) for dataset in datasets}
     with caught_signals() as caught:
         for job in jobs:
             try:
-                _generate(job, images[job.plan.spec.dataset], caught)
+                _generate(job, images[job.plan.spec.dataset], mesh, caught)
             except Interrupted as interrupted:
                 print(f"{interrupted}; all epochs before it are saved. Run the same command again to go on.")
                 return 128 + caught[0]
@@ -134,7 +138,7 @@ def _check(spec: ZooSpec, options: argparse.Namespace) -> Job:
     )
 
 
-def _generate(job: Job, images: Images, caught: list[int]) -> None:
+def _generate(job: Job, images: Images, mesh: Mesh, caught: list[int]) -> None:
     with ProgressBar(job) as progress:
-        zoo = run_generate(job, images, devices=None, on_event=progress.show, should_stop=lambda: bool(caught))
+        zoo = run_generate(job, images, mesh, on_event=progress.show, should_stop=lambda: bool(caught))
     print(summary(zoo, progress))

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from jaxzoo.commands.arguments import Parser, path_argument, run_command, write_file
-from jaxzoo.devices import use_all_cores, use_compilation_cache
+from jaxzoo.compilation import use_compilation_cache
+from jaxzoo.devices import use_all_cores
 from jaxzoo.errors import InputError
 from jaxzoo.reading.zoo import Zoo, open_zoo
 from jaxzoo.report.content import collect

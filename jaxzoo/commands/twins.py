@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from jaxzoo.commands.arguments import Parser, cohort_range, fraction, path_argument, positive, run_command
 from jaxzoo.commands.interrupts import caught_signals
 from jaxzoo.commands.progress import ProgressBar, twins_summary
-from jaxzoo.datasets import load_images
-from jaxzoo.devices import use_all_cores, use_compilation_cache
+from jaxzoo.compilation import use_compilation_cache
+from jaxzoo.datasets import images_at_hand
+from jaxzoo.devices import model_mesh, use_all_cores
 from jaxzoo.errors import InputError
 from jaxzoo.reading.zoo import open_zoo
 from jaxzoo.spec.zoo_spec import METHODS, SCOPES, TwinSpec
@@ -61,12 +62,13 @@ def _make(options: argparse.Namespace) -> int:
     parent = open_zoo(options.zoo)
     twin = _twin_spec(options, parent.spec.twins.epochs)
     job = check_make_twins(options.zoo, twin, options.cohorts, repair=options.repair)
-    images = load_images(parent.spec.dataset, options.data_dir, progress=True)
     use_all_cores()
     use_compilation_cache()
+    mesh = model_mesh()
+    images = images_at_hand(parent.spec.dataset, options.data_dir)
     try:
         with caught_signals() as caught, ProgressBar(job, dense=False) as progress:
-            twins = run_make_twins(job, images, devices=None, on_event=progress.show, should_stop=lambda: bool(caught))
+            twins = run_make_twins(job, images, mesh, on_event=progress.show, should_stop=lambda: bool(caught))
     except Interrupted as interrupted:
         print(f"{interrupted}; all epochs before it are saved. Run the same command again to go on.")
         return 128 + caught[0]

@@ -104,6 +104,8 @@ def _check_network(shelf: Shelf, urls: Sequence[str]) -> None:
             problem.clear()
         except requests.RequestException as error:
             problem[0] = type(error).__name__
+        except (OSError, ValueError) as error:  # no such file as REQUESTS_CA_BUNDLE names
+            problem[0] = " ".join(str(error).split())
 
     # in a thread that can be left behind: looking up a host's name has no timeout of its own
     thread = threading.Thread(target=connect, daemon=True)

@@ -10,7 +10,9 @@ from jaxzoo.datasets.folder import read_folder
 from jaxzoo.datasets.images import Images, draw_splits, make_images
 from jaxzoo.errors import InputError
 from jaxzoo.paths import local_path
+from jaxzoo.spec.config import published_specs
 from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.zoo_spec import dataset_specs
 
 
 def load_images(
@@ -50,6 +52,37 @@ def find_origin(dataset: DatasetSpec, root: Path, *, progress: bool = False) -> 
     from jaxzoo.datasets.prepared import prepare  # not above: reading the cache needs no TensorFlow Datasets
 
     return prepare(dataset, root, progress=progress)
+
+
+def images_at_hand(dataset: DatasetSpec, data_dir: str | Path | None = None) -> Images:
+    """The images of a zoo that anybody may have made: as they lie prepared in `data_dir`, and from nowhere else.
+
+    Nothing is downloaded, and nothing outside of `data_dir` is read. Without `data_dir` only the datasets of jaxzoo's
+    own zoos are looked for, in the usual place (see `data_folder`). Raises InputError where the images are not there.
+    """
+    if is_embedded(dataset):
+        return load_digits(dataset)
+    if data_dir is None and dataset not in dataset_specs(published_specs().values()):
+        raise InputError(
+            f"dataset {dataset.name!r}: is none of jaxzoo's own, and a zoo may name any folder; "
+            "expected a data directory that holds it"
+        )
+    root = data_folder(data_dir)
+    kept = read_cache(cache_folder(root, dataset))
+    return kept if kept is not None else read_images(dataset, _prepared_inside(dataset, root))
+
+
+def _prepared_inside(dataset: DatasetSpec, root: Path) -> Path:
+    """The folder of the files that the images are read from, which is inside of `root`. Raises InputError."""
+    if dataset.folder is not None:
+        origin = root / local_path(dataset.folder)
+    else:
+        from jaxzoo.datasets.prepared import find_prepared  # not above: as in find_origin
+
+        origin = find_prepared(dataset, root)
+    if not origin.resolve().is_relative_to(root.resolve()):
+        raise InputError(f"dataset {dataset.name!r}: {origin} is not inside of {root}, expected a folder inside")
+    return origin
 
 
 def read_images(dataset: DatasetSpec, origin: Path, *, progress: bool = False) -> Images:

@@ -26,6 +26,7 @@ from jaxzoo.datasets.sources import SOURCES
 from jaxzoo.errors import InputError
 from jaxzoo.spec.dataset_spec import DatasetSpec
 
+NOT_FOUND = tfds.core.registered.DatasetNotFoundError
 LEFT_SECONDS = 3600  # a folder that changed within the last hour may be one that another program is writing
 BULK = 1000  # records per read: reading them one by one takes twice as long
 PILLOW_MODES = {1: "L", 3: "RGB", 4: "RGB"}  # by the channels that the dataset states; transparency is dropped
@@ -47,6 +48,16 @@ def prepare(dataset: DatasetSpec, root: Path, *, progress: bool = False) -> Path
                 _remove_leftovers(folder)
                 _download_and_prepare(dataset, builder, root)
     return folder
+
+
+def find_prepared(dataset: DatasetSpec, root: Path) -> Path:
+    """The folder of a dataset that is prepared already. Downloads nothing. Raises InputError where it is not."""
+    name = dataset.tfds or dataset.name
+    with _quiet(False):
+        builder = _own_builder(dataset, name, root) or _prepared_builder(dataset, name, root)
+    if builder is None or not Path(builder.data_path).exists():
+        raise InputError(f"dataset {dataset.name!r}: is not prepared in {root}, expected it there (jaxzoo.load_images)")
+    return Path(builder.data_path)
 
 
 def read_prepared(dataset: DatasetSpec, folder: Path, *, progress: bool = False) -> dict[str, Split]:
@@ -84,15 +95,25 @@ def _unopened(dataset: DatasetSpec, name: str, root: Path, error: Exception) -> 
     return InputError(f"dataset {dataset.name!r} in {root}: {name!r} cannot be opened: {_one_line(error)}")
 
 
+def _prepared_builder(dataset: DatasetSpec, name: str, root: Path) -> tfds.core.DatasetBuilder | None:
+    """What reads a dataset that lies prepared in the data directory, None where it does not."""
+    try:
+        return read_only_builder.builder_from_files(name, data_dir=str(root))
+    except NOT_FOUND:
+        return None
+    except Exception as error:  # a name can be wrong in several ways
+        raise _unopened(dataset, name, root, error) from error
+
+
 def _other_builder(dataset: DatasetSpec, name: str, root: Path) -> tfds.core.DatasetBuilder:
     """A builder of any dataset that TensorFlow Datasets knows or that lies prepared in the data directory."""
-    not_found = tfds.core.registered.DatasetNotFoundError
+    # a prepared copy first: reading it takes no builder, and none of the packages that builders import
+    prepared = _prepared_builder(dataset, name, root)
+    if prepared is not None:
+        return prepared
     try:
-        # a prepared copy first: reading it takes no builder, and none of the packages that builders import
-        with contextlib.suppress(not_found):
-            return read_only_builder.builder_from_files(name, data_dir=str(root))
         builder = tfds.builder(name, data_dir=root)
-    except not_found as error:
+    except NOT_FOUND as error:
         raise InputError(f"dataset {dataset.name!r}: TensorFlow Datasets has no {name!r}, nor has {root}") from error
     except Exception as error:  # a builder may import a missing package, and a name can be wrong in several ways
         raise _unopened(dataset, name, root, error) from error

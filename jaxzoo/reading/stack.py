@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from jaxzoo.compilation import compilation_cached
 from jaxzoo.datasets import Images
 from jaxzoo.errors import InputError
 from jaxzoo.models.networks import Network, Variables
@@ -112,6 +113,7 @@ def is_real(values: np.ndarray) -> bool:
     return bool(jnp.issubdtype(values.dtype, jnp.number)) and not jnp.issubdtype(values.dtype, jnp.complexfloating)
 
 
+@compilation_cached()
 @pinned_settings()
 def evaluate_stack(stack: Stack, images: Images, split: str) -> pd.DataFrame:
     """The columns loss (mean cross-entropy in nats) and accuracy, with a row per network. Raises InputError."""

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pandas as pd
 
-from jaxzoo.datasets import Images, load_images
+from jaxzoo.datasets import Images, images_at_hand
 from jaxzoo.errors import InputError
 from jaxzoo.models.networks import Network, build_network
 from jaxzoo.models.stacks import Form
@@ -262,11 +262,13 @@ class Zoo:
         return table.join(weights.table[["model", "epoch"]]) if isinstance(weights, Selection) else table
 
     def images(self, data_dir: str | Path | None = None) -> Images:
-        """The images that the zoo was made of, loaded as `jaxzoo.load_images` does.
+        """The images that the zoo was made of, as they lie prepared in `data_dir`.
 
-        Raises InputError where they cannot be had, or differ from those that the zoo was made of.
+        A zoo may come from anybody: nothing is downloaded, nothing outside of `data_dir` is read, and without one only
+        the datasets of jaxzoo's own zoos are looked for in the usual place; `jaxzoo.load_images(zoo.spec.dataset)`
+        prepares them. Raises InputError where the images are not there, or are not those that the zoo was made of.
         """
-        images = load_images(self.spec.dataset, data_dir)
+        images = images_at_hand(self.spec.dataset, data_dir)
         images.check_fingerprint(self.record.fingerprint, self.path)
         return images
 

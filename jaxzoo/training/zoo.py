@@ -8,7 +8,8 @@ from pathlib import Path
 import jax
 from jax.sharding import Mesh
 
-from jaxzoo.datasets import Images, load_images
+from jaxzoo.compilation import compilation_cached
+from jaxzoo.datasets import Images, images_at_hand, load_images
 from jaxzoo.devices import model_mesh, platform_of
 from jaxzoo.errors import InputError
 from jaxzoo.models.engines import KERNELS, engines_for, usual_lanes
@@ -88,8 +89,9 @@ def generate(
         keep_epochs=keep_epochs,
         repair=repair,
     )
+    mesh = model_mesh(devices)
     images = load_images(spec.dataset, data_dir, on_note=lambda text: on_event(Notice(text)))
-    return run_generate(job, images, devices=devices, on_event=on_event, should_stop=should_stop)
+    return run_generate(job, images, mesh, on_event=on_event, should_stop=should_stop)
 
 
 def make_twins(
@@ -105,26 +107,27 @@ def make_twins(
 ) -> Zoo:
     """Makes sparse twins of a finished zoo, in its folder, or goes on with them, and opens them.
 
-    Never changes the zoo itself. The arguments are those of `generate`. Raises InputError, also where the zoo or one
-    of the cohorts is not finished, and Interrupted.
+    Never changes the zoo itself. The arguments are those of `generate`, but that images are never downloaded (see
+    `Zoo.images`). Raises InputError, also where the zoo or one of the cohorts is not finished, and Interrupted.
     """
     job = check_make_twins(zoo, twin, cohorts, repair=repair)
-    images = load_images(job.plan.spec.dataset, data_dir, on_note=lambda text: on_event(Notice(text)))
-    return run_make_twins(job, images, devices=devices, on_event=on_event, should_stop=should_stop)
+    mesh = model_mesh(devices)
+    images = images_at_hand(job.plan.spec.dataset, data_dir)
+    return run_make_twins(job, images, mesh, on_event=on_event, should_stop=should_stop)
 
 
+@compilation_cached()
 @pinned_settings()
 def run_generate(
     job: Job,
     images: Images,
+    mesh: Mesh,
     *,
-    devices: Sequence[jax.Device] | None,
     on_event: OnEvent,
     should_stop: Callable[[], bool],
 ) -> Zoo:
     """`generate` after its checks, with the images at hand."""
     on_event, should_stop = under_callers_settings(on_event), under_callers_settings(should_stop)
-    mesh = model_mesh(devices)
     if job.begun is not None:
         images.check_fingerprint(job.begun.fingerprint, job.folder)
     on_device = functools.cache(lambda: put_images(images, mesh))  # after the memory was looked at, where that may be
@@ -146,12 +149,13 @@ def run_generate(
     return open_zoo(job.folder)
 
 
+@compilation_cached()
 @pinned_settings()
 def run_make_twins(
     job: Job,
     images: Images,
+    mesh: Mesh,
     *,
-    devices: Sequence[jax.Device] | None,
     on_event: OnEvent,
     should_stop: Callable[[], bool],
 ) -> Zoo:
@@ -159,7 +163,6 @@ def run_make_twins(
     on_event, should_stop = under_callers_settings(on_event), under_callers_settings(should_stop)
     assert job.begun is not None  # check_make_twins gives both
     assert job.twin is not None
-    mesh = model_mesh(devices)
     images.check_fingerprint(job.begun.fingerprint, job.folder)
     _tell_format(job.begun, job.folder, on_event)
     check_memory(job, job.begun, mesh, dense=False)
