@@ -17,6 +17,7 @@ Plot = Callable[["Axes"], None]
 
 DPI = 200
 SIZE = (6.4, 4.0)  # inches
+MOST_LETTERS = 60  # of the labels of an axis: more would run into each other, and are turned
 OF_ZOO = ("train_accuracy", "test_accuracy", "generalization_gap")
 OF_TWINS = ("sparsity", "test_accuracy")
 
@@ -70,11 +71,18 @@ def _plot_bands(axes: "Axes", quartiles: pd.DataFrame, quantities: Sequence[str]
 
 def _plot_by(axes: "Axes", models: pd.DataFrame, name: str) -> None:
     groups = {str(value): group["test_accuracy"].dropna() for value, group in models.groupby(name)}
-    axes.boxplot([*groups.values()], tick_labels=[*groups], showfliers=False)
+    axes.boxplot([*groups.values()], tick_labels=[_plain(level) for level in groups], showfliers=False)
     for position, values in enumerate(groups.values(), start=1):  # where the box plot has its boxes
         spread = pd.Series(range(len(values))) % 21 / 70 - 0.15  # so that dots of one height do not hide each other
         axes.scatter(position + spread, values, s=4, alpha=0.4)
-    axes.set(xlabel=name.replace("_", " "), ylabel="test accuracy, last epoch")
+    axes.set(xlabel=_plain(name.replace("_", " ")), ylabel="test accuracy, last epoch")
+    if sum(map(len, groups)) > MOST_LETTERS:
+        axes.tick_params("x", labelrotation=20)
+
+
+def _plain(text: str) -> str:
+    """The text with dollars escaped: what stands between two, matplotlib would try to read as a formula."""
+    return text.replace("$", r"\$")
 
 
 def _plot_projection(axes: "Axes", content: Content) -> None:
