@@ -1,13 +1,22 @@
 """The report of a zoo in headless Chromium: no console error, filters, colours and the table's order work, no overflow.
 
+So is a report whose every string tries to be HTML, a script or a formula: none of them may act.
+
 usage: report_in_browser.py PAGE [PICTURE], of a zoo whose models differ in activation; PICTURE gets a screenshot.
 """
 
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from jaxzoo.report.page import build_page
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+
+from contents import hostile_content
 
 WIDTHS = {"laptop": 1280, "phone": 390}
 FIND = "Bokeh.documents[0].all_models"
@@ -18,6 +27,25 @@ ROWS = f"""() => {{
 COLORS = f"""() => [...{FIND}]
     .filter((model) => model.type == "Scatter" && String(model.fill_color.field).startsWith("color_"))
     .map((glyph) => glyph.fill_color.field)"""
+# the tags that a string of the zoo has become, also where Bokeh hides them in the roots of its own
+ACTING = """() => {
+    const found = []
+    const walk = (root) => {
+        for (const element of root.querySelectorAll("*")) {
+            if (element.matches("img[src=x], mjx-container, [href^=javascript]")) found.push(element.outerHTML)
+            if (element.shadowRoot) walk(element.shadowRoot)
+        }
+    }
+    walk(document)
+    return found
+}"""
+# how far the rows of each table end before the right edge of its box; negative where the table scrolls
+GAPS = """() => [...document.querySelectorAll(".scroll")].map((box) => {
+    const host = box.querySelector(".bk-DataTable")
+    const rows = host ? [...host.shadowRoot.querySelectorAll(".slick-row")] : [...box.querySelectorAll("tr")]
+    const cells = rows.map((row) => row.lastElementChild.getBoundingClientRect().right)
+    return box.getBoundingClientRect().right - Math.max(...cells)
+})"""
 CHOOSE = f"""([name, value]) => {{ [...{FIND}].find((model) => model.name == name).value = value }}"""
 
 
@@ -45,7 +73,7 @@ def check_controls(page: Page) -> None:
     page.get_by_text(f"{everything} of {everything} models").wait_for()
 
     before = page.evaluate(COLORS)
-    page.get_by_label("colour by").select_option("test_accuracy")
+    page.get_by_label("colour by").select_option("test accuracy")
     after = page.evaluate(COLORS)
     assert len(after) == len(before) >= 2
     assert set(after) == {"color_test_accuracy"}, after
@@ -75,6 +103,29 @@ def check_hover(page: Page) -> None:
     raise AssertionError("no tooltip appears over the chart of accuracies")
 
 
+def check_hostile(browser: Browser, path: Path) -> None:
+    """No string of a zoo acts as HTML, as a script or as a formula, also in choices and tooltips that are opened."""
+    path.write_text(build_page(hostile_content()))
+    page, complaints = open_page(browser, path, WIDTHS["laptop"])
+    page.locator(".choices").first.click()
+    page.get_by_label("colour by").select_option(index=1)
+    for chart in page.locator(".bk-Figure").all():
+        chart.scroll_into_view_if_needed()
+        chart.hover()
+    page.wait_for_timeout(500)
+    acting = page.evaluate(ACTING)
+    assert not acting, acting
+    assert page.evaluate("window.hurt === undefined"), page.evaluate("window.hurt")
+    assert not complaints, complaints
+
+
+def check_tables(page: Page) -> None:
+    """The rows of every table reach its edge; on a narrow screen they go beyond, and the table scrolls."""
+    gaps = page.evaluate(GAPS)
+    assert len(gaps) >= 3, gaps
+    assert max(gaps) <= 20, gaps  # pixels, of the members' scrollbar
+
+
 def main(path: Path, picture: Path | None) -> None:
     """Raises AssertionError on the first thing that does not work."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -86,12 +137,15 @@ def main(path: Path, picture: Path | None) -> None:
             wide = page.evaluate("document.documentElement.scrollWidth")
             assert wide <= width, f"{name}: the page is {wide} pixels wide"
             assert page.locator("canvas").count() >= 5
+            check_tables(page)
             if name == "laptop":
                 if picture is not None:
                     page.screenshot(path=picture, clip={"x": 0, "y": 0, "width": width, "height": 2400}, full_page=True)
                 check_controls(page)
                 check_hover(page)
             assert not complaints, complaints
+        with tempfile.TemporaryDirectory() as folder:
+            check_hostile(browser, Path(folder) / "hostile.html")
         browser.close()
 
 

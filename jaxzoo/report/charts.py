@@ -1,5 +1,10 @@
-"""The interactive charts. They share one source of data, one filter and one choice of colour."""
+"""The interactive charts. They share one source of data, one filter and one choice of colour.
 
+Text that comes from a zoo may hold anything. Where Bokeh takes HTML, it is escaped; where Bokeh looks for formulas, it
+is handed over as plain text.
+"""
+
+import html
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -13,8 +18,10 @@ from bokeh.models import (
     DataTable,
     Div,
     HoverTool,
+    InlineStyleSheet,
     MultiChoice,
     NumberFormatter,
+    PlainText,
     RangeSlider,
     Select,
     TableColumn,
@@ -28,7 +35,17 @@ from jaxzoo.report.content import Content
 HEIGHT = 340
 MEASURES = ("train_accuracy", "validation_accuracy", "test_accuracy", "test_loss", "generalization_gap")
 NO_COLOR = "#c0c0c0"
-MOST_LETTERS = 32  # of the labels of an axis: more would run into each other, and are turned
+SCALED = (*MEASURES, "sparsity")  # what is coloured by a scale, however few its values are
+BANDS = ("train_accuracy", "test_accuracy", "generalization_gap")
+TWIN_BANDS = ("sparsity", "test_accuracy")
+# the narrowest plot between its axis and its edge, on a phone, and what a letter and the gap between labels take of it
+PLOT_WIDTH, LETTER_WIDTH, LABEL_GAP = 290, 6, 8  # pixels
+MOST_LETTERS = 18  # of a turned label: a longer one would reach beyond the chart's left edge
+MOST_LABELS = 16  # on an axis: more would touch each other, even turned
+PAGE_WIDTH = 1216  # pixels, of the page's column of text at its widest
+ROW_HEIGHT = 25  # pixels, of Bokeh's tables
+UNBROKEN = '<span style="display:inline-block;max-width:100%">'  # a colour stays on the line of its value
+WIDGET_CSS = ":host { font-family: inherit; font-size: 14px; }"  # as the page's text, instead of Bokeh's 12px Helvetica
 
 
 class Shared(NamedTuple):
@@ -68,20 +85,16 @@ def color_choices(content: Content) -> list[str]:
 def controls(content: Content, shared: Shared) -> dict[str, Any]:
     """The widgets: the choice of colour and its key, a filter per varying hyperparameter and for accuracy, a count."""
     choices = color_choices(content)
-    keys = {name: _color_key(content.models[name]) for name in choices}
-    select = Select(title="colour by", value=choices[0], options=choices, name="color")
-    key = Div(text=keys[choices[0]], sizing_mode="stretch_width")
-    filters = [
-        MultiChoice(
-            title=name,
-            options=list(map(str, sorted(content.models[name].unique()))),
-            name=f"filter_{name}",
-            sizing_mode="stretch_width",
-        )
-        for name in content.varying
-    ]
-    limits = RangeSlider(start=0, end=1, value=(0, 1), step=0.01, title="test accuracy", sizing_mode="stretch_width")
-    count = Div(text=f"{len(content.models)} of {len(content.models)} models")
+    keys = {name: color_key(content.models[name]) for name in choices}
+    style = [InlineStyleSheet(css=WIDGET_CSS)]
+    options = [(name, words(name)) for name in choices]
+    select = Select(title="colour by", value=choices[0], options=options, name="color", stylesheets=style)
+    key = Div(text=keys[choices[0]], sizing_mode="stretch_width", disable_math=True, stylesheets=style)
+    filters = [_filter(content.models[name], style) for name in content.varying]
+    limits = RangeSlider(
+        start=0, end=1, value=(0, 1), step=0.01, title="test accuracy", sizing_mode="stretch_width", stylesheets=style
+    )
+    count = Div(text=f"{len(content.models)} of {len(content.models)} models", stylesheets=style)
     apply = CustomJS(
         args={
             "source": shared.source,
@@ -100,6 +113,19 @@ def controls(content: Content, shared: Shared) -> dict[str, Any]:
     return {"color": select, "key": key, "limits": limits, "count": count} | {
         f"filter_{name}": widget for name, widget in zip(content.varying, filters, strict=True)
     }
+
+
+def _filter(values: pd.Series, style: list[InlineStyleSheet]) -> MultiChoice:
+    """The widget that leaves only models with the chosen values of a hyperparameter."""
+    levels = list(map(str, sorted(values.unique())))
+    return MultiChoice(
+        title=words(str(values.name)),
+        options=[(level, html.escape(level)) for level in levels],  # the browser takes a choice's label as HTML
+        placeholder="all",
+        name=f"filter_{values.name}",
+        sizing_mode="stretch_width",
+        stylesheets=style,
+    )
 
 
 # runs in the browser; an accuracy that is not a number is neither below nor above the limits, so its model stays
@@ -128,81 +154,128 @@ key.text = keys[this.value]
 
 def accuracy_bands(content: Content) -> figure:
     """The quartiles over models of train accuracy, test accuracy and their gap, against the epoch."""
-    quantities = ("train_accuracy", "test_accuracy", "generalization_gap")
-    return _bands(content.quartiles, quantities, "epoch", "accuracy", "center_right")
+    return _bands(content.quartiles, BANDS, "epoch", "accuracy")
 
 
 def by_hyperparameter(content: Content, shared: Shared, name: str) -> figure:
     """The test accuracy at the last epoch against the values of a hyperparameter."""
     levels = list(map(str, sorted(content.models[name].unique())))
-    chart = _figure(name.replace("_", " "), "test accuracy, last epoch", "")
+    chart = _figure(words(name), "test accuracy, last epoch")
     chart.x_range.start, chart.x_range.end = 0, len(levels)
-    chart.xaxis.ticker = [index + 0.5 for index in range(len(levels))]
-    chart.xaxis.major_label_overrides = {index + 0.5: level for index, level in enumerate(levels)}
-    if sum(map(len, levels)) > MOST_LETTERS:
-        chart.xaxis.major_label_orientation = 0.4  # radians
+    labels, turned = axis_labels(levels)
+    shown = range(0, len(levels), -(-len(levels) // MOST_LABELS))  # every n-th
+    chart.xaxis.ticker = [index + 0.5 for index in shown]
+    chart.xaxis.major_label_overrides = {index + 0.5: PlainText(text=labels[index]) for index in shown}
+    chart.xgrid.grid_line_color = None
+    if turned:
+        chart.xaxis.major_label_orientation = np.pi / 4
     _scatter(chart, shared, f"position_{name}", "test_accuracy", content)
     return chart
+
+
+def axis_labels(levels: Sequence[str]) -> tuple[list[str], bool]:
+    """The labels of an axis for the levels, and whether they must be turned to stand beside each other.
+
+    Labels that fit a phone's width in two lines stay level. Turned ones are cut to what fits left of the first level.
+    """
+    broken = [level.replace("_", "\n", 1) for level in levels]
+    letters = max(len(line) for label in broken for line in label.split("\n"))
+    if len(levels) * (letters * LETTER_WIDTH + LABEL_GAP) <= PLOT_WIDTH:
+        return broken, False
+    return [level if len(level) <= MOST_LETTERS else f"{level[: MOST_LETTERS - 1]}…" for level in levels], True
 
 
 def projection(content: Content, shared: Shared) -> figure:
     """The last epoch's weights in two dimensions."""
     first, second = content.explained
-    chart = _figure(f"component 1 ({first:.0%} of variance)", f"component 2 ({second:.0%} of variance)", "")
+    chart = _figure(f"component 1 ({first:.0%} of variance)", f"component 2 ({second:.0%} of variance)")
     _scatter(chart, shared, "x", "y", content)
     return chart
 
 
 def twin_against_parent(table: pd.DataFrame) -> figure:
     """The test accuracy of twins against that of their parents, coloured by sparsity."""
-    chart = _figure("test accuracy of the parent", "of its twin", "")
+    chart = _figure("test accuracy of the parent", "test accuracy of the twin")
+    low, high = limits_of(table[["parent_accuracy", "test_accuracy"]].to_numpy(float))
+    # one range for both axes in a square chart, so that the diagonal runs from corner to corner
+    for axis in (chart.x_range, chart.y_range):
+        axis.start, axis.end = low, high
+    chart.update(height=None, sizing_mode="scale_width", aspect_ratio=1, max_width=440)
     shown = table.assign(color=_colors(table["sparsity"]))
-    chart.line([0, 1], [0, 1], color=NO_COLOR)  # where a twin is as good as its parent
+    chart.line([low, high], [low, high], color=NO_COLOR)  # where a twin is as good as its parent
     dots = chart.scatter("parent_accuracy", "test_accuracy", color="color", source=_source(shown), size=6)
     names = ["model", "parent_accuracy", "test_accuracy", "sparsity", "agreement"]
-    tips = [(name.replace("_", " "), f"@{name}") for name in names if name in table]
-    chart.add_tools(HoverTool(renderers=[dots], tooltips=tips))
+    chart.add_tools(
+        HoverTool(renderers=[dots], visible=False, tooltips=_tips([name for name in names if name in table]))
+    )
     return chart
+
+
+def limits_of(values: np.ndarray) -> tuple[float, float]:
+    """The ends of an axis that shows all finite values with a margin; 0 and 1 if there are none."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return 0.0, 1.0
+    low, high = float(finite.min()), float(finite.max())
+    margin = 0.06 * (high - low) or 0.01  # all values may be the same number
+    return low - margin, high + margin
 
 
 def sparsity_curves(trajectory: pd.DataFrame) -> figure:
     """The quartiles of sparsity and of test accuracy against the epoch of sparsification."""
-    return _bands(trajectory, ("sparsity", "test_accuracy"), "epoch of sparsification", "share", "bottom_right")
+    return _bands(trajectory, TWIN_BANDS, "epoch of sparsification", "share")
 
 
 def members_table(content: Content, shared: Shared) -> DataTable:
     """The table of the models that pass the filters, a row per model. A click on a column's head sorts by it."""
-    numbers = NumberFormatter(format="0.000")
     names = ["model", "seed", *content.varying, *MEASURES, "finite"]
-    columns = []
-    for name in names:
-        column = TableColumn(field=name, title=name.replace("_", " "), width=110)
-        if name in MEASURES:
-            column.formatter = numbers
-        columns.append(column)
+    widths = [_column_width(name, content.models[name]) for name in names]
+    # fewer columns share the width of the page, so that the stripes reach its edge
+    spread = max(1, PAGE_WIDTH / sum(widths))
+    columns = [
+        # the browser takes a column's title as HTML
+        TableColumn(field=name, title=html.escape(words(name)), width=int(spread * width))
+        for name, width in zip(names, widths, strict=True)
+    ]
+    for column in columns:
+        if column.field in MEASURES:
+            column.formatter = NumberFormatter(format="0.000")
     return DataTable(
         source=shared.source,
         view=shared.view,
         columns=columns,
         index_position=None,
-        height=420,
-        autosize_mode="none",
+        height=min(420, ROW_HEIGHT * (len(content.models) + 1) + 10),  # 10: the head is higher than a row
+        autosize_mode="force_fit",
+        min_width=sum(widths),  # on a narrow screen the table scrolls in its box
+        margin=0,
         reorderable=False,  # reordering columns needs jQuery UI, which the page does not have
         sizing_mode="stretch_width",
     )
 
 
-def _figure(x: str, y: str, title: str) -> figure:
+def _column_width(name: str, values: pd.Series) -> int:
+    """The pixels that a column needs for its title, with the arrow of sorting, and for its longest value."""
+    longest = 5 if name in MEASURES else max(len(str(value)) for value in values.unique())
+    return min(20 + LETTER_WIDTH * max(len(name), longest), 240)
+
+
+def _figure(x: str, y: str) -> figure:
     chart = figure(
         height=HEIGHT,
         sizing_mode="stretch_width",
-        x_axis_label=x,
-        y_axis_label=y,
-        title=title or None,
+        x_axis_label=PlainText(text=x),
+        y_axis_label=PlainText(text=y),
         tools="pan,box_zoom,wheel_zoom,box_select,tap,reset,save",
         active_drag=None,  # so that a finger on a chart scrolls the page
+        toolbar_location="above",  # beside a chart, the tools would take a tenth of a phone's width
+        margin=0,
     )
     chart.toolbar.logo = None
+    chart.axis.axis_label_text_font_style = "normal"
+    chart.axis.minor_tick_line_color = None
+    chart.outline_line_color = None
+    chart.xaxis.ticker.desired_num_ticks = 5  # as many labels as stand side by side on a phone
     return chart
 
 
@@ -218,22 +291,38 @@ def _scatter(chart: figure, shared: Shared, x: str, y: str, content: Content) ->
     )
     shared.colored.append(dots)
     names = ["model", "seed", *content.varying, "test_accuracy", "generalization_gap"]
-    chart.add_tools(HoverTool(renderers=[dots], tooltips=[(name.replace("_", " "), f"@{name}") for name in names]))
+    chart.add_tools(HoverTool(renderers=[dots], visible=False, tooltips=_tips(names)))
 
 
-def _bands(quartiles: pd.DataFrame, quantities: Sequence[str], x: str, y: str, legend: str) -> figure:
-    """A chart with a line for the median of each quantity, in a band from the lower to the upper quartile."""
-    chart = _figure(x, y, "quartiles over models")
+def _tips(names: Sequence[str]) -> list[tuple[str, str]]:
+    """The lines of a tooltip, one per column. Bokeh shows a value as text, unless told that it is safe HTML."""
+    return [(words(name), f"@{{{name}}}") for name in names]
+
+
+def words(name: str) -> str:
+    """The name of a column as people read it."""
+    return name.replace("_", " ")
+
+
+def _bands(quartiles: pd.DataFrame, quantities: Sequence[str], x: str, y: str) -> figure:
+    """A chart with a line for the median of each quantity, in a band from the lower to the upper quartile.
+
+    The key to its colours is `bands_key`, beside the chart: in it, a key hides lines.
+    """
+    chart = _figure(x, y)
+    chart.xaxis.ticker.min_interval = 1  # there is no half an epoch
     for quantity, color in zip(quantities, Category10[10], strict=False):
         source = _source(quartiles[quartiles["quantity"] == quantity])
-        label = quantity.replace("_", " ")
-        chart.varea("epoch", "q25", "q75", source=source, fill_color=color, fill_alpha=0.2, legend_label=label)
-        line = chart.line("epoch", "q50", source=source, color=color, line_width=2, legend_label=label)
-        tips = [("epoch", "@epoch"), *((f"{label}, {name}", f"@{name}{{0.000}}") for name in QUARTILES)]
-        chart.add_tools(HoverTool(renderers=[line], tooltips=tips, mode="vline"))
-    chart.legend.location = legend
-    chart.legend.background_fill_alpha = 0.6
+        chart.varea("epoch", "q25", "q75", source=source, fill_color=color, fill_alpha=0.2)
+        line = chart.line("epoch", "q50", source=source, color=color, line_width=2)
+        tips = [("epoch", "@epoch"), *((f"{words(quantity)}, {name}", f"@{name}{{0.000}}") for name in QUARTILES)]
+        chart.add_tools(HoverTool(renderers=[line], tooltips=tips, mode="vline", visible=False))
     return chart
+
+
+def bands_key(quantities: Sequence[str]) -> str:
+    """The HTML that says which colour of a chart of quartiles is which quantity."""
+    return _dots([words(quantity) for quantity in quantities])
 
 
 def _colors(values: pd.Series) -> list[str]:
@@ -246,21 +335,29 @@ def _colors(values: pd.Series) -> list[str]:
     return [Viridis256[int(255 * min(max(share, 0), 1))] if np.isfinite(share) else NO_COLOR for share in shares]
 
 
-def _color_key(values: pd.Series) -> str:
+def color_key(values: pd.Series) -> str:
+    """The HTML that says which colour is which value."""
     levels = _levels(values)
     if levels is not None:
-        dots = zip(levels, Category10[10], strict=False)
-        return " &nbsp; ".join(f'<span style="color:{color}">&#9679;</span> {level}' for level, color in dots)
+        return _dots(levels)
     low, high = _scale(values)
     stops = ", ".join(Viridis256[index] for index in range(0, 256, 51))
     ramp = f"display:inline-block;width:8em;height:0.8em;background:linear-gradient(to right, {stops})"
-    return f'{low:.3g} <span style="{ramp}"></span> {high:.3g}'
+    return f'{UNBROKEN}{low:.3g} <span style="{ramp}"></span> {high:.3g}</span>'
+
+
+def _dots(levels: Sequence[Any]) -> str:
+    dots = zip(levels, Category10[10], strict=False)
+    return " &nbsp; ".join(
+        f'{UNBROKEN}<span style="color:{color}">&#9679;</span> {html.escape(str(level))}</span>'
+        for level, color in dots
+    )
 
 
 def _levels(values: pd.Series) -> Sequence[Any] | None:
     """The different values in their order, or None if they are to be coloured by a scale."""
     levels = sorted(values.unique())
-    return levels if len(levels) <= 8 and values.name not in MEASURES else None
+    return levels if len(levels) <= 8 and values.name not in SCALED else None
 
 
 def _scale(values: pd.Series) -> tuple[float, float]:

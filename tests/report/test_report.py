@@ -6,7 +6,10 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
+from bokeh.models import PlainText
+from contents import HOSTILE, hostile_content, make_content
 from PIL import Image
 from populations import small_spec, store_zoo, write_digits_config
 
@@ -18,6 +21,7 @@ from jaxzoo.report.content import collect
 from jaxzoo.report.page import build_page
 from jaxzoo.report.pictures import save_pictures
 from jaxzoo.spec.config import read_config
+from jaxzoo.spec.zoo_spec import INITIALIZATIONS
 from jaxzoo.training.zoo import generate
 
 
@@ -90,6 +94,85 @@ def test_a_name_in_a_page_is_text(tmp_path):
     page = build_page(content._replace(name="<script>alert(1)</script>"))
     assert "<script>alert(1)" not in page
     assert "&lt;script&gt;alert(1)" in page
+
+
+def test_no_string_of_a_zoo_is_html_or_a_formula(tmp_path):
+    content = hostile_content()
+    page = build_page(content)
+    outside = re.sub(r"<(script|style)[^>]*>.*?</\1>", "", page, flags=re.DOTALL)
+    assert "<img" not in outside
+    assert "&lt;img src=x onerror=" in outside
+    shared = charts.share(content)
+    controls = charts.controls(content, shared)
+    assert "<img" not in controls["key"].text
+    assert controls["key"].disable_math
+    labels = dict(controls["filter_initialization"].options)
+    assert set(labels) == set(HOSTILE)  # the values, which are compared with the models' own
+    assert all("<" not in label for label in labels.values())
+    assert all("<" not in column.title for column in charts.members_table(content, shared).columns)
+    chart = charts.by_hyperparameter(content, shared, "initialization")
+    # a string would be looked through for formulas
+    assert all(isinstance(label, PlainText) for label in chart.xaxis[0].major_label_overrides.values())
+    assert isinstance(charts.by_hyperparameter(content, shared, HOSTILE[0]).xaxis[0].axis_label, PlainText)
+    save_pictures(content._replace(varying=("initialization",), trajectories={}), tmp_path)
+
+
+def test_the_axes_of_twins_fit_the_points_and_are_the_same():
+    (table,) = make_content().twins.values()
+    chart = charts.twin_against_parent(table)
+    shown = table[["parent_accuracy", "test_accuracy"]].to_numpy()
+    low, high = chart.x_range.start, chart.x_range.end
+    assert (chart.y_range.start, chart.y_range.end) == (low, high)
+    assert low < shown.min() < shown.max() < high
+    assert high - low < 1.2 * (shown.max() - shown.min())
+    assert chart.renderers[0].data_source.data["x"] == [low, high]  # the diagonal
+    assert charts.limits_of(np.array([np.nan])) == (0, 1)
+    low, high = charts.limits_of(np.array([0.5, np.nan, 0.5]))
+    assert low < 0.5 < high
+
+
+@pytest.mark.parametrize(
+    ("levels", "labels", "turned"),
+    [
+        (("relu", "tanh"), ["relu", "tanh"], False),
+        (INITIALIZATIONS[:4], ["uniform", "normal", "kaiming\nuniform", "kaiming\nnormal"], False),
+        (tuple(f"0.000{rate}" for rate in range(10, 22)), [f"0.000{rate}" for rate in range(10, 22)], True),
+        (("a" * 60, "b"), ["a" * 17 + "…", "b"], True),
+    ],
+)
+def test_labels_stand_beside_each_other_or_are_turned(levels, labels, turned):
+    assert charts.axis_labels(levels) == (labels, turned)
+
+
+def test_an_axis_of_many_levels_labels_some_of_them():
+    content = make_content(count=100)
+    content = content._replace(models=content.models.assign(learning_rate=np.arange(100) / 10_000))
+    chart = charts.by_hyperparameter(content, charts.share(content), "learning_rate")
+    assert 8 <= len(chart.xaxis[0].ticker.ticks) <= charts.MOST_LABELS
+
+
+def test_the_columns_of_members_fill_the_page(content):
+    for each in (content, make_content(("a", "b"))):
+        table = charts.members_table(each, charts.share(each))
+        assert charts.PAGE_WIDTH - len(table.columns) <= sum(column.width for column in table.columns)
+
+
+def test_scores_of_a_target_stand_side_by_side():
+    probe = pd.DataFrame(
+        [("epoch", "weights", "R^2", -0.5, 0.1, 0.0, 96), ("epoch", "statistics", "R^2", 0.25, np.nan, 0.0, 96)],
+        columns=["target", "features", "measure", "score", "spread", "chance", "states"],
+    )
+    page = build_page(make_content()._replace(probe=probe))
+    row = re.search(r"<tr><td>epoch, R².*?</tr>", page)
+    assert re.sub("<.*?>", " ", row.group()).split() == [
+        "epoch,",
+        "R²",
+        "0.000",
+        "\N{MINUS SIGN}0.500",
+        "±",
+        "0.100",
+        "0.250",
+    ]
 
 
 def test_colors_are_of_the_values_they_stand_for(content):
