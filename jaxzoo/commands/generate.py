@@ -17,9 +17,9 @@ from jaxzoo.errors import InputError, nearest
 from jaxzoo.models.engines import ENGINES
 from jaxzoo.spec.config import published_specs, read_config
 from jaxzoo.spec.dataset_spec import same_name
-from jaxzoo.spec.zoo_spec import METHODS, ZooSpec, dataset_specs
+from jaxzoo.spec.zoo_spec import METHODS, NO_TWINS, ZooSpec, dataset_specs
 from jaxzoo.storage.retention import ALL, LAST, Keep
-from jaxzoo.training.checks import AUTO, NO_TWINS, Job, check_generate
+from jaxzoo.training.checks import AUTO, Job, check_generate
 from jaxzoo.training.events import Interrupted
 from jaxzoo.training.zoo import run_generate
 

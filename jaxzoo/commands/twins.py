@@ -60,7 +60,7 @@ def _twin_spec(options: argparse.Namespace, epochs: int) -> TwinSpec:
 
 def _make(options: argparse.Namespace) -> int:
     parent = open_zoo(options.zoo)
-    twin = _twin_spec(options, parent.spec.twins.epochs)
+    twin = _twin_spec(options, (parent.spec.twins or TwinSpec()).epochs)
     job = check_make_twins(options.zoo, twin, options.cohorts, repair=options.repair)
     use_all_cores()
     use_compilation_cache()

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxzoo.errors import InputError, nearest, require
+from jaxzoo.errors import InputError, nearest, require, shown
 from jaxzoo.paths import local_path
+from jaxzoo.spec.lines import line_of
 from jaxzoo.spec.tables import read_table
 from jaxzoo.spec.zoo_spec import ZooSpec
 
@@ -22,7 +23,8 @@ def read_config(path: str | Path) -> tuple[ZooSpec, ...]:
     path = local_path(path)
     try:
         # a byte-order mark and Windows' line ends come from editors, and are still TOML
-        table = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        text = path.read_bytes().decode("utf-8-sig")
+        table = tomllib.loads(text)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}), expected a TOML file of zoos") from error
     except (ValueError, RecursionError) as error:  # not all are of TOML: numbers of thousands of digits
@@ -30,7 +32,9 @@ def read_config(path: str | Path) -> tuple[ZooSpec, ...]:
     try:
         return tuple(_zoos(table))
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        line = line_of(text, error.path)
+        where = f"{path}: " if line is None else f"{path}: line {line}: "
+        raise InputError(f"{where}{error}", error.path) from error
 
 
 def published_specs() -> dict[str, ZooSpec]:
@@ -58,7 +62,8 @@ def load_spec(name: str) -> ZooSpec:
 
 def _zoos(table: dict[str, Any]) -> Iterator[ZooSpec]:
     for key in table:
-        require(key in ("dataset", "zoos"), "table", key, "dataset or zoos")
+        if key not in ("dataset", "zoos"):
+            raise InputError(f"table is {shown(key)}, expected dataset or zoos", (key,))
     for key in ("dataset", "zoos"):
         require(isinstance(table.get(key), dict) and bool(table[key]), key, table.get(key), f"a table [{key}]")
     for name, zoo in table["zoos"].items():
@@ -69,7 +74,19 @@ def _zoos(table: dict[str, Any]) -> Iterator[ZooSpec]:
             dataset = _dataset_for(table["dataset"], zoo.get("architecture"))
             yield read_table({"name": name, "dataset": dataset, **zoo}, ZooSpec)
         except InputError as error:
-            raise InputError(f"zoo {name!r}: {error}") from error
+            where = _path_in_file(error.path, name, zoo.get("architecture"), table["dataset"])
+            raise InputError(f"zoo {name!r}: {error}", where) from error
+
+
+def _path_in_file(path: tuple[str, ...], zoo: str, architecture: object, dataset: dict[str, Any]) -> tuple[str, ...]:
+    """The path of a zoo's field in the file, where all zoos share a dataset and an architecture may add to it."""
+    if path[:1] != ("dataset",):
+        return ("zoos", zoo, *path)
+    special = dataset.get("for", {})
+    own = special.get(architecture) if isinstance(special, dict) and isinstance(architecture, str) else None
+    if isinstance(own, dict) and path[1:2] and path[1] in own:
+        return ("dataset", "for", str(architecture), *path[1:])
+    return path
 
 
 def _dataset_for(dataset: dict[str, Any], architecture: object) -> dict[str, Any]:

@@ -63,9 +63,11 @@ def _settled_choice(name: str, value: Any, kinds: tuple[Kind, ...]) -> Any:
 
 
 def _settled_tuple(name: str, value: Any, inner: tuple[Kind, ...]) -> tuple[Any, ...]:
+    if inner[-1] is Ellipsis and (isinstance(value, str) or not isinstance(value, Iterable)):
+        value = (value,)  # a text is one value, and no sequence of letters
     # neither a set, which has no order, nor a generator, which can be read once
     if not isinstance(value, tuple | list | range) and not (isinstance(value, np.ndarray) and value.ndim == 1):
-        raise _wrong(name, value, "a tuple or a list of values")
+        raise _wrong(name, value, "a value, or a list of values")
     if len(value) > MOST_VALUES:
         raise _wrong(name, value, f"at most {MOST_VALUES} values")
     if inner[-1] is Ellipsis:
@@ -102,7 +104,7 @@ def _settled_float(name: str, value: Any) -> float:
 def _settled_bool(name: str, value: Any) -> bool:
     if isinstance(value, bool | np.bool_):
         return bool(value)
-    raise _wrong(name, value, "True or False")
+    raise _wrong(name, value, "true or false")
 
 
 def _settled_str(name: str, value: Any) -> str:
@@ -115,7 +117,7 @@ SETTLED = {int: _settled_int, float: _settled_float, bool: _settled_bool, str: _
 
 
 def _wrong(name: str, value: Any, wanted: str) -> InputError:
-    return InputError(f"{name} is {shown(value)}, expected {wanted}")
+    return InputError(f"{name} is {shown(value)}, expected {wanted}", (name,))
 
 
 def require_name(field: str, text: str, pattern: str, wanted: str) -> None:

@@ -188,5 +188,6 @@ def check_layers(layers: Layers, size: int) -> int:
         elif isinstance(layer, Residual):
             size = check_layers(layer.main, size)
         name = getattr(layer, "name", type(layer).__name__)
-        require(size >= 1, "size", f"{before} x {before} pixels before {name}", "larger images for this architecture")
+        got = f"{before} x {before} pixels before {name}"
+        require(size >= 1, "dataset.size", got, "larger images for this architecture")
     return size

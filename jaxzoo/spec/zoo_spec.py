@@ -4,18 +4,20 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
-from jaxzoo.errors import require
+from jaxzoo.errors import InputError, require
 from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.fields import require_choices, require_name, settle_fields
 from jaxzoo.spec.layers import LAYERS, Layers, check_layers
-from jaxzoo.spec.tables import digest_of
+from jaxzoo.spec.tables import differences, digest_of
 
 ACTIVATIONS = ("tanh", "relu", "leaky_relu", "sigmoid", "silu", "gelu")
 INITIALIZATIONS = ("uniform", "normal", "kaiming_uniform", "kaiming_normal", "xavier_uniform", "xavier_normal")
 OPTIMIZERS = ("adam", "sgd", "rms_prop")
 SCHEDULES = ("constant", "one-cycle")
 METHODS = ("variational-dropout", "magnitude")
+NO_TWINS = "none"
 SCOPES = ("global", "layer")
 AUGMENTATIONS = ("crop", "flip", "rotation")
 PRECISIONS = ("float32", "bfloat16")
@@ -125,7 +127,7 @@ class Schedule:
 
     def __post_init__(self) -> None:
         settle_fields(self)
-        require_choices("schedule", (self.kind,), SCHEDULES)
+        require_choices("kind", (self.kind,), SCHEDULES)
 
     @property
     def depends_on_length(self) -> bool:
@@ -170,33 +172,35 @@ class ZooSpec:
     layers compute in; parameters are float32.
 
     The last three fields are no part of the zoo itself, and its digest does not depend on them: `cohort_size` is the
-    most members that are trained and saved together, `twins` says how sparse twins are made unless asked otherwise,
-    `counts_untrained` says whether the published number of states counts epoch 0.
+    most members that are trained and saved together, `twins` says how sparse twins are made unless asked otherwise
+    (None: not at all), `counts_untrained` says whether the published number of states counts epoch 0.
+
+    A word will do for `schedule` (its kind) and for `twins` (a method, or "none").
     """
 
     name: str
     dataset: DatasetSpec
-    architecture: str
+    architecture: str = field(metadata={"allowed": tuple(LAYERS)})
     grid: Grid
     seeds: SeedRange | None = None
     drawn_seeds: SeedDraw | None = None
     momentum: float = 0.9
-    schedule: Schedule = Schedule()
+    schedule: Schedule = field(default=Schedule(), metadata={"allowed": SCHEDULES})
     augmentation: tuple[str, ...] = ()
     precision: str = "float32"
     batch_size: int = 10
     epochs: int = 50
     models: int | None = None
     cohort_size: int = 1024
-    twins: TwinSpec = TwinSpec()
+    twins: TwinSpec | None = field(default=TwinSpec(), metadata={"allowed": (*METHODS, NO_TWINS)})
     counts_untrained: bool = True
 
     def __post_init__(self) -> None:
+        _settle_words(self)
         settle_fields(self)
         require_name("name", self.name, ZOO_NAME, "letters, digits, spaces, _, -, + and dots, not with a dot first")
         require_choices("architecture", (self.architecture,), LAYERS)
-        both = (self.seeds is not None) + (self.drawn_seeds is not None)
-        require(both == 1, "seeds", "given twice" if both else "missing", "either seeds or drawn_seeds")
+        _check_seeds(self)
         require(0 <= self.momentum < 1, "momentum", self.momentum, "0 <= momentum < 1")
         require_choices("augmentation", self.augmentation, AUGMENTATIONS)
         require(len(self.augmentation) <= 100, "augmentation", self.augmentation, "at most 100 names")
@@ -232,6 +236,30 @@ class ZooSpec:
 
 
 OUTSIDE_DIGEST = ("cohort_size", "twins", "counts_untrained")
+
+
+def spec_differences(begun: ZooSpec, wanted: ZooSpec) -> str:
+    """The fields in which two specs are of different zoos, what they are and what was got; "" for the same zoo."""
+    own = {name: getattr(begun, name) for name in OUTSIDE_DIGEST}
+    return differences(begun, dataclasses.replace(wanted, **own))
+
+
+def _settle_words(spec: Any) -> None:
+    """Replaces the words that stand for a schedule and for twins."""
+    if isinstance(spec.schedule, str):
+        require_choices("schedule", (spec.schedule,), SCHEDULES)
+        object.__setattr__(spec, "schedule", Schedule(kind=spec.schedule))
+    if isinstance(spec.twins, str):
+        require_choices("twins", (spec.twins,), (*METHODS, NO_TWINS))
+        object.__setattr__(spec, "twins", None if spec.twins == NO_TWINS else TwinSpec(method=spec.twins))
+
+
+def _check_seeds(spec: ZooSpec) -> None:
+    if spec.seeds is None and spec.drawn_seeds is None:
+        ways = f"seeds = {{ first = 1, last = 10 }}, or drawn_seeds = {{ count = 1, below = {SEED_LIMIT} }}"
+        raise InputError(f"seeds is missing, expected {ways}", ("seeds",))
+    if spec.seeds is not None and spec.drawn_seeds is not None:
+        raise InputError("drawn_seeds is given beside seeds, expected one of the two", ("drawn_seeds",))
 
 
 def dataset_specs(specs: Iterable[ZooSpec]) -> tuple[DatasetSpec, ...]:

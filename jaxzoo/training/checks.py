@@ -10,7 +10,8 @@ from jaxzoo.models.engines import ENGINES, engines_for
 from jaxzoo.paths import lasting_path
 from jaxzoo.spec.layers import Dropout, each_layer
 from jaxzoo.spec.plan import Cohort, Plan, plan_zoo
-from jaxzoo.spec.zoo_spec import OUTSIDE_DIGEST, TwinSpec, ZooSpec
+from jaxzoo.spec.tables import differences
+from jaxzoo.spec.zoo_spec import NO_TWINS, TwinSpec, ZooSpec, spec_differences
 from jaxzoo.storage.record import ZooRecord, read_record
 from jaxzoo.storage.retention import ALL, Keep, ZooBytes, check_space, kept_epochs, kept_of_twins
 from jaxzoo.storage.snapshots import snapshot_epochs
@@ -18,7 +19,6 @@ from jaxzoo.storage.zoo_folder import cohort_folder, find_record, twins_folder
 from jaxzoo.training.sizes import cohort_bytes
 
 AUTO = "auto"
-NO_TWINS = "none"
 
 
 class Job(NamedTuple):
@@ -114,7 +114,7 @@ def choose_twins(spec: ZooSpec, twins: str | TwinSpec | None) -> TwinSpec | None
         return spec.twins
     if isinstance(twins, TwinSpec):
         return twins
-    return None if twins == NO_TWINS else dataclasses.replace(spec.twins, method=twins)
+    return None if twins == NO_TWINS else dataclasses.replace(spec.twins or TwinSpec(), method=twins)
 
 
 def restrict(spec: ZooSpec, *, models: int | None = None, epochs: int | None = None) -> ZooSpec:
@@ -156,8 +156,13 @@ def _check_twins(folder: Path, twin: TwinSpec) -> None:
     """Raises InputError where twins by the method of `twin` are there under other settings."""
     twins = twins_folder(folder, twin.method)
     begun = find_record(twins)
-    if begun is not None and (begun.twin is None or begun.twin.used != twin.used):
-        raise InputError(f"{twins}: was begun as {begun.twin}, got {twin}, expected the same")
+    if begun is None:
+        return
+    if begun.twin is None:
+        raise InputError(f"{twins}: holds a dense zoo, expected twins by {twin.method}")
+    differing = differences(begun.twin.used, twin.used)
+    if differing:
+        raise InputError(f"{twins}: was begun as other twins: {differing}; expected the same")
 
 
 def _check_engine(folder: Path, begun: ZooRecord | None, engine: str | None, lanes: int | None) -> None:
@@ -177,12 +182,6 @@ def _check_engine(folder: Path, begun: ZooRecord | None, engine: str | None, lan
 
 
 def _check_same_spec(folder: Path, begun: ZooSpec, wanted: ZooSpec) -> None:
-    if begun.digest == wanted.digest:
-        return
-    names = [field.name for field in dataclasses.fields(ZooSpec) if field.name not in OUTSIDE_DIGEST]
-    differing = [
-        f"{name} {getattr(begun, name)!r}, got {getattr(wanted, name)!r}"
-        for name in names
-        if getattr(begun, name) != getattr(wanted, name)
-    ]
-    raise InputError(f"{folder}: holds another zoo: {'; '.join(differing)}; expected the same or another folder")
+    differing = spec_differences(begun, wanted)
+    if differing:
+        raise InputError(f"{folder}: holds another zoo: {differing}; expected the same or another folder")

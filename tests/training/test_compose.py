@@ -12,11 +12,15 @@ import pytest
 from populations import write_digits_config
 
 import jaxzoo
+from jaxzoo.__main__ import main
+from jaxzoo.commands.listing import zoo_table
 from jaxzoo.datasets import load_images
 from jaxzoo.errors import InputError
 from jaxzoo.reading.stored import METRICS
 from jaxzoo.reading.zoo import Zoo, open_zoo
+from jaxzoo.spec.zoo_spec import TwinSpec
 from jaxzoo.storage.zoo_folder import cohort_folder, twins_folder
+from jaxzoo.training.checks import choose_twins
 from jaxzoo.training.events import EpochSaved, Interrupted, Notice, Trained
 from jaxzoo.training.zoo import generate
 
@@ -218,6 +222,29 @@ def test_an_interrupt_saves_what_is_finished_and_says_how_to_go_on(tmp_path, num
     assert not list(snapshots.glob("*tmp*"))
 
 
+def test_a_wrong_folder_is_refused_before_images_are_loaded(spec, finished, tmp_path, monkeypatch, capsys):
+    def refuse(*arguments, **options):
+        raise AssertionError("images were loaded")
+
+    monkeypatch.setattr("jaxzoo.training.zoo.load_images", refuse)
+    monkeypatch.setattr("jaxzoo.commands.generate.load_images", refuse)
+    zoo, _ = finished
+    with pytest.raises(InputError, match=r"holds another zoo: epochs is 3, got 4; expected"):
+        generate(dataclasses.replace(spec, epochs=4), zoo.path)
+    with pytest.raises(InputError, match=r"was begun as other twins: epochs is 2, got 1; expected the same"):
+        generate(spec, zoo.path, twins=TwinSpec(epochs=1))
+    config = write_digits_config(tmp_path / "other.toml", rate="2e-3")
+    assert main(["generate", "--config", str(config), "--out", str(zoo.path.parent)]) == 2
+    assert "holds another zoo: grid.learning_rate is (0.001,), got (0.002,); expected" in capsys.readouterr().err
+
+
+def test_twins_of_a_spec_without_any_are_made_only_where_they_are_asked_for(spec):
+    without = dataclasses.replace(spec, twins="none")
+    assert choose_twins(without, None) is None
+    assert choose_twins(without, "magnitude") == TwinSpec(method="magnitude")
+    assert zoo_table([without])["twins"].tolist() == [0]
+
+
 def test_bad_input_is_one_line_and_touches_nothing(spec, finished, tmp_path):
     zoo, _ = finished
     cases = {
@@ -231,7 +258,7 @@ def test_bad_input_is_one_line_and_touches_nothing(spec, finished, tmp_path):
         with pytest.raises(InputError, match=message):
             generate(spec, tmp_path / "z", **arguments)
     other = dataclasses.replace(spec, epochs=4)
-    with pytest.raises(InputError, match="holds another zoo: epochs 3, got 4"):
+    with pytest.raises(InputError, match="holds another zoo: epochs is 3, got 4; expected"):
         generate(other, zoo.path)
     with pytest.raises(InputError, match="was begun with engine 'lanes', got 'vmap'"):
         generate(spec, zoo.path, engine="vmap")
