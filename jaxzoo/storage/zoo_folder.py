@@ -15,6 +15,8 @@ import msgpack
 from jaxzoo.errors import InputError, shown
 from jaxzoo.paths import is_litter
 from jaxzoo.spec.plan import DEFAULTS, Member, Plan
+from jaxzoo.spec.tables import differences
+from jaxzoo.spec.zoo_spec import spec_differences
 from jaxzoo.storage.files import PARTIAL, reason, write_new, write_whole
 from jaxzoo.storage.record import ZooRecord, read_record
 
@@ -62,10 +64,10 @@ def begin_zoo(folder: Path, record: ZooRecord, plan: Plan, card: str) -> tuple[Z
 
 def _join(folder: Path, record: ZooRecord) -> tuple[ZooRecord, Plan]:
     first = read_record(folder)
-    for name in ("digest", "fingerprint", "kept", "twin"):
-        got, wanted = (getattr(each.spec if name == "digest" else each, name) for each in (record, first))
-        if got != wanted:
-            raise InputError(f"{folder}: another process began it with {name} {wanted!r}, got {got!r}")
+    own, others = ({name: getattr(each, name) for name in ("fingerprint", "kept", "twin")} for each in (record, first))
+    differing = [text for text in (spec_differences(first.spec, record.spec), differences(others, own)) if text]
+    if differing:
+        raise InputError(f"{folder}: another process began it with other settings: {'; '.join(differing)}")
     if first.members is not None and _sha256(folder / "members.msgpack") != first.members:
         write_whole(folder / "members.msgpack", members_file(first.plan.members))  # the other's cohorts may be smaller
     return first, first.plan
@@ -107,8 +109,11 @@ def _check_rows(path: Path, rows: Any, members: Sequence[Member]) -> None:
     defaults = {name: default[0] for name, default in DEFAULTS.items() if isinstance(default, tuple)}
     for member, row in zip(members, rows, strict=True):
         wanted = member.to_row()
-        if not isinstance(row, dict) or {**defaults, **row} != wanted:
-            raise InputError(f"{path}: model {member.model} is {shown(row)}, expected {wanted} of the spec")
+        if not isinstance(row, dict):
+            raise InputError(f"{path}: model {member.model} is {shown(row)}, expected a row of {', '.join(wanted)}")
+        differing = differences({**defaults, **row}, wanted, "expected")
+        if differing:
+            raise InputError(f"{path}: model {member.model}: {differing} of the spec")
 
 
 def cohort_folder(folder: Path, cohort: int) -> Path:
