@@ -16,7 +16,8 @@ Position = jax.Array | np.ndarray | int
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 ROUNDS = 20  # as many as JAX's own Threefry has
-FAST_ROUNDS = 13  # the fewest that pass all tests of randomness (Salmon et al., table 2)
+# the fewest that pass BigCrush (Salmon et al., table 2); docs/twins.md says what was tested here
+FAST_ROUNDS = 13
 PARITY = 0x1BD11BDA
 
 # LOG2 is -log2 of a mantissa in 1..2, QUANTILE is sqrt(2) erfinv(u) / u as a polynomial in -log2(1 - u^2). Both have
