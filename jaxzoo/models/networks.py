@@ -28,7 +28,7 @@ from jaxzoo.spec.layers import (
     variance_name,
     weight_layers,
 )
-from jaxzoo.spec.zoo_spec import ZooSpec
+from jaxzoo.spec.zoo_spec import NOISE_VALUES, ZooSpec
 
 Array = jax.Array | np.ndarray  # on a device, or on the host
 Params = dict[str, dict[str, jax.Array]]
@@ -72,7 +72,7 @@ class SamplingSource(NamedTuple):
 
 def drop_out(values: jax.Array, noise: jax.Array, rate: Array) -> jax.Array:
     """Zero where the noise falls below `rate`, else values / (1 - rate). Shape-preserving; rate broadcasts."""
-    kept = noise.astype(jnp.float32) >= jnp.round(rate * 2.0**16)
+    kept = noise.astype(jnp.float32) >= jnp.round(rate * float(NOISE_VALUES))
     return jnp.where(kept, values * (1 / (1 - rate)), 0.0)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from jaxzoo.errors import InputError, require
 from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.fields import require_choices, require_name, settle_fields
@@ -24,6 +26,7 @@ PRECISIONS = ("float32", "bfloat16")
 ZOO_NAME = r"\w[\w .+-]*"  # a file's name, too
 MOST_MEMBERS, MOST_EPOCHS = 10**6, 10**6
 SEED_LIMIT = 2**32
+NOISE_VALUES = 2**16  # dropout compares its rate with 16 random bits (see jaxzoo.models.networks.drop_out)
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,14 @@ class Grid:
                     require(allowed.holds(value), each.name, value, allowed.text(each.name))
             else:
                 require_choices(each.name, values, allowed)
+        for rate in self.dropout:
+            wanted = "at most 0.9999923: with more, 16 random bits drop every unit"
+            require(_keeps_some(rate), "dropout", rate, wanted)
+
+
+def _keeps_some(rate: float) -> bool:
+    """Whether dropout at this rate keeps any of the random numbers, in the arithmetic of the device: float32."""
+    return bool(np.round(np.float32(rate) * np.float32(NOISE_VALUES)) < NOISE_VALUES)
 
 
 HYPERPARAMETERS = tuple(each.name for each in dataclasses.fields(Grid))

@@ -3,11 +3,14 @@
 import dataclasses
 import json
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from populations import small_spec, write_digits_config
 
 import jaxzoo
 from jaxzoo.errors import InputError
+from jaxzoo.models.networks import drop_out
 from jaxzoo.spec.config import read_config
 from jaxzoo.spec.tables import read_table
 from jaxzoo.spec.zoo_spec import Grid, SeedDraw, SeedRange, TwinSpec, ZooSpec
@@ -98,6 +101,37 @@ def test_a_bad_file_is_one_clear_line(tmp_path, old, new, message):
         read_config(path)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
+
+
+# 1 - 2^-17: in 16 bits it is as far from 1 as from the rate below, and rounds to 1
+AS_GOOD_AS_1 = 1 - 2**-17
+
+
+def grid_of(rate):
+    return Grid(
+        activation=("tanh",),
+        initialization=("normal",),
+        optimizer=("adam",),
+        learning_rate=(0.1,),
+        dropout=(0.0, rate),
+    )
+
+
+@pytest.mark.parametrize("rate", [AS_GOOD_AS_1, np.nextafter(AS_GOOD_AS_1, 0), AS_GOOD_AS_1 - 2**-25, 0.999995])
+def test_a_dropout_rate_that_16_bits_do_not_tell_from_1_is_refused(rate):
+    # float32 has 2^-24 between numbers here, so that a little less is the same, too
+    with pytest.raises(InputError) as error:
+        grid_of(rate)
+    assert str(error.value) == (
+        f"dropout is {float(rate)}, expected at most 0.9999923: with more, 16 random bits drop every unit"
+    )
+    assert not drop_out(jnp.ones(2**16), jnp.arange(2**16), jnp.float32(rate)).any()
+
+
+@pytest.mark.parametrize("rate", [np.nextafter(AS_GOOD_AS_1 - 2**-25, 0), AS_GOOD_AS_1 - 2**-24, 0.9999923, 0.99999])
+def test_the_largest_dropout_rates_that_keep_a_unit_are_taken(rate):
+    assert grid_of(rate).dropout == (0.0, rate)
+    assert drop_out(jnp.ones(2**16), jnp.arange(2**16), jnp.float32(rate))[-1] > 0
 
 
 def test_a_missing_file_is_one_clear_line(tmp_path):
