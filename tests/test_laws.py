@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,14 @@ def test_generate_is_the_library_call_in_any_order_of_imports(first):
 def test_everything_public_has_a_docstring():
     missing = [name for name in jaxzoo.__all__ if not (getattr(jaxzoo, name).__doc__ or "").strip()]
     assert missing == []
+
+
+def test_the_oldest_versions_that_are_tried_are_those_that_are_stated():
+    root = Path(__file__).parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    stated = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    tried = [line for line in (root / ".ci" / "oldest.txt").read_text().splitlines() if not line.startswith("#")]
+    assert tried == [each.replace(">=", "==") for each in stated if ">=" in each]
 
 
 def test_there_is_no_drawer_for_everything():

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# The oldest versions that pyproject.toml states, in short: specs, models, storage, reading, and a zoo with its twins.
+set -euo pipefail
+bin=$1/bin
+
+"$bin/pip" list --format=freeze | grep -iE '^(jax|jaxlib|flax|optax|orbax-checkpoint|tensorstore|numpy|pandas)=='
+"$bin/pytest" -n 2 -q tests/spec tests/models/test_networks.py tests/reading tests/storage/test_store.py
+zoo=$(mktemp -d)
+trap 'rm -rf "$zoo"' EXIT
+"$bin/jaxzoo" generate --zoo digits --models 1 --epochs 1 --engine lanes --lanes 4 --out "$zoo"
+"$bin/jaxzoo" verify "$zoo/digits" --deep
+"$bin/python" -P - "$zoo/digits" <<'CHECK'
+import sys
+
+import jaxzoo
+
+zoo = jaxzoo.open_zoo(sys.argv[1])
+assert zoo.weights(1).shape[0] == len(zoo.metrics) // 2 == 1
+twins = zoo.twins["variational-dropout"]
+assert twins.weights(twins.epochs[-1]).shape == zoo.weights(1).shape
+CHECK
