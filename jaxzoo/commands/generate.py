@@ -1,6 +1,7 @@
 """`jaxzoo generate`: makes zoos. The library call is `jaxzoo.generate`."""
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,9 +18,9 @@ from jaxzoo.errors import InputError, nearest
 from jaxzoo.models.engines import ENGINES
 from jaxzoo.spec.config import published_specs, read_config
 from jaxzoo.spec.dataset_spec import same_name
-from jaxzoo.spec.zoo_spec import METHODS, NO_TWINS, ZooSpec, dataset_specs
+from jaxzoo.spec.zoo_spec import METHODS, NO_TWINS, TwinSpec, ZooSpec, dataset_specs
 from jaxzoo.storage.retention import ALL, LAST, Keep
-from jaxzoo.training.checks import AUTO, Job, check_generate
+from jaxzoo.training.checks import AUTO, Job, check_generate, choose_twins
 from jaxzoo.training.events import Interrupted
 from jaxzoo.training.zoo import run_generate
 
@@ -57,6 +58,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--list", action="store_true", help="print the table of zoos and end")
     parser.add_argument("--twins", choices=(*METHODS, NO_TWINS), help="sparse twins (as the spec says)")
+    parser.add_argument(
+        "--twin-epochs", type=positive, metavar="N", help="so many epochs of twins (as the spec says, at most --epochs)"
+    )
     parser.add_argument("--models", type=positive, metavar="N", help="so many models, spread over the grid")
     parser.add_argument("--epochs", type=positive, metavar="N", help="so many epochs")
     parser.add_argument(
@@ -132,10 +136,19 @@ def _check(spec: ZooSpec, options: argparse.Namespace) -> Job:
         engine=options.engine,
         lanes=options.lanes,
         cohorts=options.cohorts,
-        twins=options.twins,
+        twins=_twins(spec, options),
         keep_epochs=options.keep_epochs,
         repair=options.repair,
     )
+
+
+def _twins(spec: ZooSpec, options: argparse.Namespace) -> str | TwinSpec | None:
+    if options.twin_epochs is None:
+        return options.twins
+    twin = choose_twins(spec, options.twins)
+    if twin is None:
+        raise InputError(f"--twin-epochs is {options.twin_epochs}, expected none: no twins are asked for")
+    return dataclasses.replace(twin, epochs=options.twin_epochs)
 
 
 def _generate(job: Job, images: Images, mesh: Mesh, caught: list[int]) -> None:

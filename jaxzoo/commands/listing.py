@@ -37,7 +37,7 @@ def zoo_table(specs: Sequence[ZooSpec]) -> pd.DataFrame:
     rows = []
     for spec in specs:
         plan = plan_zoo(spec)
-        sparse = 0 if spec.twins is None else len(plan.members) * spec.twins.epochs
+        sparse = 0 if spec.twins is None else len(plan.members) * spec.twins.length
         size = 4 * parameter_count(spec.layers, spec.dataset) * (plan.dense_states + sparse)
         names = (spec.name, spec.dataset.name, spec.architecture)
         rows.append((*names, len(plan.members), spec.epochs, plan.dense_states, sparse, size))

@@ -27,7 +27,7 @@ class ProgressBar:
         self._spec = spec
         self._start = time.monotonic()
         self._accuracies: dict[int, np.ndarray] = {}
-        self._twin_epochs = 0 if twin is None else twin.epochs
+        self._twin_epochs = 0 if twin is None else twin.length
         epochs = (spec.epochs if dense else 0) + self._twin_epochs
         self._samples = spec.dataset.train * epochs * sum(len(cohort.members) for cohort in job.chosen)
 

@@ -41,7 +41,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--sparsity", type=fraction, metavar="S", help=f"of magnitude ({default.sparsity})")
     parser.add_argument("--scope", choices=SCOPES, help=f"of magnitude ({default.scope})")
     parser.add_argument(
-        "--epochs", type=positive, metavar="N", help=f"so many epochs (as the zoo's spec says, or {default.epochs})"
+        "--epochs", type=positive, metavar="N", help=f"so many epochs (as the zoo's spec says, or {default.length})"
     )
     parser.add_argument(
         "--data-dir", type=path_argument, metavar="DIR", help="the datasets (TFDS_DATA_DIR, ~/tensorflow_datasets)"
@@ -51,17 +51,16 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _twin_spec(options: argparse.Namespace, epochs: int) -> TwinSpec:
+def _twin_spec(options: argparse.Namespace) -> TwinSpec:
     given = {name: getattr(options, name) for name in ("sparsity", "scope") if getattr(options, name) is not None}
     if given and options.method != "magnitude":
         raise InputError(f"--{next(iter(given))} is of --method magnitude, got --method {options.method}")
-    return TwinSpec(method=options.method, epochs=options.epochs or epochs, **given)
+    return TwinSpec(method=options.method, epochs=options.epochs, **given)
 
 
 def _make(options: argparse.Namespace) -> int:
     parent = open_zoo(options.zoo)
-    twin = _twin_spec(options, (parent.spec.twins or TwinSpec()).epochs)
-    job = check_make_twins(options.zoo, twin, options.cohorts, repair=options.repair)
+    job = check_make_twins(options.zoo, _twin_spec(options), options.cohorts, repair=options.repair)
     use_all_cores()
     use_compilation_cache()
     mesh = model_mesh()

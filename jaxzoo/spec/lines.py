@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Sequence
 from typing import Any
 
-MOST_LINES = 2000  # parsing the beginnings of a longer file takes too long for an error line
+MOST_LINES = 500  # parsing the beginnings of a longer file takes too long for an error line
 
 
 def line_of(text: str, path: Sequence[str]) -> int | None:

@@ -1,35 +1,36 @@
 """The card of a zoo: the README.md in its folder."""
 
-import dataclasses
+from collections.abc import Sequence
 
 from jaxzoo.spec.plan import Plan
-from jaxzoo.spec.zoo_spec import TwinSpec
+from jaxzoo.spec.zoo_spec import HYPERPARAMETERS, TwinSpec
+
+MOST_LISTED = 10  # seeds
 
 
-def zoo_card(plan: Plan, parameters: int, twin: TwinSpec | None = None) -> str:
+def zoo_card(plan: Plan, parameters: int, kept: Sequence[int] | None = None, twin: TwinSpec | None = None) -> str:
     """What the zoo is, in words and one table, and how to open it; `parameters` are those of one model.
 
-    With `twin` the card is that of sparse twins, and says how they were made.
+    `kept` has the epochs whose weights stay besides the last two, None for all. With `twin` the card is that of sparse
+    twins, and says how they were made.
     """
     spec, dataset = plan.spec, plan.spec.dataset
-    seeds = spec.seeds or spec.drawn_seeds
-    grid = "\n".join(
-        f"| {name} | {', '.join(map(str, values))} |" for name, values in dataclasses.asdict(spec.grid).items()
-    )
+    values = {name: dict.fromkeys(member.hyperparameters[name] for member in plan.members) for name in HYPERPARAMETERS}
+    grid = "\n".join(f"| {name} | {', '.join(map(str, held))} |" for name, held in values.items())
     made, epochs = "", spec.epochs
     if twin is not None:
-        epochs = twin.epochs
+        epochs = twin.length
         made = f"\n\nThese are their sparse twins by {epochs} epochs of {_words(twin)}; epoch 0 is the parents' last."
     return f"""# {spec.name}
 
 A model zoo made by jaxzoo: {len(plan.members)} models of {spec.architecture} \
 ({parameters:,} parameters each) on {dataset.name}, \
-every one of their {spec.epochs} epochs.{made}
+{_epochs_kept(kept, epochs)}.{made}
 
 | hyperparameter | values |
 |---|---|
 {grid}
-| seeds | {seeds} |
+| seeds | {_seeds(plan)} |
 | batch size | {spec.batch_size} |
 
 Images: {dataset.train} for training, {dataset.validation} for validation, {dataset.test} for testing; \
@@ -46,6 +47,22 @@ zoo.weights(epoch={epochs})  # (models, D) float32
 
 zoo.json holds the spec and what made it; models that diverged are kept, with `finite` false in the metrics.
 """
+
+
+def _epochs_kept(kept: Sequence[int] | None, epochs: int) -> str:
+    """Which weights a model has on disk."""
+    if kept is None:
+        return f"with the weights of every epoch from 0 to {epochs}"
+    last = sorted({*kept, *range(max(0, epochs - 1), epochs + 1)})
+    return f"with the weights of the epochs {', '.join(map(str, last))} and the metrics of every epoch"
+
+
+def _seeds(plan: Plan) -> str:
+    """The seeds that the members have, which are fewer than the spec's where models are."""
+    seeds = sorted({member.seed for member in plan.members})
+    if len(seeds) <= MOST_LISTED:
+        return ", ".join(map(str, seeds))
+    return f"{len(seeds):,} from {seeds[0]} to {seeds[-1]}"
 
 
 def _words(twin: TwinSpec) -> str:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+import threading
 import urllib.parse
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,6 +34,9 @@ _forked_with: set[str] = set()  # the libraries that were loaded when this proce
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _forked_with.update({"tensorstore"} & sys.modules.keys()))
+
+
+_saving = threading.Lock()  # Orbax runs an event loop for each save, and two at once end each other's
 
 
 class DamagedError(Exception):
@@ -70,7 +74,7 @@ def save_checkpoint(path: Path, tree: Tree) -> None:
         shutil.rmtree(path.with_name(path.name + TEMPORARY), ignore_errors=True)  # of a save that was cut short
         # Orbax would fail in many threads, with a trace from each
         reserve(path.parent, size + size // 10 + OVERHEAD, HANDLES)
-        with _no_traces(), contextlib.closing(ocp.Checkpointer(handler)) as checkpointer:
+        with _saving, _no_traces(), contextlib.closing(ocp.Checkpointer(handler)) as checkpointer:
             checkpointer.save(path.absolute(), args=arguments)
     except (OSError, ValueError) as error:
         code = re.search(r"os_error_code='(\d+)'", str(error))  # how TensorStore passes on what the system says

@@ -102,7 +102,7 @@ class ZooRecord:
     @property
     def epochs(self) -> int:
         """The last epoch of the zoo when it is finished."""
-        return self.spec.epochs if self.twin is None else self.twin.epochs
+        return self.spec.epochs if self.twin is None else self.twin.length
 
     @functools.cached_property
     def plan(self) -> Plan:

@@ -37,7 +37,7 @@ def kept_epochs(keep: Keep, epochs: int) -> tuple[int, ...] | None:
 
 def kept_of_twins(kept: tuple[int, ...] | None, twin: TwinSpec) -> tuple[int, ...] | None:
     """The epochs that stay of twins, where `kept` are those of their parents: as many of these as twins have."""
-    return None if kept is None else tuple(epoch for epoch in kept if epoch <= twin.epochs)
+    return None if kept is None else tuple(epoch for epoch in kept if epoch <= twin.length)
 
 
 def states_kept(kept: tuple[int, ...] | None, epochs: int) -> int:

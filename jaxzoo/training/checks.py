@@ -63,6 +63,8 @@ def check_generate(
     folder = lasting_path(out)
     spec = restrict(spec, models=models, epochs=epochs)
     twin = choose_twins(spec, twins)
+    if twin is not None and not (isinstance(twins, TwinSpec) and twins.epochs):
+        twin = _with_usual_length(folder, twin, spec)
     kept = kept_epochs(keep_epochs or ALL, spec.epochs)
     check_trainable(spec, engine)
     begun = find_record(folder)
@@ -86,7 +88,7 @@ def space_of(job: Job) -> list[ZooBytes]:
     parts = [ZooBytes([cohort_bytes(cohort) for cohort in job.chosen], spec.epochs, job.kept)]
     if twin is not None:
         cohorts = [cohort_bytes(cohort, twin) for cohort in job.chosen]
-        parts.append(ZooBytes(cohorts, twin.epochs, kept_of_twins(job.kept, twin)))
+        parts.append(ZooBytes(cohorts, twin.length, kept_of_twins(job.kept, twin)))
     return parts
 
 
@@ -96,6 +98,7 @@ def check_make_twins(zoo: str | Path, twin: TwinSpec, cohorts: range | None = No
     record = read_record(folder)
     if record.twin is not None:
         raise InputError(f"{folder}: is a zoo of twins, expected a dense one")
+    twin = twin if twin.epochs else _with_usual_length(folder, twin, record.spec)
     job = Job(folder, record.plan, record, cohorts, twin, record.kept, repair=repair)
     for cohort in job.chosen:
         epochs = snapshot_epochs(cohort_folder(folder, cohort.number))
@@ -117,12 +120,26 @@ def choose_twins(spec: ZooSpec, twins: str | TwinSpec | None) -> TwinSpec | None
     return None if twins == NO_TWINS else dataclasses.replace(spec.twins or TwinSpec(), method=twins)
 
 
+def _with_usual_length(folder: Path, twin: TwinSpec, spec: ZooSpec) -> TwinSpec:
+    """How twins are made whose epochs a call does not say: as many as were begun, or as the zoo's spec says."""
+    begun = find_record(twins_folder(folder, twin.method))
+    usual = (begun.twin if begun is not None else None) or spec.twins or TwinSpec()
+    return dataclasses.replace(twin, epochs=usual.length)
+
+
 def restrict(spec: ZooSpec, *, models: int | None = None, epochs: int | None = None) -> ZooSpec:
-    """The spec with another number of models or epochs. Raises InputError for more models than the grid gives."""
+    """The spec with another number of models or epochs. Raises InputError for more models than the grid gives.
+
+    Where epochs are fewer than the spec's, its twins have no more than these.
+    """
+    twins = spec.twins
+    if twins is not None and epochs is not None and 1 <= epochs < spec.epochs:
+        twins = dataclasses.replace(twins, epochs=min(twins.length, epochs))
     spec = dataclasses.replace(
         spec,
         models=spec.models if models is None else models,
         epochs=spec.epochs if epochs is None else epochs,
+        twins=twins,
     )
     most = spec.population_size
     if spec.models is not None and spec.models > most:

@@ -40,7 +40,7 @@ def check_memory(job: Job, record: ZooRecord, mesh: Mesh, *, dense: bool = True)
     for cohort in job.chosen:
         way = record.cohorts[cohort.number]
         for twin in _with_twins(job.twin):
-            last = record.spec.epochs if twin is None else twin.epochs
+            last = record.spec.epochs if twin is None else twin.length
             folder = job.folder if twin is None else twins_folder(job.folder, twin.method)
             finished = last in snapshot_epochs(cohort_folder(folder, cohort.number)) and not job.repair
             if not finished and (dense or twin is not None):

@@ -134,7 +134,7 @@ def _schedule_steps(key: CohortKey, twin: TwinSpec | None) -> int | None:
     """The steps that the schedule spans: those of the zoo's epochs, or of its twins'."""
     if key.epochs is None:
         return None
-    return (key.epochs if twin is None else twin.epochs) * steps_of(key)
+    return (key.epochs if twin is None else twin.length) * steps_of(key)
 
 
 def _images_at_once(key: CohortKey, engine: str, mesh: Mesh) -> int:

@@ -197,7 +197,7 @@ def _begin_dense(
         timed=choice.timed,
         kept=job.kept,
     )
-    return begin_zoo(job.folder, record, plan, _card(plan))
+    return begin_zoo(job.folder, record, plan, _card(plan, record))
 
 
 def _begin_twins(folder: Path, parent: ZooRecord, plan: Plan, twin: TwinSpec, mesh: Mesh) -> ZooRecord:
@@ -217,7 +217,7 @@ def _begin_twins(folder: Path, parent: ZooRecord, plan: Plan, twin: TwinSpec, me
         members=members_digest(plan.members),
         format=FORMAT,
     )
-    return begin_zoo(twins, record, plan, _card(plan, twin))[0]
+    return begin_zoo(twins, record, plan, _card(plan, record))[0]
 
 
 def _run_twins(folder: Path, parent: ZooRecord, record: ZooRecord, cohort: Cohort, mesh: Mesh, run: Run) -> None:
@@ -242,8 +242,8 @@ def _choose_engine(job: Job, on_device: Callable[[], DeviceImages], mesh: Mesh, 
     return Choice(job.engine or usual, job.lanes or usual_lanes(layers, platform_of(mesh)))
 
 
-def _card(plan: Plan, twin: TwinSpec | None = None) -> str:
-    return zoo_card(plan, parameter_count(plan.spec.layers, plan.spec.dataset), twin)
+def _card(plan: Plan, record: ZooRecord) -> str:
+    return zoo_card(plan, parameter_count(plan.spec.layers, plan.spec.dataset), record.kept, record.twin)
 
 
 def _tell_format(record: ZooRecord, folder: Path, on_event: OnEvent) -> None:

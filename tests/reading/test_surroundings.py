@@ -74,6 +74,13 @@ def test_a_zoo_that_a_thread_makes_is_that_of_the_main_thread(tiny, usual, tmp_p
     assert_same(made, usual)
 
 
+def test_two_threads_make_a_zoo_each_at_the_same_time(tiny, usual, tmp_path):
+    """Orbax's saves ended each other's event loops: "Event loop is closed", or "File exists"."""
+    with ThreadPoolExecutor(2) as pool:
+        for made in pool.map(lambda name: make(tiny, tmp_path / name), ("a", "b", "c", "d")):
+            assert_same(made, usual)
+
+
 def test_a_zoo_is_made_and_read_inside_a_running_event_loop(tiny, usual, tmp_path):
     # Orbax and TensorStore wait for event loops of their own, which Python forbids inside a running one
     async def main():

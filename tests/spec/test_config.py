@@ -87,7 +87,7 @@ def test_what_is_wrong_is_said_with_its_line_and_its_key(tmp_path, old, new, lin
 
 def test_a_long_file_has_no_line(tmp_path):
     path = edited(tmp_path, "[1e-3]", '"fast"')
-    path.write_text(path.read_text() + "\n" * 2000)
+    path.write_text(path.read_text() + "\n" * 500)
     with pytest.raises(InputError, match=r"my\.toml: zoo 'tiny': grid\.learning_rate is 'fast'"):
         read_config(path)
 

@@ -11,10 +11,12 @@ import pytest
 from populations import write_digits_config
 
 import jaxzoo
+from jaxzoo.commands.generate import _parse, _twins
 from jaxzoo.errors import InputError
 from jaxzoo.reading.stored import METRICS
 from jaxzoo.spec.zoo_spec import METHODS, TwinSpec
 from jaxzoo.storage.snapshots import read_whole_variables
+from jaxzoo.training.checks import check_generate
 from jaxzoo.training.zoo import generate, make_twins
 
 LAYERS = ("conv1", "conv2", "conv3", "dense1", "dense2")
@@ -205,3 +207,40 @@ def test_a_flipped_bit_in_a_parent_is_noticed(spec, tmp_path):
 def test_what_twins_are_made_by_default_is_no_part_of_a_zoo(spec):
     other = dataclasses.replace(spec, twins=TwinSpec(method="magnitude"))
     assert other.digest == spec.digest
+
+
+def test_twins_have_no_more_epochs_than_a_zoo_that_was_cut_short(spec, tmp_path):
+    """A try of 3 epochs spent five of its six minutes on 25 epochs of twins."""
+    long = dataclasses.replace(spec, epochs=50, twins=TwinSpec(method="magnitude"))
+
+    def length(folder="z", **call):
+        return check_generate(long, tmp_path / folder, **call).twin.epochs
+
+    assert length() == 25
+    assert length(epochs=3) == length(epochs=3, twins="variational-dropout") == length(epochs=3, twins=TwinSpec()) == 3
+    assert length(epochs=40) == 25
+    assert length(epochs=3, twins=TwinSpec(epochs=7)) == 7
+    ten = dataclasses.replace(long, twins=TwinSpec(epochs=10))
+    assert check_generate(ten, tmp_path / "z", epochs=3).twin.epochs == 3
+    assert check_generate(ten, tmp_path / "z", twins=TwinSpec(method="magnitude")).twin.epochs == 10
+    made = generate(long, tmp_path / "made", epochs=1, models=1)
+    assert made.twins["magnitude"].epochs == (0, 1)
+    assert make_twins(made.path, TwinSpec()).epochs == (0, 1)
+    assert length("made", epochs=1, models=1) == 1
+
+
+def test_twins_that_were_begun_keep_their_epochs(spec, tmp_path):
+    """As a zoo that an earlier version cut short has them: the same call goes on."""
+    made = generate(spec, tmp_path / "z", models=1, epochs=1, twins=TwinSpec(method="magnitude", epochs=4))
+    job = check_generate(spec, made.path, models=1, epochs=1, twins="magnitude")
+    assert job.twin.epochs == 4
+
+
+def test_the_command_line_says_how_many_epochs_twins_have():
+    spec = jaxzoo.load_spec("digits")
+    assert _twins(spec, _parse(["--zoo", "digits"])) is None
+    assert _twins(spec, _parse(["--zoo", "digits", "--twin-epochs", "7"])) == dataclasses.replace(spec.twins, epochs=7)
+    said = _twins(spec, _parse(["--zoo", "digits", "--twins", "magnitude", "--twin-epochs", "7"]))
+    assert (said.method, said.epochs) == ("magnitude", 7)
+    with pytest.raises(InputError, match="--twin-epochs is 7, expected none: no twins are asked for"):
+        _twins(spec, _parse(["--zoo", "digits", "--twins", "none", "--twin-epochs", "7"]))

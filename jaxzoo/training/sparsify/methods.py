@@ -48,7 +48,7 @@ def build_method(twin: TwinSpec, layers: Layers) -> Method:
         return Method(
             begin=lambda params: (variational.with_log_variances(layers, params), {}),
             derive=lambda params: Derived(*variational.moments(layers, params)),
-            divergence_weight=lambda epoch: variational.kl_weight(epoch, twin.epochs),
+            divergence_weight=lambda epoch: variational.kl_weight(epoch, twin.length),
             mask=lambda params, masks, epoch: masks,
             sparse=functools.partial(variational.sparse_params, layers),
             samples=True,
@@ -59,7 +59,7 @@ def build_method(twin: TwinSpec, layers: Layers) -> Method:
         derive=lambda params: Derived(params, None),
         divergence_weight=lambda epoch: jnp.float32(0),
         mask=lambda params, masks, epoch: magnitude.prune(
-            {name: params[name] for name in names}, magnitude.sparsity_at(epoch, twin.epochs, twin.sparsity), twin.scope
+            {name: params[name] for name in names}, magnitude.sparsity_at(epoch, twin.length, twin.sparsity), twin.scope
         ),
         sparse=lambda params: params,
         samples=False,
