@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple, Self
 
+import jax
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
@@ -89,7 +90,7 @@ class Alignment:
         return Match(aligned.reshape(models.shape), tuple(order.reshape(*axes, order.shape[-1]) for order in orders))
 
     def _checked(self, name: str, weights: Any) -> np.ndarray:
-        values = np.asarray(weights)
+        values = np.asarray(jax.device_get(weights))
         if not values.size or values.shape[-1] != self._width or values.dtype.kind not in "fiu":
             raise InputError(f"{name} is {values.dtype} of shape {values.shape}, expected numbers (..., {self._width})")
         if not np.isfinite(values).all():

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxzoo.errors import InputError, shown
@@ -20,7 +21,7 @@ def interpolate(a: Any, b: Any, points: int | Sequence[float]) -> np.ndarray:
            [0.5, 0.5],
            [1. , 1. ]], dtype=float32)
     """
-    first, second = (np.asarray(weights, np.float32) for weights in (a, b))
+    first, second = (np.asarray(jax.device_get(weights), np.float32) for weights in (a, b))
     if not first.ndim or not second.ndim or first.shape[-1] != second.shape[-1]:
         raise InputError(f"weights are of shapes {first.shape} and {second.shape}, expected (..., D) of one D")
     shares = _shares(points)[:, None]

@@ -8,6 +8,7 @@ from pathlib import Path
 from jax.sharding import Mesh
 
 from jaxzoo.commands.arguments import Parser, cohort_range, epoch_list, path_argument, positive, run_command
+from jaxzoo.commands.forecasts import forecast_text
 from jaxzoo.commands.interrupts import caught_signals
 from jaxzoo.commands.listing import list_zoos
 from jaxzoo.commands.progress import ProgressBar, summary
@@ -22,12 +23,14 @@ from jaxzoo.spec.zoo_spec import METHODS, NO_TWINS, TwinSpec, ZooSpec, dataset_s
 from jaxzoo.storage.retention import ALL, LAST, Keep
 from jaxzoo.training.checks import AUTO, Job, check_generate, choose_twins
 from jaxzoo.training.events import Interrupted
+from jaxzoo.training.forecast import forecast
 from jaxzoo.training.zoo import run_generate
 
 EXAMPLES = """examples:
   jaxzoo generate --zoo digits                              the embedded zoo and its twins, in three minutes
   jaxzoo generate --zoo mnist                               all zoos of a dataset
   jaxzoo generate --zoo mnist-seed --models 64 --epochs 5   a small part of one
+  jaxzoo generate --zoo mnist-seed --plan                   what one will take here
   jaxzoo generate --config my_zoo.toml --out my_zoos        zoos of your own
   jaxzoo generate --list                                    what there is
 
@@ -57,6 +60,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--config", type=path_argument, metavar="FILE", help="a TOML file of zoos, instead of the published ones"
     )
     parser.add_argument("--list", action="store_true", help="print the table of zoos and end")
+    parser.add_argument("--plan", action="store_true", help="say what it will take (time, memory, disk) and end")
     parser.add_argument("--twins", choices=(*METHODS, NO_TWINS), help="sparse twins (as the spec says)")
     parser.add_argument(
         "--twin-epochs", type=positive, metavar="N", help="so many epochs of twins (as the spec says, at most --epochs)"
@@ -115,6 +119,9 @@ def _generate_all(options: argparse.Namespace) -> int:
     use_all_cores()
     use_compilation_cache()
     mesh = model_mesh()
+    if options.plan:
+        print("\n\n".join(forecast_text(job.plan.spec, forecast(job, mesh), mesh.size) for job in jobs))
+        return 0
     datasets = dataset_specs(job.plan.spec for job in jobs)
     images = {dataset: load_images(dataset, options.data_dir, progress=True) for dataset in datasets}
     with caught_signals() as caught:

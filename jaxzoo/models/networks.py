@@ -181,6 +181,8 @@ class Network(nn.Module):
             "kernel_init": KERNEL_INITIALIZERS[self.initialization],
             "bias_init": nn.initializers.constant(INITIAL_BIAS),
             "dtype": self._dtype,
+            # by default a TPU multiplies float32 in bfloat16, and a GPU in 19 bits
+            "precision": jax.lax.Precision.HIGHEST if self.precision == "float32" else None,
             "name": name,
         }
         if isinstance(layer, Dense):

@@ -28,4 +28,5 @@ def count_batch(logits_BOM: jax.Array, label_BM: jax.Array, weight_B: jax.Array)
     chosen = jnp.arange(logits_BOM.shape[1]).reshape(-1, *(1,) * (label_BM.ndim - 1)) == label_BM[:, None]
     loss_BM = -jnp.sum(jnp.where(chosen, jax.nn.log_softmax(logits_BOM, axis=1), 0.0), axis=1)
     correct_BM = (jnp.argmax(logits_BOM, axis=1) == label_BM).astype(jnp.float32)
-    return Tally(jnp.tensordot(weight_B, loss_BM, 1), jnp.tensordot(weight_B, correct_BM, 1))
+    # by default a TPU would round every loss to bfloat16
+    return Tally(*(jnp.tensordot(weight_B, each_BM, 1, precision="highest") for each_BM in (loss_BM, correct_BM)))

@@ -191,8 +191,10 @@ def split_models(
 
 
 def _put_on_device(values: np.ndarray) -> Any:
-    import jax.numpy as jnp  # imported late: NumPy arrays start no device
+    import jax  # imported late: NumPy arrays start no device
+    import jax.numpy as jnp
 
     if not np.issubdtype(values.dtype, np.number) and values.dtype != bool:
         raise InputError(f"a label is of type {values.dtype}, expected numbers for JAX arrays")
-    return jnp.asarray(values)
+    with jax.transfer_guard("allow"):  # the transfer is what was asked for
+        return jnp.asarray(values)

@@ -91,7 +91,7 @@ def _variables(given: Any, layout: Layout, where: str) -> tuple[Variables, Axes]
     if isinstance(given, Mapping):
         statistics = {name: tree for name, tree in given.items() if name == "batch_stats"}
         given = flatten(layout, given.get("params", given))
-    weights = np.asarray(given)
+    weights = np.asarray(jax.device_get(given))
     if weights.ndim == 0 or weights.shape[-1] != layout_width(layout) or not is_real(weights):
         got = f"{weights.dtype} of shape {weights.shape}"
         raise InputError(f"{where}: weights are {got}, expected numbers of shape (..., {layout_width(layout)})")
@@ -99,8 +99,11 @@ def _variables(given: Any, layout: Layout, where: str) -> tuple[Variables, Axes]
         raise InputError(f"{where}: weights are of shape {weights.shape}, expected one network or more")
     axes = weights.shape[:-1]
     rows = weights.reshape(-1, weights.shape[-1]).astype(np.float32, copy=False)
-    joined = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32).reshape(-1, *leaf.shape[len(axes) :]), statistics)
-    return {"params": unflatten(layout, rows), **joined}, axes
+
+    def join(leaf: Any) -> np.ndarray:
+        return np.asarray(leaf, np.float32).reshape(-1, *leaf.shape[len(axes) :])
+
+    return {"params": unflatten(layout, rows), **jax.tree.map(join, jax.device_get(statistics))}, axes
 
 
 def _check_statistics(form: Form, variables: Variables, where: str) -> None:
@@ -130,7 +133,7 @@ def check_images(images: Any, wanted: tuple[int | None, ...]) -> np.ndarray:
 
     Pixels that nobody has normalised would be taken for very bright images, and predictions would be wrong in silence.
     """
-    values = np.asarray(images)
+    values = np.asarray(jax.device_get(images))
     fits = values.ndim == 4 and all(size in (None, got) for size, got in zip(wanted, values.shape[1:], strict=True))
     if not fits or not len(values):
         sizes = ", ".join("?" if size is None else str(size) for size in wanted)
@@ -144,7 +147,7 @@ def check_images(images: Any, wanted: tuple[int | None, ...]) -> np.ndarray:
 
 def check_labels(labels: Any, images: np.ndarray, classes: int) -> np.ndarray:
     """The labels (N,) of the images. Raises InputError where they do not fit."""
-    values = np.asarray(labels)
+    values = np.asarray(jax.device_get(labels))
     if values.shape != images.shape[:1] or values.dtype.kind not in "iu":
         raise InputError(f"labels are {values.dtype} of shape {values.shape}, expected whole numbers ({len(images)},)")
     if not 0 <= values.min() <= values.max() < classes:

@@ -12,6 +12,7 @@ from jaxzoo.spec.zoo_spec import TwinSpec
 
 CHECKPOINT_BYTES = 52_000  # what the files of a checkpoint take besides its numbers, in blocks of 4 kB
 FILE_BYTES = 8_000
+CHECKPOINT_FILES = 13
 METRICS_BYTES = 60  # of a model at an epoch
 KEPT_CHECKPOINTS = 2  # the last ones: a damaged last snapshot is made again from the one before it
 ALL, LAST = "all", "last"
@@ -66,6 +67,11 @@ class CohortBytes(NamedTuple):
             + let_go * FILE_BYTES
         )
 
+    def files(self, kept: tuple[int, ...] | None, epochs: int) -> int:
+        """Files on disk once the cohort is trained, about."""
+        states = states_kept(kept, epochs)
+        return (states + KEPT_CHECKPOINTS) * CHECKPOINT_FILES + (0 if kept is None else epochs + 1 - states)
+
 
 class ZooBytes(NamedTuple):
     """What a zoo, or its twins, takes on disk: its cohorts, the last epoch, and the epochs that stay."""
@@ -78,6 +84,11 @@ class ZooBytes(NamedTuple):
     def total(self) -> int:
         """Bytes on disk once all is trained."""
         return sum(cohort.total(self.kept, self.epochs) for cohort in self.cohorts)
+
+    @property
+    def files(self) -> int:
+        """Files on disk once all is trained, about."""
+        return sum(cohort.files(self.kept, self.epochs) for cohort in self.cohorts)
 
 
 def check_space(folder: Path, dense: ZooBytes, twins: ZooBytes | None = None) -> None:

@@ -16,6 +16,7 @@ from jaxzoo.models.engines import engines_for, usual_lanes
 from jaxzoo.models.tally import empty_tally
 from jaxzoo.spec.layers import norm_layers
 from jaxzoo.spec.plan import Cohort, CohortKey
+from jaxzoo.training.checks import AUTO, Job
 from jaxzoo.training.memory import Kind, compile_to_fit, models_that_fit, most_demanding
 from jaxzoo.training.population import initial_state, initial_variables, put_cohort
 from jaxzoo.training.programs import Program, build_program
@@ -27,9 +28,19 @@ RUN_SECONDS = 0.5
 # (engine, lanes a device), the likely best first. On a CPU 16 floats fill a vector, and the working set of 8 to 32
 # lanes stays in a core's cache. Plain vmap is 40 times slower on a CPU and is not tried there.
 CPU_CANDIDATES = (("lanes", 16), ("lanes", 32), ("lanes", 8))
-# 1,024 lanes fill the registers of a TPU and have kernels of their own. Nobody has measured other devices yet.
+# 1,024 lanes fill the registers of a TPU and have kernels of their own. Its compiler takes ten minutes for vmap, of
+# float32 products in float32, and estimates a tenth of the rate.
+TPU_CANDIDATES = (("lanes", 1024), ("lanes", 128), ("lanes", 256))
+# nobody has measured other devices yet
 OTHER_CANDIDATES = (("lanes", 1024), ("lanes", 128), ("vmap", 128), ("lanes", 256))
 LARGE_CANDIDATES = (("vmap", 1), ("vmap", 2))  # of networks that fill a device one by one
+
+
+OnNote = Callable[[str], None]
+
+
+def _quiet(text: str) -> None:
+    """Says nothing."""
 
 
 class Choice(NamedTuple):
@@ -40,9 +51,7 @@ class Choice(NamedTuple):
     timed: Mapping[str, float] | None = None
 
 
-def measure_engines(
-    cohorts: Sequence[Cohort], images: DeviceImages, mesh: Mesh, on_note: Callable[[str], None] = lambda text: None
-) -> Choice:
+def measure_engines(cohorts: Sequence[Cohort], images: DeviceImages, mesh: Mesh, on_note: OnNote = _quiet) -> Choice:
     """Trains some steps by each candidate that fits the device, and chooses the fastest.
 
     What is timed is the kind of cohort that takes the most memory; a candidate has to fit the device with every kind.
@@ -63,7 +72,9 @@ def measure_engines(
         except InputError as error:
             on_note(f"engine {engine}, {lanes} lanes: {error}")
             continue
-        timed[engine, lanes] = _rate(program, compiled, cohort, images)
+        slabs = -(-len(cohort.members) // program.width)
+        # lanes that the last slab leaves empty do not count
+        timed[engine, lanes] = examples_per_second(program, compiled, cohort, images) * len(cohort.members) / slabs
     if not timed:
         raise InputError("engine: no candidate fits the memory of this device")
     engine, lanes = max(timed, key=timed.__getitem__)
@@ -73,13 +84,23 @@ def measure_engines(
     return Choice(engine, lanes, named)
 
 
+def choose_engine(job: Job, on_device: Callable[[], DeviceImages], mesh: Mesh, on_note: OnNote = _quiet) -> Choice:
+    """As a call says, else the usual engine and lanes on a CPU, and the measured ones on other devices."""
+    unsaid = job.engine is None and job.lanes is None
+    if job.engine == AUTO or (unsaid and platform_of(mesh) != "cpu"):
+        return measure_engines(job.chosen, on_device(), mesh, on_note)
+    layers, precision = job.plan.spec.layers, job.plan.spec.precision
+    usual = engines_for(layers, precision)[0]
+    return Choice(job.engine or usual, job.lanes or usual_lanes(layers, platform_of(mesh)))
+
+
 def candidates_for(key: CohortKey, platform: str) -> tuple[tuple[str, int], ...]:
     """Engines and lane widths that are worth trying, the likely best first."""
     if norm_layers(key.layers):
         return LARGE_CANDIDATES
     if engines_for(key.layers, key.precision) == ("vmap",):
         return (("vmap", usual_lanes(key.layers, platform)),)
-    return CPU_CANDIDATES if platform == "cpu" else OTHER_CANDIDATES
+    return {"cpu": CPU_CANDIDATES, "tpu": TPU_CANDIDATES}.get(platform, OTHER_CANDIDATES)
 
 
 def _candidates(cohort: Cohort, mesh: Mesh) -> list[tuple[str, int]]:
@@ -89,10 +110,10 @@ def _candidates(cohort: Cohort, mesh: Mesh) -> list[tuple[str, int]]:
     return [(engine, lanes) for engine, lanes in candidates if lanes < enough]
 
 
-def _rate(program: Program, compiled: Any, cohort: Cohort, images: DeviceImages) -> float:
-    """Training samples/s over the cohort's members. Lanes that its last slab leaves empty do not count."""
+def examples_per_second(program: Program, compiled: Any, cohort: Cohort, images: DeviceImages) -> float:
+    """The examples that a slab trains on in a second, each by all of its models."""
     one = cohort._replace(members=cohort.members[:1])  # copies of one member fill every lane
-    ((state, hyperparameters),) = put_cohort(program, one, initial_state(initial_variables(one))).slabs
+    ((state, hyperparameters),) = put_cohort(program, one, initial_state(initial_variables(one), program.method)).slabs
     examples = program.steps * cohort.key.batch_size
     sharding = NamedSharding(program.mesh, P(None, AXIS))
     order = jax.device_put(np.zeros((examples, program.width), np.int32), sharding)
@@ -108,5 +129,4 @@ def _rate(program: Program, compiled: Any, cohort: Cohort, images: DeviceImages)
         rates.append(steps * cohort.key.batch_size / (time.monotonic() - begin))
         if doubling and time.monotonic() - start > RUN_SECONDS + 1 / rates[0]:
             break
-    slabs = -(-len(cohort.members) // program.width)
-    return max(rates) * len(cohort.members) / slabs
+    return max(rates)

@@ -10,9 +10,9 @@ from jax.sharding import Mesh
 
 from jaxzoo.compilation import compilation_cached
 from jaxzoo.datasets import Images, images_at_hand, load_images
-from jaxzoo.devices import model_mesh, platform_of
+from jaxzoo.devices import model_mesh
 from jaxzoo.errors import InputError
-from jaxzoo.models.engines import KERNELS, engines_for, usual_lanes
+from jaxzoo.models.engines import KERNELS
 from jaxzoo.models.networks import Variables
 from jaxzoo.models.variables import parameter_count
 from jaxzoo.reading.zoo import Zoo, open_zoo
@@ -25,7 +25,7 @@ from jaxzoo.storage.record import FORMAT, CohortRecord, ImagesRecord, Parent, Zo
 from jaxzoo.storage.retention import Keep, kept_of_twins
 from jaxzoo.storage.snapshots import parent_checksum, read_whole_variables
 from jaxzoo.storage.zoo_folder import begin_zoo, cohort_folder, find_record, members_digest, twins_folder
-from jaxzoo.training.checks import AUTO, Job, check_generate, check_make_twins, choose_cohorts
+from jaxzoo.training.checks import Job, check_generate, check_make_twins, choose_cohorts
 from jaxzoo.training.cohort import Beginning, Run, run_cohort
 from jaxzoo.training.events import Event, Notice
 from jaxzoo.training.fitting import check_memory, fit_cohorts
@@ -33,7 +33,7 @@ from jaxzoo.training.maker import made_with, maker_of
 from jaxzoo.training.population import initial_variables, put_images
 from jaxzoo.training.programs import build_program
 from jaxzoo.training.steps import DeviceImages
-from jaxzoo.training.tuning import Choice, measure_engines
+from jaxzoo.training.tuning import choose_engine
 
 OnEvent = Callable[[Event], None]
 
@@ -183,8 +183,12 @@ def _begin_dense(
     job: Job, images: Images, on_device: Callable[[], DeviceImages], mesh: Mesh, on_event: OnEvent
 ) -> tuple[ZooRecord, Plan]:
     """Chooses how a new zoo is trained, and writes its record."""
-    choice = _choose_engine(job, on_device, mesh, on_event)
-    plan = fit_cohorts(job, choice.engine, choice.lanes, mesh, lambda text: on_event(Notice(text)))
+
+    def note(text: str) -> None:
+        on_event(Notice(text))
+
+    choice = choose_engine(job, on_device, mesh, note)
+    plan = fit_cohorts(job, choice.engine, choice.lanes, mesh, note)
     way = CohortRecord(engine=choice.engine, lanes=choice.lanes, kernels=KERNELS)
     normalised = {"mean": tuple(images.mean.tolist()), "std": tuple(images.std.tolist())}
     record = ZooRecord(
@@ -231,15 +235,6 @@ def _run_twins(folder: Path, parent: ZooRecord, record: ZooRecord, cohort: Cohor
     )
     program = build_program(cohort.key, way.engine, way.lanes, mesh, twin)
     run_cohort(twins_folder(folder, twin.method), record, program, cohort, beginning, run)
-
-
-def _choose_engine(job: Job, on_device: Callable[[], DeviceImages], mesh: Mesh, on_event: OnEvent) -> Choice:
-    unsaid = job.engine is None and job.lanes is None
-    if job.engine == AUTO or (unsaid and platform_of(mesh) != "cpu"):
-        return measure_engines(job.chosen, on_device(), mesh, lambda text: on_event(Notice(text)))
-    layers, precision = job.plan.spec.layers, job.plan.spec.precision
-    usual = engines_for(layers, precision)[0]
-    return Choice(job.engine or usual, job.lanes or usual_lanes(layers, platform_of(mesh)))
 
 
 def _card(plan: Plan, record: ZooRecord) -> str:

@@ -10,8 +10,9 @@ import pytest
 from jax.sharding import Mesh
 from populations import cohort_of, population_of, small_images, small_spec
 
-from jaxzoo.models.engines import population_forward
+from jaxzoo.models.engines import engines_for, population_forward
 from jaxzoo.models.networks import DropoutSource, Network
+from jaxzoo.models.tally import count_batch
 from jaxzoo.spec.layers import LAYERS
 from jaxzoo.spec.zoo_spec import ACTIVATIONS, OPTIMIZERS
 from jaxzoo.training.keys import Role, fold, member_keys
@@ -161,3 +162,35 @@ def train_alone(spec, member, images):
             params = optax.apply_updates(params, updates)
             total += float(loss) * len(batch)
     return params, total / len(order)
+
+
+def equations_of(jaxpr):
+    """Every equation, those inside of other equations too."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jax.tree.leaves(equation.params, is_leaf=lambda leaf: hasattr(leaf, "eqns")):
+            if hasattr(inner, "eqns"):
+                yield from equations_of(inner)
+            elif hasattr(inner, "jaxpr"):
+                yield from equations_of(inner.jaxpr)
+
+
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, "resnet-18-narrow"])
+def test_float32_means_float32_on_every_device(architecture):
+    """By default a TPU multiplies float32 in bfloat16, and a GPU in 19 bits."""
+    spec = small_spec(architecture)
+    cohort = cohort_of(spec)
+    variables = jax.tree.map(lambda leaf: jnp.moveaxis(jnp.asarray(leaf), 0, -1), initial_variables(cohort))
+    images = jnp.ones((3, spec.dataset.size, spec.dataset.size, spec.dataset.channels, 1))
+    for engine in engines_for(spec.layers):
+        forward = population_forward(engine, spec.layers, 10, "tanh", "float32", "tpu")
+
+        def loss(params, forward=forward):
+            logits, _ = forward(params, variables.get("batch_stats", {}), images, None, None, None)
+            return count_batch(logits, jnp.zeros((3, 1), jnp.int32), jnp.ones(3)).loss.sum()
+
+        equations = [*equations_of(jax.make_jaxpr(jax.grad(loss))(variables["params"]).jaxpr)]
+        products = [each for each in equations if each.primitive.name in ("dot_general", "conv_general_dilated")]
+        assert products
+        highest = jax.lax.Precision.HIGHEST
+        assert {each.params["precision"] for each in products} <= {highest, (highest, highest)}

@@ -7,11 +7,13 @@ import sys
 import threading
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from populations import cohort_of, replace_dataset, small_spec, write_folder
 
 import jaxzoo
+from jaxzoo.analysis.alignment import Alignment
 from jaxzoo.analysis.diversity import prediction_agreement
 from jaxzoo.analysis.predict import predict_logits
 from jaxzoo.settings import PINNED, PINNED_INTERNALLY, pinned_settings, recorded_settings, under_callers_settings
@@ -72,6 +74,24 @@ def bits(zoo):
     return [zoo.weights(epoch) for epoch in zoo.epochs] + [bits(twins) for twins in zoo.twins.values()]
 
 
+def compute(zoo):
+    """Every public call that computes with weights, on arrays of NumPy and of JAX."""
+    images, labels = np.ones((3, 28, 28, 1), np.float32), np.arange(3)
+    with jax.transfer_guard("allow"):
+        weights, one = jnp.asarray(zoo.weights(1)), jnp.asarray(zoo.weights(1, [0]))
+    sane = zoo.weights(1, [0])
+    alignment = Alignment.of(zoo.layout)
+    (batch,) = zoo.select(models=0, epochs=1).batches(4, seed=0, labels=["test_loss"], as_jax=True)
+    return [
+        jaxzoo.predict_params(zoo, weights, images),
+        *jaxzoo.loss_and_gradient(zoo, weights, images, labels),
+        zoo.evaluate(sane, "validation", data_dir=zoo.spec.dataset.folder).to_numpy(),
+        jaxzoo.interpolate(sane, one, 3),
+        alignment.match(sane, one).aligned,
+        np.asarray(jax.device_get(batch.weights)),
+    ]
+
+
 @pytest.fixture(scope="module")
 def usual(spec, tmp_path_factory):
     zoo = make(spec, tmp_path_factory.mktemp("zoos") / "usual")
@@ -105,10 +125,12 @@ def test_a_zoo_has_the_same_bits_whatever_its_caller_has_set(name, value, spec, 
         zoo = make(spec, tmp_path / "zoo", on_event=look, should_stop=look)
         logits = predict_logits(zoo, np.ones((1, 28, 28, 1), np.float32), 1)
         agreement = prediction_agreement(logits.argmax(-1), 10)
+        computed = compute(zoo)
         assert jax.config.values == found
     assert_same_bits(bits(zoo), bits(usual))
     np.testing.assert_array_equal(logits, predict_logits(usual, np.ones((1, 28, 28, 1), np.float32), 1))
     assert agreement.agreement[0, 0] == 1
+    assert_same_bits(computed, compute(usual))
     assert seen
     assert all(settings == found for settings in seen)
 

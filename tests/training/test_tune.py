@@ -99,7 +99,7 @@ def test_a_program_is_compiled_once_whatever_the_number_of_cohorts_members_and_e
     build_program.cache_clear()  # of what other tests compiled
     jax.monitoring.register_event_duration_secs_listener(note)
     try:
-        generate(spec, tmp_path / "small", models=4, epochs=1)
+        generate(spec, tmp_path / "small", models=4, epochs=1, twins=spec.twins)
         zoo = generate(dataclasses.replace(spec, cohort_size=4), tmp_path / "large")
     finally:
         jax.monitoring.unregister_event_duration_listener(note)

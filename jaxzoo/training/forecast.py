@@ -1,0 +1,156 @@
+"""What a zoo will take, before it is begun: compilations, memory, disk, and time at a rate that is measured here."""
+
+import functools
+import time
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxzoo.compilation import compilation_cached
+from jaxzoo.datasets.images import Images, Split
+from jaxzoo.settings import pinned_settings
+from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.plan import Cohort
+from jaxzoo.spec.zoo_spec import TwinSpec
+from jaxzoo.storage.retention import ZooBytes
+from jaxzoo.storage.snapshots import snapshot_epochs
+from jaxzoo.storage.zoo_folder import cohort_folder, twins_folder
+from jaxzoo.training.checks import Job, space_of
+from jaxzoo.training.fitting import fit_cohorts
+from jaxzoo.training.memory import Kind, Needs, compile_to_fit, device_memory, most_demanding
+from jaxzoo.training.population import initial_state, initial_variables, put_cohort, put_images
+from jaxzoo.training.programs import Program, build_program
+from jaxzoo.training.steps import DeviceImages
+from jaxzoo.training.tuning import choose_engine, examples_per_second
+
+EVALUATED = 256  # images, to measure how fast a slab is evaluated
+
+
+class Part(NamedTuple):
+    """What the zoo itself, or its twins, take: `seconds` of training and evaluation without compiling and saving.
+
+    `rate` has the training samples/s of a full slab, as measured here. `epochs` are those that are still to be trained,
+    over all cohorts.
+    """
+
+    seconds: float
+    rate: float
+    epochs: int
+    disk: ZooBytes
+
+
+class Forecast(NamedTuple):
+    """What a zoo will take.
+
+    `compilations` counts the kinds of cohorts and of twins, each of which has programs of its own. `memory` has the
+    bytes of each device that its largest cohort takes, `limit` those that a device has. `measured` says which kind of
+    cohort the rates are of. `twins` is None where none are made.
+    """
+
+    cohorts: int
+    models: int
+    compilations: int
+    engine: str
+    lanes: int
+    memory: int
+    limit: int
+    measured: str
+    zoo: Part
+    twins: Part | None
+
+
+@compilation_cached()
+@pinned_settings()
+def forecast(job: Job, mesh: Mesh) -> Forecast:
+    """What the call of a job will take. Trains for a second, on images of noise: nothing is loaded and nothing written.
+
+    Raises InputError where the devices do not hold a cohort.
+    """
+    dataset = job.plan.spec.dataset
+    images = functools.cache(lambda: put_images(_noise(dataset), mesh))
+    if job.begun is None:
+        engine, lanes, _ = choose_engine(job, images, mesh)
+        job = job._replace(plan=fit_cohorts(job, engine, lanes, mesh, lambda text: None))
+    else:
+        engine, lanes = job.begun.cohorts[0].engine, job.begun.cohorts[0].lanes
+    kinds = {cohort.key: cohort for cohort in job.chosen}
+    twins = (None,) if job.twin is None else (None, job.twin)
+    hardest = kinds[most_demanding([Kind(key, engine, lanes, mesh) for key in kinds]).key]
+    parts, needs = [], []
+    for twin, disk in zip(twins, space_of(job), strict=True):
+        program = build_program(hardest.key, engine, lanes, mesh, twin)
+        compiled, need = compile_to_fit(program)
+        parts.append(_part(job, program, compiled, hardest, images(), twin, disk))
+        needs.append(need)
+    return Forecast(
+        cohorts=len(job.chosen),
+        models=sum(len(cohort.members) for cohort in job.chosen),
+        compilations=len(kinds) * len(twins),
+        engine=engine,
+        lanes=lanes,
+        memory=max(_memory(need, job, program.width) for need in needs),
+        limit=device_memory(mesh, needs[0].training),
+        measured=f"{hardest.key.activation}, {hardest.key.optimizer}",
+        zoo=parts[0],
+        twins=parts[1] if job.twin is not None else None,
+    )
+
+
+def _memory(needs: Needs, job: Job, width: int) -> int:
+    """Bytes of a device that the largest cohort takes: one slab trains, the others wait."""
+    slabs = max(-(-len(cohort.members) // width) for cohort in job.chosen)
+    return needs.training + (slabs - 1) * needs.waiting
+
+
+def _part(
+    job: Job,
+    program: Program,
+    compiled: jax.stages.Compiled,
+    cohort: Cohort,
+    images: DeviceImages,
+    twin: TwinSpec | None,
+    disk: ZooBytes,
+) -> Part:
+    dataset = job.plan.spec.dataset
+    last = job.plan.spec.epochs if twin is None else twin.length
+    trained = examples_per_second(program, compiled, cohort, images)
+    evaluated = _evaluated_per_second(program, cohort, images)
+    each = dataset.train / trained + (dataset.validation + dataset.test) / evaluated
+    seconds, left = 0.0, 0
+    for one in job.chosen:
+        slabs = -(-len(one.members) // program.width)
+        folder = job.folder if twin is None else twins_folder(job.folder, twin.method)
+        held = snapshot_epochs(cohort_folder(folder, one.number)) or [-1]
+        epochs = last - max(0, min(held[-1], last))
+        untrained = (dataset.train + dataset.validation + dataset.test) / evaluated if held == [-1] else 0.0
+        seconds += slabs * (epochs * each + untrained)
+        left += epochs
+    return Part(seconds, trained * program.width, left, disk)
+
+
+def _evaluated_per_second(program: Program, cohort: Cohort, images: DeviceImages) -> float:
+    """The examples that a slab is evaluated on in a second, each by all of its models."""
+    one = cohort._replace(members=cohort.members[:1])
+    ((state, _),) = put_cohort(program, one, initial_state(initial_variables(one), program.method)).slabs
+    params = state.params if program.sparse is None else program.sparse(state.params)
+    count = min(EVALUATED, len(images.labels))
+    seconds = []
+    for _ in range(2):  # the first one compiles
+        begin = time.monotonic()
+        jax.block_until_ready(program.evaluate(params, state.batch_stats, images, 0, count))
+        seconds.append(time.monotonic() - begin)
+    return count / seconds[-1]
+
+
+def _noise(dataset: DatasetSpec) -> Images:
+    """Images of noise in the number and shape of a dataset: how fast they train does not depend on what they show."""
+    draws = np.random.default_rng(0)
+
+    def split(count: int) -> Split:
+        pixels = draws.integers(0, 256, (count, dataset.size, dataset.size, dataset.channels), np.uint8)
+        return Split(pixels, draws.integers(0, dataset.classes, count, np.int32))
+
+    half = np.full(dataset.channels, 0.5)
+    return Images(split(dataset.train), split(dataset.validation), split(dataset.test), half, half, "noise")
