@@ -85,7 +85,7 @@ before = dict(jax.config.values)
 seen = []
 jaxzoo.generate(spec, out, models=1, epochs=1, twins="none")
 jax.jit(lambda x: jnp.linalg.svd(x))(jnp.ones((30, 30)))[0].block_until_ready()
-print(jax.config.values == before)
+print({name: jax.config.values[name] for name in before} == before)  # JAX adds names when it first needs them
 """
 
 
