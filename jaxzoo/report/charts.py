@@ -6,36 +6,25 @@ is handed over as plain text.
 
 import html
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from bokeh.models import (
-    BooleanFilter,
-    CDSView,
-    ColumnDataSource,
-    CustomJS,
     DataTable,
-    Div,
     HoverTool,
-    InlineStyleSheet,
-    MultiChoice,
     NumberFormatter,
     PlainText,
-    RangeSlider,
-    Select,
     TableColumn,
 )
-from bokeh.palettes import Category10, Viridis256
+from bokeh.palettes import Category10
 from bokeh.plotting import figure
 
 from jaxzoo.analysis.diversity import QUARTILES
+from jaxzoo.report.colors import MEASURES, NO_COLOR, colors_of, words
 from jaxzoo.report.content import Content
+from jaxzoo.report.controls import Shared, color_choices, source_of
 
 HEIGHT = 340
-MEASURES = ("train_accuracy", "validation_accuracy", "test_accuracy", "test_loss", "generalization_gap")
-NO_COLOR = "#c0c0c0"
-SCALED = (*MEASURES, "sparsity")  # what is coloured by a scale, however few its values are
 BANDS = ("train_accuracy", "test_accuracy", "generalization_gap")
 TWIN_BANDS = ("sparsity", "test_accuracy")
 # the narrowest plot between its axis and its edge, on a phone, and what a letter and the gap between labels take of it
@@ -44,112 +33,6 @@ MOST_LETTERS = 18  # of a turned label: a longer one would reach beyond the char
 MOST_LABELS = 16  # on an axis: more would touch each other, even turned
 PAGE_WIDTH = 1216  # pixels, of the page's column of text at its widest
 ROW_HEIGHT = 25  # pixels, of Bokeh's tables
-UNBROKEN = '<span style="display:inline-block;max-width:100%">'  # a colour stays on the line of its value
-WIDGET_CSS = ":host { font-family: inherit; font-size: 14px; }"  # as the page's text, instead of Bokeh's 12px Helvetica
-
-
-class Shared(NamedTuple):
-    """The models that all charts show, and the filter on them.
-
-    `colored` collects the renderers that follow the choice of colour.
-    """
-
-    source: ColumnDataSource
-    view: CDSView
-    colored: list[Any]
-
-
-def share(content: Content) -> Shared:
-    """The source, with a column of colours for every way to colour the models.
-
-    It also has a column of positions along the axis for every hyperparameter that varies.
-    """
-    table = content.models.copy()
-    for name in content.varying:
-        levels = sorted(table[name].unique())
-        # models of one level are spread sideways, so that their dots do not hide each other
-        jitter = np.random.default_rng(0).uniform(-0.35, 0.35, len(table))
-        table[f"position_{name}"] = table[name].map(levels.index) + 0.5 + jitter
-    for name in color_choices(content):
-        table[f"color_{name}"] = _colors(table[name])
-    # as text, since the filters' options are text and the browser compares the two
-    source = _source(table.assign(**{name: table[name].map(str) for name in content.varying}))
-    return Shared(source, CDSView(filter=BooleanFilter([True] * len(table))), [])
-
-
-def color_choices(content: Content) -> list[str]:
-    """The columns that models can be coloured by; the first one is the choice at the start."""
-    return [*content.varying, *MEASURES, "finite"]
-
-
-def controls(content: Content, shared: Shared) -> dict[str, Any]:
-    """The widgets: the choice of colour and its key, a filter per varying hyperparameter and for accuracy, a count."""
-    choices = color_choices(content)
-    keys = {name: color_key(content.models[name]) for name in choices}
-    style = [InlineStyleSheet(css=WIDGET_CSS)]
-    options = [(name, words(name)) for name in choices]
-    select = Select(title="colour by", value=choices[0], options=options, name="color", stylesheets=style)
-    key = Div(text=keys[choices[0]], sizing_mode="stretch_width", disable_math=True, stylesheets=style)
-    filters = [_filter(content.models[name], style) for name in content.varying]
-    limits = RangeSlider(
-        start=0, end=1, value=(0, 1), step=0.01, title="test accuracy", sizing_mode="stretch_width", stylesheets=style
-    )
-    count = Div(text=f"{len(content.models)} of {len(content.models)} models", stylesheets=style)
-    apply = CustomJS(
-        args={
-            "source": shared.source,
-            "filter": shared.view.filter,
-            "filters": filters,
-            "names": list(content.varying),
-            "limits": limits,
-            "count": count,
-        },
-        code=FILTER,
-    )
-    for widget in (*filters, limits):
-        widget.js_on_change("value", apply)
-    recolor = CustomJS(args={"renderers": shared.colored, "keys": keys, "key": key}, code=RECOLOR)
-    select.js_on_change("value", recolor)
-    return {"color": select, "key": key, "limits": limits, "count": count} | {
-        f"filter_{name}": widget for name, widget in zip(content.varying, filters, strict=True)
-    }
-
-
-def _filter(values: pd.Series, style: list[InlineStyleSheet]) -> MultiChoice:
-    """The widget that leaves only models with the chosen values of a hyperparameter."""
-    levels = list(map(str, sorted(values.unique())))
-    return MultiChoice(
-        title=words(str(values.name)),
-        options=[(level, html.escape(level)) for level in levels],  # the browser takes a choice's label as HTML
-        placeholder="all",
-        name=f"filter_{values.name}",
-        sizing_mode="stretch_width",
-        stylesheets=style,
-    )
-
-
-# runs in the browser; an accuracy that is not a number is neither below nor above the limits, so its model stays
-FILTER = """
-const data = source.data
-const kept = Array.from(data["test_accuracy"], (accuracy, row) =>
-  !(accuracy < limits.value[0] || accuracy > limits.value[1]) &&
-  names.every((name, index) => filters[index].value.length == 0 || filters[index].value.includes(data[name][row])))
-filter.booleans = kept
-count.text = `${kept.filter((each) => each).length} of ${kept.length} models`
-"""
-
-# runs in the browser; Bokeh keeps glyphs of their own for dots that are selected and for those that are not
-RECOLOR = """
-for (const renderer of renderers) {
-  for (const glyph of [renderer.glyph, renderer.selection_glyph, renderer.nonselection_glyph, renderer.muted_glyph]) {
-    if (glyph && glyph.fill_color) {
-      glyph.fill_color = {field: "color_" + this.value}
-      glyph.line_color = {field: "color_" + this.value}
-    }
-  }
-}
-key.text = keys[this.value]
-"""
 
 
 def accuracy_bands(content: Content) -> figure:
@@ -201,9 +84,9 @@ def twin_against_parent(table: pd.DataFrame) -> figure:
     for axis in (chart.x_range, chart.y_range):
         axis.start, axis.end = low, high
     chart.update(height=None, sizing_mode="scale_width", aspect_ratio=1, max_width=440)
-    shown = table.assign(color=_colors(table["sparsity"]))
+    shown = table.assign(color=colors_of(table["sparsity"]))
     chart.line([low, high], [low, high], color=NO_COLOR)  # where a twin is as good as its parent
-    dots = chart.scatter("parent_accuracy", "test_accuracy", color="color", source=_source(shown), size=6)
+    dots = chart.scatter("parent_accuracy", "test_accuracy", color="color", source=source_of(shown), size=6)
     names = ["model", "parent_accuracy", "test_accuracy", "sparsity", "agreement"]
     chart.add_tools(
         HoverTool(renderers=[dots], visible=False, tooltips=_tips([name for name in names if name in table]))
@@ -279,11 +162,6 @@ def _figure(x: str, y: str) -> figure:
     return chart
 
 
-def _source(table: pd.DataFrame) -> ColumnDataSource:
-    # column by column: given a whole table, Bokeh calls a function that pandas has deprecated
-    return ColumnDataSource({name: table[name].to_numpy() for name in table})
-
-
 def _scatter(chart: figure, shared: Shared, x: str, y: str, content: Content) -> None:
     color = f"color_{color_choices(content)[0]}"
     dots = chart.scatter(
@@ -299,11 +177,6 @@ def _tips(names: Sequence[str]) -> list[tuple[str, str]]:
     return [(words(name), f"@{{{name}}}") for name in names]
 
 
-def words(name: str) -> str:
-    """The name of a column as people read it."""
-    return name.replace("_", " ")
-
-
 def _bands(quartiles: pd.DataFrame, quantities: Sequence[str], x: str, y: str) -> figure:
     """A chart with a line for the median of each quantity, in a band from the lower to the upper quartile.
 
@@ -312,54 +185,9 @@ def _bands(quartiles: pd.DataFrame, quantities: Sequence[str], x: str, y: str) -
     chart = _figure(x, y)
     chart.xaxis.ticker.min_interval = 1  # there is no half an epoch
     for quantity, color in zip(quantities, Category10[10], strict=False):
-        source = _source(quartiles[quartiles["quantity"] == quantity])
+        source = source_of(quartiles[quartiles["quantity"] == quantity])
         chart.varea("epoch", "q25", "q75", source=source, fill_color=color, fill_alpha=0.2)
         line = chart.line("epoch", "q50", source=source, color=color, line_width=2)
         tips = [("epoch", "@epoch"), *((f"{words(quantity)}, {name}", f"@{name}{{0.000}}") for name in QUARTILES)]
         chart.add_tools(HoverTool(renderers=[line], tooltips=tips, mode="vline", visible=False))
     return chart
-
-
-def bands_key(quantities: Sequence[str]) -> str:
-    """The HTML that says which colour of a chart of quartiles is which quantity."""
-    return _dots([words(quantity) for quantity in quantities])
-
-
-def _colors(values: pd.Series) -> list[str]:
-    """A colour per value: one of ten if there are few different values, else by a scale from lowest to highest."""
-    levels = _levels(values)
-    if levels is not None:
-        return [Category10[10][levels.index(value)] for value in values]
-    low, high = _scale(values)
-    shares = ((values - low) / max(high - low, 1e-12)).to_numpy(float)  # all values may be the same number
-    return [Viridis256[int(255 * min(max(share, 0), 1))] if np.isfinite(share) else NO_COLOR for share in shares]
-
-
-def color_key(values: pd.Series) -> str:
-    """The HTML that says which colour is which value."""
-    levels = _levels(values)
-    if levels is not None:
-        return _dots(levels)
-    low, high = _scale(values)
-    stops = ", ".join(Viridis256[index] for index in range(0, 256, 51))
-    ramp = f"display:inline-block;width:8em;height:0.8em;background:linear-gradient(to right, {stops})"
-    return f'{UNBROKEN}{low:.3g} <span style="{ramp}"></span> {high:.3g}</span>'
-
-
-def _dots(levels: Sequence[Any]) -> str:
-    dots = zip(levels, Category10[10], strict=False)
-    return " &nbsp; ".join(
-        f'{UNBROKEN}<span style="color:{color}">&#9679;</span> {html.escape(str(level))}</span>'
-        for level, color in dots
-    )
-
-
-def _levels(values: pd.Series) -> Sequence[Any] | None:
-    """The different values in their order, or None if they are to be coloured by a scale."""
-    levels = sorted(values.unique())
-    return levels if len(levels) <= 8 and values.name not in SCALED else None
-
-
-def _scale(values: pd.Series) -> tuple[float, float]:
-    finite = values[np.isfinite(values.astype(float))].astype(float)
-    return (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 1.0)

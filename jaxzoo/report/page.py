@@ -10,7 +10,9 @@ from bokeh.embed import components
 from bokeh.resources import Resources
 
 from jaxzoo.report import charts
+from jaxzoo.report.colors import bands_key, color_key, words
 from jaxzoo.report.content import Content
+from jaxzoo.report.controls import controls, share
 
 STYLE = """
 :root { color-scheme: light; }
@@ -59,7 +61,7 @@ class Score(NamedTuple):
 
 def build_page(content: Content) -> str:
     """The report as the text of an HTML page."""
-    shared = charts.share(content)
+    shared = share(content)
     panels: dict[str, Any] = {"bands": charts.accuracy_bands(content)}
     grid = {f"by_{name}": charts.by_hyperparameter(content, shared, name) for name in content.varying}
     panels |= grid | {"projection": charts.projection(content, shared)}
@@ -68,15 +70,15 @@ def build_page(content: Content) -> str:
         panels[f"curves_{index}"] = charts.sparsity_curves(content.trajectories[method])
         panels[f"twins_{index}"] = charts.twin_against_parent(table)
     # after the charts: the choice of colour acts on the renderers that they have added to `shared`
-    controls = charts.controls(content, shared)
+    widgets = controls(content, shared)
     # in one call: to Bokeh, charts and widgets that share a source must belong to one document
-    script, divs = components({**panels, **{f"control_{name}": widget for name, widget in controls.items()}})
+    script, divs = components({**panels, **{f"control_{name}": widget for name, widget in widgets.items()}})
     body = "\n".join(
         [
             _head(content),
             _section("Accuracy over epochs", _bands_key(charts.BANDS) + divs["bands"]),
             "<h2>Models</h2>",
-            _controls(divs, list(controls)),
+            _controls(divs, list(widgets)),
             f'<section class="grid">{"".join(f"<div>{divs[name]}</div>" for name in grid)}</section>',
             _section("Weights in two dimensions", divs["projection"]),
             _section("Members", _scroll("Members", divs["members"])),
@@ -97,7 +99,7 @@ def build_page(content: Content) -> str:
 
 def _head(content: Content) -> str:
     rows = "".join(
-        f'<tr><th scope="row">{html.escape(charts.words(name))}</th><td class="fact">{html.escape(value)}</td></tr>'
+        f'<tr><th scope="row">{html.escape(words(name))}</th><td class="fact">{html.escape(value)}</td></tr>'
         for name, value in content.facts.items()
     )
     return f'<h1>{html.escape(content.name)}</h1>\n<table class="facts">{rows}</table>'
@@ -123,7 +125,7 @@ def _twins(content: Content, divs: dict[str, str]) -> list[str]:
         text = f"Medians: {medians['sparsity']:.1%} zero weights, test accuracy lower by {loss:.3f}"
         if "agreement" in table:
             text += f", {medians['agreement']:.1%} of test images classed as by the parent"
-        key = f'<p class="key">coloured by sparsity: {charts.color_key(table["sparsity"])}</p>'
+        key = f'<p class="key">coloured by sparsity: {color_key(table["sparsity"])}</p>'
         curves = _bands_key(charts.TWIN_BANDS) + divs[f"curves_{index}"]
         panels = f"<div>{curves}</div><div>{key}{divs[f'twins_{index}']}</div>"
         body = f'<p>{text}.</p><section class="grid">{panels}</section>'
@@ -132,7 +134,7 @@ def _twins(content: Content, divs: dict[str, str]) -> list[str]:
 
 
 def _bands_key(quantities: Sequence[str]) -> str:
-    key = charts.bands_key(quantities)
+    key = bands_key(quantities)
     return f'<p class="key">{key} &nbsp; <span class="note">median and quartiles over models</span></p>'
 
 
@@ -166,7 +168,7 @@ def _probe(probe: pd.DataFrame | None) -> str:
     scores: list[Any] = [Score(*row) for row in zip(probe["score"], probe["spread"], strict=True)]
     table = probe.assign(score=scores)
     # one column for both, so that the table fits a phone
-    table["target"] = table["target"].map(charts.words) + ", " + table["measure"].replace("R^2", "R²")
+    table["target"] = table["target"].map(words) + ", " + table["measure"].replace("R^2", "R²")
     rows = ["target", "chance"]
     # by hand, since pandas' own pivots take numbers alone, or sort the rows
     groups = {features: group.set_index(rows)["score"] for features, group in table.groupby("features", sort=False)}
@@ -184,9 +186,7 @@ def _notes(notes: list[str]) -> str:
 def _table(title: str, table: pd.DataFrame) -> str:
     """The table in a box that scrolls, with numbers to the right."""
     sides = {name: "" if any(isinstance(value, str) for value in table[name]) else ' class="number"' for name in table}
-    heads = "".join(
-        f'<th scope="col"{side}>{html.escape(charts.words(str(name)))}</th>' for name, side in sides.items()
-    )
+    heads = "".join(f'<th scope="col"{side}>{html.escape(words(str(name)))}</th>' for name, side in sides.items())
     rows = "".join(
         "<tr>"
         + "".join(f"<td{side}>{_cell(value)}</td>" for value, side in zip(row, sides.values(), strict=True))

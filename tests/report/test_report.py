@@ -18,6 +18,7 @@ from jaxzoo.datasets import load_images
 from jaxzoo.reading.zoo import open_zoo
 from jaxzoo.report import charts
 from jaxzoo.report.content import collect
+from jaxzoo.report.controls import color_choices, controls, share
 from jaxzoo.report.page import build_page
 from jaxzoo.report.pictures import save_pictures
 from jaxzoo.spec.config import read_config
@@ -102,11 +103,11 @@ def test_no_string_of_a_zoo_is_html_or_a_formula(tmp_path):
     outside = re.sub(r"<(script|style)[^>]*>.*?</\1>", "", page, flags=re.DOTALL)
     assert "<img" not in outside
     assert "&lt;img src=x onerror=" in outside
-    shared = charts.share(content)
-    controls = charts.controls(content, shared)
-    assert "<img" not in controls["key"].text
-    assert controls["key"].disable_math
-    labels = dict(controls["filter_initialization"].options)
+    shared = share(content)
+    widgets = controls(content, shared)
+    assert "<img" not in widgets["key"].text
+    assert widgets["key"].disable_math
+    labels = dict(widgets["filter_initialization"].options)
     assert set(labels) == set(HOSTILE)  # the values, which are compared with the models' own
     assert all("<" not in label for label in labels.values())
     assert all("<" not in column.title for column in charts.members_table(content, shared).columns)
@@ -147,13 +148,13 @@ def test_labels_stand_beside_each_other_or_are_turned(levels, labels, turned):
 def test_an_axis_of_many_levels_labels_some_of_them():
     content = make_content(count=100)
     content = content._replace(models=content.models.assign(learning_rate=np.arange(100) / 10_000))
-    chart = charts.by_hyperparameter(content, charts.share(content), "learning_rate")
+    chart = charts.by_hyperparameter(content, share(content), "learning_rate")
     assert 8 <= len(chart.xaxis[0].ticker.ticks) <= charts.MOST_LABELS
 
 
 def test_the_columns_of_members_fill_the_page(content):
     for each in (content, make_content(("a", "b"))):
-        table = charts.members_table(each, charts.share(each))
+        table = charts.members_table(each, share(each))
         assert charts.PAGE_WIDTH - len(table.columns) <= sum(column.width for column in table.columns)
 
 
@@ -176,9 +177,9 @@ def test_scores_of_a_target_stand_side_by_side():
 
 
 def test_colors_are_of_the_values_they_stand_for(content):
-    shared = charts.share(content)
+    shared = share(content)
     data = shared.source.data
-    for name in charts.color_choices(content):
+    for name in color_choices(content):
         colors = dict(zip(content.models[name], data[f"color_{name}"], strict=True))
         assert len(set(colors.values())) == min(len(colors), len(set(content.models[name])))
     order = np.argsort(content.models["test_accuracy"])
