@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 
 from jaxzoo.compilation import compilation_cached
-from jaxzoo.errors import InputError
+from jaxzoo.errors import InputError, require
 from jaxzoo.models.networks import Network
 from jaxzoo.models.stacks import logits_of, loss_and_gradients
-from jaxzoo.reading.choices import Choice
+from jaxzoo.reading.choices import Choice, is_one
 from jaxzoo.reading.selection import held_states
 from jaxzoo.reading.stack import Stack, check_images, check_labels, flattened, stack_of_network
 from jaxzoo.reading.zoo import Zoo
@@ -27,6 +27,7 @@ def predict_logits(zoo: Zoo, images: np.ndarray, epoch: int, models: Choice = No
     model that the zoo lacks.
     """
     images = check_images(images, zoo.image_shape)
+    require(is_one(epoch), "epoch", epoch, "one epoch")
     numbers = zoo.numbers_at(epoch, models)
     logits = np.empty((len(numbers), len(images), zoo.spec.dataset.classes), np.float32)
     forms = [zoo.form_of(number) for number in numbers]

@@ -19,6 +19,8 @@ from jaxzoo.reading.layout import Layout, build_layout, flatten, layout_width, u
 from jaxzoo.reading.selection import Selection
 from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.layers import norm_layers
+from jaxzoo.spec.plan import Member
+from jaxzoo.spec.zoo_spec import ZooSpec
 
 Axes = tuple[int, ...]
 
@@ -40,6 +42,13 @@ class Stack(NamedTuple):
             rows = np.flatnonzero([each == form for each in self.forms])
             every = len(rows) == len(self.forms)
             yield form, rows, self.variables if every else jax.tree.map(lambda leaf, at=rows: leaf[at], self.variables)
+
+
+def forms_of(spec: ZooSpec, members: Sequence[Member]) -> tuple[Form, ...]:
+    """The form of each member's network."""
+    names = [member.hyperparameters["activation"] for member in members]
+    forms = {name: Form(spec.layers, spec.dataset.classes, name, spec.precision) for name in {*names}}
+    return tuple(forms[name] for name in names)
 
 
 def stack_of_members(forms: Sequence[Form], layout: Layout, given: Any, models: np.ndarray | None, where: str) -> Stack:

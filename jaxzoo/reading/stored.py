@@ -46,6 +46,25 @@ class StoredEpochs:
         holding = self._holding(epoch, snapshot_epochs)
         return sorted(member.model for cohort in holding for member in self.cohorts[cohort])
 
+    def models_at_all(self, epochs: Sequence[int]) -> list[int]:
+        """The models that every one of the epochs has. Raises InputError where epochs have different ones."""
+        at_first, *others = (self.models_at(epoch) for epoch in epochs)
+        for epoch, other in zip(epochs[1:], others, strict=True):
+            self.check_held([epoch], at_first)
+            if other != at_first:
+                self.check_held([epochs[0]], other)
+        return at_first
+
+    def check_held(self, epochs: Sequence[int], models: Sequence[int]) -> None:
+        """Raises InputError for a model whose weights one of the epochs does not have."""
+        for epoch in epochs if self._partial else ():
+            missing = {*models} - {*self.models_at(epoch)}
+            if missing:
+                raise InputError(
+                    f"{self._path}: model {min(missing)} has no weights at epoch {epoch}, expected models of "
+                    f"zoo.models_at({epoch})"
+                )
+
     @functools.cached_property
     def identities(self) -> Mapping[int, Identity]:
         """What the snapshots of every cohort are to be held to."""

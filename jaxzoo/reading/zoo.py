@@ -4,7 +4,7 @@ import functools
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,8 +19,9 @@ from jaxzoo.reading.choices import Choice, chosen_epochs, chosen_models, is_one
 from jaxzoo.reading.expressions import rows_where
 from jaxzoo.reading.layout import Layout, build_layout, flatten, unflatten
 from jaxzoo.reading.selection import SHARES, Parts, Selection, split_models, with_gap
-from jaxzoo.reading.stack import Stack, evaluate_stack, stack_of_members
+from jaxzoo.reading.stack import Stack, evaluate_stack, forms_of, stack_of_members
 from jaxzoo.reading.stored import StoredEpochs
+from jaxzoo.reading.twins import Twins
 from jaxzoo.spec.plan import Member
 from jaxzoo.spec.zoo_spec import METHODS, ZooSpec
 from jaxzoo.storage.record import ZooRecord, read_record
@@ -227,11 +228,7 @@ class Zoo:
 
     @functools.cached_property
     def _forms(self) -> tuple[Form, ...]:
-        """Everything about the network of each model but its variables."""
-        spec = self.spec
-        names = [member.hyperparameters["activation"] for member in self._members]
-        forms = {name: Form(spec.layers, spec.dataset.classes, name, spec.precision) for name in {*names}}
-        return tuple(forms[name] for name in names)
+        return forms_of(self.spec, self._members)
 
     def form_of(self, model: int) -> Form:
         """Everything about the network of one model but its variables."""
@@ -241,9 +238,8 @@ class Zoo:
     def stack(self, given: Any, models: Choice = None) -> Stack:
         """A stack of parameters as networks of this zoo (see `jaxzoo.predict_params`). Raises InputError."""
         if models is not None:
-            values = models if is_one(models) else np.asarray(models)
-            shape = np.shape(values) if np.ndim(values) > 1 else (-1,)
-            models = np.reshape(self.numbers_of(np.ravel(values)), shape)
+            axes = np.shape(models) if np.ndim(models) > 1 else (-1,)
+            models = np.reshape(self.numbers_of(np.ravel(models) if np.ndim(models) > 1 else models), axes)
         return stack_of_members(self._forms, self.layout, given, models, str(self.path))
 
     def evaluate(
@@ -308,19 +304,10 @@ class Zoo:
     def numbers_at(self, epochs: Choice, models: Choice = None) -> list[int]:
         """The numbers of some models, or of all; each has weights at every one of the epochs. Raises InputError."""
         epochs = self._checked_epochs(epochs)
+        if models is None and self.partial:
+            return self._stored.models_at_all(epochs)
         numbers = self.numbers_of(models)
-        if not self.partial:
-            return numbers
-        at_first, *others = ({*self._stored.models_at(epoch)} for epoch in epochs)
-        if models is None and all(each == at_first for each in others):
-            return sorted(at_first)
-        for epoch in epochs:
-            missing = {*numbers} - {*self._stored.models_at(epoch)}
-            if missing:
-                raise InputError(
-                    f"{self.path}: model {min(missing)} has no weights at epoch {epoch}, expected models of "
-                    f"zoo.models_at({epoch})"
-                )
+        self._stored.check_held(epochs, numbers)
         return numbers
 
 
@@ -329,19 +316,6 @@ def _largest_weights(selection: Selection) -> np.ndarray:
     largest = [np.abs(weights).max(axis=1) for weights in selection.portions()]
     joined = np.concatenate([*largest, np.empty(0, np.float32)])
     return np.where(np.isfinite(joined), joined, np.inf)
-
-
-class Twins(dict[str, Zoo]):
-    """Twins by method. Asking for a method that the zoo has no twins by raises InputError, which says what it has."""
-
-    def __init__(self, parent: Path, found: Mapping[str, Zoo]) -> None:
-        super().__init__(found)
-        self._parent = parent
-
-    def __missing__(self, method: str) -> NoReturn:
-        raise InputError(
-            f"{self._parent}: has no twins by {method!r}, expected one of: {', '.join(self) or 'none yet'}"
-        )
 
 
 def open_zoo(path: str | Path, *, partial: bool = False) -> Zoo:
