@@ -16,7 +16,7 @@ Position = jax.Array | np.ndarray | int
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 ROUNDS = 20  # as many as JAX's own Threefry has
-# the fewest that pass BigCrush (Salmon et al., table 2); docs/twins.md says what was tested here
+# with words of 64 bits the fewest that pass BigCrush (Salmon et al., table 2); docs/twins.md says what was tested here
 FAST_ROUNDS = 13
 PARITY = 0x1BD11BDA
 
