@@ -23,6 +23,8 @@ import jaxzoo
 from jaxzoo.training.programs import build_program
 
 jax.config.update("jax_num_cpu_devices", 2)
+if hasattr(os, "sched_getaffinity"):  # so that use_all_cores(), which command lines call, finds them all there
+    os.sched_getaffinity = lambda pid: {0, 1}
 # as a caller may have it: nothing that users call outside a pinned call may lean on a silent promotion
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")

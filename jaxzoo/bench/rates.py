@@ -1,5 +1,6 @@
 """Measures the rates of all contenders on this machine: each in a process of its own, in turn, round after round."""
 
+import contextlib
 import functools
 import importlib.util
 import multiprocessing
@@ -44,7 +45,7 @@ def measure(
     for name, builder in builders.items():
         on_run(f"{architecture}, {name}: setting up")
         own_end, other_end = context.Pipe()
-        context.Process(target=_serve, args=(other_end, builder), daemon=True).start()
+        context.Process(target=_serve, args=(other_end, builder)).start()
         other_end.close()  # so that the end of the process is the end of the pipe
         columns[name] = {"setup_seconds": _answer(name, own_end)}
         pipes[name] = own_end
@@ -56,7 +57,7 @@ def measure(
             pipe.send(seconds)
             rates[name][number], columns[name]["peak_memory_MB"] = _answer(name, pipe)
     for pipe in pipes.values():
-        pipe.send(None)  # ends the process
+        pipe.close()  # ends the process
     return _table(architecture, rates, columns)
 
 
@@ -121,8 +122,12 @@ def _builders(architecture: str, models: int) -> Builders:
 
 
 def _serve(pipe: Connection, builder: Callable[[], contenders.Contender]) -> None:
-    """A contender's process. It sets itself up, then answers each number of seconds with a rate and its peak memory."""
+    """A contender's process. It sets itself up, then answers each number of seconds with a rate and its peak memory.
+
+    It ends when nobody asks any more.
+    """
     contender = builder()
     pipe.send(contender.setup_seconds)
-    while (seconds := pipe.recv()) is not None:
-        pipe.send((contender.run(seconds), contender.peak_memory()))
+    with contextlib.suppress(EOFError):
+        while True:
+            pipe.send((contender.run(pipe.recv()), contender.peak_memory()))

@@ -62,12 +62,12 @@ def check_generate(
     """Checks a call of `jaxzoo.generate` in an instant, before images are loaded. Raises InputError."""
     folder = lasting_path(out)
     spec = restrict(spec, models=models, epochs=epochs)
-    twin = choose_twins(spec, twins)
-    if twin is not None and not (isinstance(twins, TwinSpec) and twins.epochs):
-        twin = _with_usual_length(folder, twin, spec)
     kept = kept_epochs(keep_epochs or ALL, spec.epochs)
     check_trainable(spec, engine)
     begun = find_record(folder)
+    twin = choose_twins(spec, twins)
+    if twin is not None and not (isinstance(twins, TwinSpec) and twins.epochs):
+        twin = _with_usual_length(folder, twin, spec)
     _check_engine(folder, begun, engine, lanes)
     if begun is not None:
         _check_same_spec(folder, begun.spec, spec)

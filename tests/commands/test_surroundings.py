@@ -1,5 +1,6 @@
 """The command line in whatever surroundings a user has: no such platform, cut pipes, no home, signals of schedulers."""
 
+import contextlib
 import os
 import pty
 import signal
@@ -93,12 +94,19 @@ def test_a_bundle_of_certificates_that_is_not_there_is_one_line(tmp_path):
     assert "invalid path: /nope" in done.stderr
 
 
+DEFAULT = ("env", "--default-signal=HUP")  # the tests themselves may run under nohup
+
+
+@contextlib.contextmanager
 def begun(tmp_path, *before, **options):
-    """A run with a thousand epochs, and the folder of its snapshots."""
+    """A run with a thousand epochs, and the folder of its snapshots. It is killed where it has not ended by itself."""
     config = write_digits_config(tmp_path / "tiny.toml", epochs="1000")
     command = [*before, sys.executable, "-m", "jaxzoo", "generate", "--config", config, "--out", tmp_path]
-    process = subprocess.Popen(command, text=True, **options)
-    return process, cohort_folder(tmp_path / "tiny", 0) / "snapshots"
+    with subprocess.Popen(command, text=True, **options) as process:
+        try:
+            yield process, cohort_folder(tmp_path / "tiny", 0) / "snapshots"
+        finally:
+            process.kill()
 
 
 def wait_for(path, process):
@@ -111,10 +119,10 @@ def wait_for(path, process):
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP])
 def test_the_warning_of_a_scheduler_saves_what_is_finished(number, tmp_path):
     """SLURM sends what `--signal` names; each of these ended the run at once."""
-    process, snapshots = begun(tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    wait_for(snapshots / "1", process)
-    process.send_signal(number)
-    out, errors = process.communicate(timeout=60)
+    with begun(tmp_path, *DEFAULT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as (process, snapshots):
+        wait_for(snapshots / "1", process)
+        process.send_signal(number)
+        out, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number, errors
     assert "Run the same command again to go on" in out
     assert "Traceback" not in errors
@@ -122,22 +130,23 @@ def test_the_warning_of_a_scheduler_saves_what_is_finished(number, tmp_path):
 
 
 def test_under_nohup_a_terminal_that_closes_does_not_end_the_run(tmp_path):
-    process, snapshots = begun(tmp_path, "nohup", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    wait_for(snapshots / "1", process)
-    process.send_signal(signal.SIGHUP)
-    wait_for(snapshots / "3", process)
-    process.terminate()
-    process.communicate(timeout=60)
+    with begun(tmp_path, "nohup", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as (process, snapshots):
+        wait_for(snapshots / "1", process)
+        process.send_signal(signal.SIGHUP)
+        wait_for(snapshots / "3", process)
+        process.terminate()
+        process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
 
 
 def test_a_terminal_that_closes_ends_the_run_as_a_signal_does(tmp_path):
     """Output to it is an error from then on, which must not end the run before what is finished is saved."""
     master, terminal = pty.openpty()
-    process, snapshots = begun(tmp_path, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True)
-    os.close(terminal)
-    wait_for(snapshots / "1", process)
-    os.close(master)
-    process.send_signal(signal.SIGHUP)
-    assert process.wait(timeout=60) == 128 + signal.SIGHUP
+    streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal, "start_new_session": True}
+    with begun(tmp_path, *DEFAULT, **streams) as (process, snapshots):
+        os.close(terminal)
+        wait_for(snapshots / "1", process)
+        os.close(master)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=60) == 128 + signal.SIGHUP
     assert not list(snapshots.glob("*tmp*"))

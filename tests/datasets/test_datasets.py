@@ -492,7 +492,7 @@ def test_a_zoo_is_made_of_ones_own_images(mine, tmp_path):
 
 
 def test_a_home_that_does_not_exist_is_one_line(tmp_path):
-    with pytest.raises(InputError, match=r"~nobody-of-that-name/x: .*home.*, expected a folder that can be found"):
+    with pytest.raises(InputError, match=r"~nobody-of-that-name/x: .*home.*, expected a path that can be found"):
         load_images(dataclasses.replace(MINE, folder="~nobody-of-that-name/x"), tmp_path)
-    with pytest.raises(InputError, match=r"~nobody-of-that-name: .*home.*, expected a folder"):
+    with pytest.raises(InputError, match=r"~nobody-of-that-name: .*home.*, expected a path"):
         load_images(MINE, "~nobody-of-that-name")

@@ -161,7 +161,9 @@ def watched(root: Path) -> Iterator[list[str]]:
     """Collects what runs another program, unpickles, or opens a file outside of the root and of Python's."""
     seen: list[str] = []
     watching = [True]
-    allowed = tuple(map(str, (root, sys.prefix, sys.base_prefix, Path(__file__).parents[2], "/proc", "/dev/null")))
+    # JAX looks in /sys for devices, and in /proc
+    own = (root, sys.prefix, sys.base_prefix, Path(__file__).parents[2], "/proc", "/sys", "/dev/null")
+    allowed = tuple(map(str, own))
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         if not watching[0]:
