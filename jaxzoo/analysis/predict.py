@@ -10,7 +10,7 @@ from jaxzoo.models.networks import Network
 from jaxzoo.models.stacks import logits_of, loss_and_gradients
 from jaxzoo.reading.choices import Choice, is_one
 from jaxzoo.reading.selection import held_states
-from jaxzoo.reading.stack import Stack, check_images, check_labels, flattened, stack_of_network
+from jaxzoo.reading.stack import Stack, check_images, check_labels, flattened, rows_by_form, stack_of_network
 from jaxzoo.reading.zoo import Zoo
 from jaxzoo.settings import pinned_settings
 
@@ -30,10 +30,8 @@ def predict_logits(zoo: Zoo, images: np.ndarray, epoch: int, models: Choice = No
     require(is_one(epoch), "epoch", epoch, "one epoch")
     numbers = zoo.numbers_at(epoch, models)
     logits = np.empty((len(numbers), len(images), zoo.spec.dataset.classes), np.float32)
-    forms = [zoo.form_of(number) for number in numbers]
     portion = held_states(zoo.layout)
-    for form in dict.fromkeys(forms):
-        rows = np.flatnonzero([each == form for each in forms])
+    for form, rows in rows_by_form([zoo.form_of(number) for number in numbers]):
         for first in range(0, len(rows), portion):  # of weights 1 GB at a time
             read = rows[first : first + portion]
             variables = zoo.variables(epoch, [numbers[row] for row in read])

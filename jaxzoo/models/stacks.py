@@ -23,7 +23,7 @@ from jaxzoo.models.networks import Variables
 from jaxzoo.models.tally import Tally, count_batch, empty_tally
 from jaxzoo.spec.layers import Layers
 
-KEPT_PROGRAMS = 24  # the kinds of programs of a zoo with eight activations; what is compiled for other zoos is let go
+KEPT_PROGRAMS = 24  # a program of each quantity for eight activations; what is compiled for other zoos is let go
 CHUNK = 1024  # images
 MOST_WITH_GRADIENT = 32  # images at a time, of large networks: their activations wait for the backward pass
 

@@ -38,10 +38,15 @@ class Stack(NamedTuple):
 
     def by_form(self) -> Iterator[tuple[Form, np.ndarray, Variables]]:
         """Yields (form, rows of the networks that have it, their variables)."""
-        for form in dict.fromkeys(self.forms):
-            rows = np.flatnonzero([each == form for each in self.forms])
+        for form, rows in rows_by_form(self.forms):
             every = len(rows) == len(self.forms)
             yield form, rows, self.variables if every else jax.tree.map(lambda leaf, at=rows: leaf[at], self.variables)
+
+
+def rows_by_form(forms: Sequence[Form]) -> Iterator[tuple[Form, np.ndarray]]:
+    """Yields (form, rows that have it) of every form."""
+    for form in dict.fromkeys(forms):
+        yield form, np.flatnonzero([each == form for each in forms])
 
 
 def forms_of(spec: ZooSpec, members: Sequence[Member]) -> tuple[Form, ...]:
