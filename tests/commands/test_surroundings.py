@@ -116,9 +116,12 @@ def wait_for(path, process):
     assert process.poll() is None
 
 
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP])
-def test_the_warning_of_a_scheduler_saves_what_is_finished(number, tmp_path):
-    """SLURM sends what `--signal` names; each of these ended the run at once."""
+ASK_FOR_AN_END = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP]
+
+
+@pytest.mark.parametrize("number", ASK_FOR_AN_END, ids=lambda number: number.name)
+def test_a_signal_saves_what_is_finished_and_says_how_to_go_on(number, tmp_path):
+    """SLURM warns by what `--signal` names; the last three ended the run at once."""
     with begun(tmp_path, *DEFAULT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as (process, snapshots):
         wait_for(snapshots / "1", process)
         process.send_signal(number)

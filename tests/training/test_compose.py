@@ -1,7 +1,6 @@
 """The whole way: from a spec to a zoo on disk, stopped, killed, damaged, and gone on with."""
 
 import dataclasses
-import signal
 import subprocess
 import sys
 import time
@@ -205,21 +204,6 @@ def wait_for(reached, process):
     until = time.monotonic() + 200
     while not reached() and process.poll() is None and time.monotonic() < until:
         time.sleep(0.005)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_saves_what_is_finished_and_says_how_to_go_on(tmp_path, number):
-    config = write_digits_config(tmp_path / "tiny.toml", epochs="1000")
-    command = [sys.executable, "-m", "jaxzoo", "generate", "--config", config, "--out", tmp_path]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    snapshots = cohort_folder(tmp_path / "tiny", 0) / "snapshots"
-    wait_for((snapshots / "2").exists, process)
-    process.send_signal(number)
-    out, errors = process.communicate(timeout=60)
-    assert process.returncode == 128 + number, errors
-    assert "Run the same command again to go on" in out
-    assert "Traceback" not in errors
-    assert not list(snapshots.glob("*tmp*"))
 
 
 def test_a_wrong_folder_is_refused_before_images_are_loaded(spec, finished, tmp_path, monkeypatch, capsys):
