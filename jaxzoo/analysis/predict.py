@@ -29,7 +29,7 @@ def predict_logits(zoo: Zoo, images: np.ndarray, epoch: int, models: Choice = No
     images = check_images(images, zoo.image_shape)
     require(is_one(epoch), "epoch", epoch, "one epoch")
     numbers = zoo.numbers_at(epoch, models)
-    logits = np.empty((len(numbers), len(images), zoo.spec.dataset.classes), np.float32)
+    logits = np.empty((len(numbers), len(images), zoo.spec.classes), np.float32)
     portion = held_states(zoo.layout)
     for form, rows in rows_by_form([zoo.form_of(number) for number in numbers]):
         for first in range(0, len(rows), portion):  # of weights 1 GB at a time

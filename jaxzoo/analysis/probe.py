@@ -66,8 +66,7 @@ def probe_states(
     if models < FEWEST_MODELS:
         raise InputError(f"there are {models} models, expected {FEWEST_MODELS} or more to probe: n is too small")
     table = states.table
-    numbers = [name for name in NUMBERS if table[name].nunique() > 1]
-    classes = [name for name in CLASSES if table[name].nunique() > 1]
+    numbers, classes = _varying(table, NUMBERS), _varying(table, CLASSES)
     by = split_by(states)
     if shares_seeds(states):
         on_step(SHARED_SEEDS)
@@ -82,6 +81,11 @@ def probe_states(
             spread = float(values.std(ddof=1)) if seeds > 1 else float("nan")
             results.append(Result(target, kind, measure, values.mean(), spread, chances.mean(), len(table)))
     return pd.DataFrame(results, columns=Result._fields)
+
+
+def _varying(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
+    """The columns that have several values; of an imported zoo some may not be known."""
+    return [name for name in names if table[name].nunique() > 1 and table[name].notna().all()]
 
 
 def split_by(states: Selection) -> str:

@@ -59,17 +59,16 @@ def _twin_spec(options: argparse.Namespace) -> TwinSpec:
 
 
 def _make(options: argparse.Namespace) -> int:
-    parent = open_zoo(options.zoo)
     job = check_make_twins(options.zoo, _twin_spec(options), options.cohorts, repair=options.repair)
     use_all_cores()
     use_compilation_cache()
     mesh = model_mesh()
-    images = images_at_hand(parent.spec.dataset, options.data_dir)
+    images = images_at_hand(job.plan.spec.dataset, options.data_dir)
     try:
         with caught_signals() as caught, ProgressBar(job, dense=False) as progress:
             twins = run_make_twins(job, images, mesh, on_event=progress.show, should_stop=lambda: bool(caught))
     except Interrupted as interrupted:
         print(f"{interrupted}; all epochs before it are saved. Run the same command again to go on.")
         return 128 + caught[0]
-    print(f"time       {progress.seconds:,.1f} s\n{twins_summary(parent, twins)}")
+    print(f"time       {progress.seconds:,.1f} s\n{twins_summary(open_zoo(options.zoo), twins)}")
     return 0

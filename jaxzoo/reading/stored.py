@@ -13,7 +13,7 @@ from jaxzoo.reading.layout import Layout, flatten, layout_width
 from jaxzoo.spec.layers import weight_layers
 from jaxzoo.spec.plan import Member
 from jaxzoo.storage.identity import Identity, identity_of
-from jaxzoo.storage.record import ZooRecord
+from jaxzoo.storage.imported import Record
 from jaxzoo.storage.snapshots import metrics_epochs, read_metrics, read_snapshot, snapshot_epochs
 from jaxzoo.storage.zoo_folder import cohort_folder
 
@@ -26,7 +26,7 @@ METRICS = (
 class StoredEpochs:
     """What the cohorts of a zoo hold, by epoch: the epochs that all of them hold, or, if `partial`, any of them."""
 
-    def __init__(self, path: Path, record: ZooRecord, members: Sequence[Member], *, partial: bool = False) -> None:
+    def __init__(self, path: Path, record: Record, members: Sequence[Member], *, partial: bool = False) -> None:
         self._path, self._record, self._partial = path, record, partial
         self.cohorts: Mapping[int, list[Member]] = _by_cohort(members)  # in the order of their rows
         self._checked: set[tuple[int, int]] = set()  # (cohort, epoch) of snapshots that were held to their identity

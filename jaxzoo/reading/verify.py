@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from jaxzoo.errors import InputError
-from jaxzoo.models.variables import each_leaf, variable_shapes
+from jaxzoo.models.variables import each_leaf, network_shapes
 from jaxzoo.paths import is_litter
 from jaxzoo.reading.zoo import Zoo, open_zoo
 from jaxzoo.storage.checkpoints import TEMPORARY, DamagedError, Tree, read_whole_checkpoint, saved_epochs
 from jaxzoo.storage.files import DAMAGED, DELETING, PARTIAL, entries_of
 from jaxzoo.storage.identity import Identity, identity_of
-from jaxzoo.storage.retention import KEPT_CHECKPOINTS
 from jaxzoo.storage.snapshots import (
     Whole,
     metrics_epochs,
@@ -80,7 +79,7 @@ def _left_behind(folder: Path) -> Iterator[str]:
 
 
 def _missing(zoo: Zoo, folder: Path) -> Iterator[str]:
-    last, kept = zoo.record.epochs, zoo.record.kept
+    last = zoo.record.epochs
     held, with_metrics = snapshot_epochs(folder), metrics_epochs(folder)
     beyond = [epoch for epoch in with_metrics if epoch > last]
     if beyond:
@@ -89,11 +88,10 @@ def _missing(zoo: Zoo, folder: Path) -> Iterator[str]:
     if newest < last:
         got = f"epochs up to {newest}" if held else "no epoch"
         yield f"{folder}: is unfinished: holds {got} of {last}"
-    stay = {*range(newest + 1)} if kept is None else {*kept, *range(newest + 1 - KEPT_CHECKPOINTS, newest + 1)}
-    lost = sorted(epoch for epoch in stay - {*held} if 0 <= epoch <= newest)
+    lost = sorted(zoo.record.weights_expected(newest) - {*held})
     if lost:
         yield f"{folder}: the weights of epochs {_list(lost)} are missing; repair makes them again"
-    curves = sorted({*range(newest + 1)} - {*with_metrics} - {*lost})
+    curves = sorted(zoo.record.metrics_expected(newest) - {*with_metrics} - {*lost})
     if curves:
         yield f"{folder}: the metrics of epochs {_list(curves)} are missing"
 
@@ -117,7 +115,7 @@ def _check_epoch(zoo: Zoo, folder: Path, epoch: int, identity: Identity, deep: b
 def _check_numbers(zoo: Zoo, whole: Whole, models: int) -> Iterator[str]:
     shapes = {
         collection: {name: (models, *shape) for name, shape in each_leaf(tree)}
-        for collection, tree in variable_shapes(zoo.spec.layers, zoo.spec.dataset).items()
+        for collection, tree in network_shapes(zoo.spec.layers, zoo.spec.classes, zoo.image_shape).items()
     }
     got = {name: {leaf: np.shape(values) for leaf, values in each_leaf(tree)} for name, tree in whole.variables.items()}
     if got != shapes:

@@ -11,9 +11,9 @@ import pandas as pd
 
 from jaxzoo.datasets import Images, images_at_hand
 from jaxzoo.errors import InputError
-from jaxzoo.models.networks import Network, build_network
+from jaxzoo.models.networks import Network
 from jaxzoo.models.stacks import Form
-from jaxzoo.models.variables import variable_shapes
+from jaxzoo.models.variables import network_shapes
 from jaxzoo.paths import lasting_path
 from jaxzoo.reading.choices import Choice, chosen_epochs, chosen_models, is_one
 from jaxzoo.reading.expressions import rows_where
@@ -22,9 +22,10 @@ from jaxzoo.reading.selection import SHARES, Parts, Selection, split_models, wit
 from jaxzoo.reading.stack import Stack, evaluate_stack, forms_of, stack_of_members
 from jaxzoo.reading.stored import StoredEpochs
 from jaxzoo.reading.twins import Twins
+from jaxzoo.spec.imported_spec import ImportedSpec
 from jaxzoo.spec.plan import Member
-from jaxzoo.spec.zoo_spec import METHODS, ZooSpec
-from jaxzoo.storage.record import ZooRecord, read_record
+from jaxzoo.spec.zoo_spec import INITIALIZATIONS, METHODS, ZooSpec
+from jaxzoo.storage.imported import Record, read_any_record
 from jaxzoo.storage.zoo_folder import read_members, twins_folder
 
 
@@ -36,7 +37,7 @@ class Zoo:
     (8, 2464)
     """
 
-    def __init__(self, path: Path, record: ZooRecord, members: Sequence[Member], *, partial: bool = False) -> None:
+    def __init__(self, path: Path, record: Record, members: Sequence[Member], *, partial: bool = False) -> None:
         self.path = path
         self.record = record
         self.partial = partial
@@ -58,8 +59,8 @@ class Zoo:
         return True
 
     @property
-    def spec(self) -> ZooSpec:
-        """The spec that the zoo was made from."""
+    def spec(self) -> ZooSpec | ImportedSpec:
+        """The spec that the zoo was made from; of an imported zoo, what is known of its networks and images."""
         return self.record.spec
 
     @functools.cached_property
@@ -210,21 +211,21 @@ class Zoo:
 
         Raises InputError where models differ in activation; `network_of(model)` gives each model's own.
         """
-        activations = {member.hyperparameters["activation"] for member in self._members}
-        if len(activations) > 1:
+        if len(set(self._forms)) > 1:
             raise InputError(f"{self.path}: its models differ in activation, expected a call of network_of(model)")
-        return build_network(self.spec, activation=activations.pop())
+        return self.network_of(0)
 
     def network_of(self, model: int) -> Network:
         """The Flax module of one model."""
-        (member,) = (self._members[number] for number in self.numbers_of([model]))
-        return build_network(self.spec, activation=member.hyperparameters["activation"])
+        form, drawn = self.form_of(model), self._members[self.numbers_of([model])[0]].hyperparameters["initialization"]
+        # an imported model may be drawn in a way of its own: only `init` reads it
+        known = drawn if drawn in INITIALIZATIONS else Network.initialization
+        return Network(form.layers, form.classes, form.activation, known, form.precision)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """The shape (H, W, C) of an image, as networks take it."""
-        dataset = self.spec.dataset
-        return dataset.size, dataset.size, dataset.channels
+        return self.spec.image_shape
 
     @functools.cached_property
     def _forms(self) -> tuple[Form, ...]:
@@ -264,8 +265,11 @@ class Zoo:
         the datasets of jaxzoo's own zoos are looked for in the usual place; `jaxzoo.load_images(zoo.spec.dataset)`
         prepares them. Raises InputError where the images are not there, or are not those that the zoo was made of.
         """
+        if self.spec.dataset is None:
+            raise InputError(f"{self.path}: its images are not known, expected an import that names a dataset")
         images = images_at_hand(self.spec.dataset, data_dir)
-        images.check_fingerprint(self.record.fingerprint, self.path)
+        if self.record.fingerprint is not None:  # an imported zoo has none
+            images.check_fingerprint(self.record.fingerprint, self.path)
         return images
 
     @property
@@ -287,7 +291,7 @@ class Zoo:
     @functools.cached_property
     def _layouts(self) -> dict[str, Layout]:
         """By collection: "params", and "batch_stats" where networks normalise batches."""
-        shapes = variable_shapes(self.spec.layers, self.spec.dataset)
+        shapes = network_shapes(self.spec.layers, self.spec.classes, self.image_shape)
         return {collection: build_layout(tree) for collection, tree in shapes.items()}
 
     def _read(self, collection: str, layout: Layout, epoch: Choice, models: Choice) -> np.ndarray:
@@ -325,5 +329,5 @@ def open_zoo(path: str | Path, *, partial: bool = False) -> Zoo:
     any cohort holds, and `zoo.models_at(epoch)` says of which models.
     """
     folder = lasting_path(path)
-    record = read_record(folder)
+    record = read_any_record(folder)
     return Zoo(folder, record, read_members(folder, record), partial=partial)

@@ -1,6 +1,5 @@
 """Collects the contents of a report as tables, from the zoo on disk and, if they are at hand, from images."""
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -21,9 +20,9 @@ from jaxzoo.analysis.diversity import (
 from jaxzoo.analysis.predict import NO_CLASS, predict_classes
 from jaxzoo.analysis.probe import LARGEST_WEIGHT, SHARED_SEEDS, probe_states, select_states, shares_seeds
 from jaxzoo.errors import InputError
-from jaxzoo.reading.layout import layout_width
 from jaxzoo.reading.selection import Selection, held_states
 from jaxzoo.reading.zoo import Zoo
+from jaxzoo.report.facts import zoo_facts
 from jaxzoo.spec.zoo_spec import HYPERPARAMETERS
 
 MOST_COMPARED = 512  # models whose predictions are compared, in all pairs
@@ -87,7 +86,7 @@ def collect(
     diversity = _diversity(zoo, weights, None if classes is None else classes[compared], notes)
     return Content(
         name=zoo.spec.name if zoo.record.twin is None else f"{zoo.spec.name}: twins by {zoo.record.twin.method}",
-        facts=_facts(zoo),
+        facts=zoo_facts(zoo),
         quartiles=performance_quartiles(metrics),
         models=models,
         varying=tuple(name for name in HYPERPARAMETERS if models[name].nunique() > 1),
@@ -99,32 +98,6 @@ def collect(
         probe=_probe(zoo, notes, on_step) if with_probe else None,
         notes=notes,
     )
-
-
-def _facts(zoo: Zoo) -> dict[str, str]:
-    spec, dataset, record = zoo.spec, zoo.spec.dataset, zoo.record
-    versions = ", ".join(f"{name} {version}" for name, version in record.made.versions.items())
-    ways = sorted({f"{way.engine} engine, {way.lanes} lanes" for way in record.cohorts})
-    made = "; ".join([*ways, *([record.made.device] if record.made.device else []), versions])
-    twin = (
-        {}
-        if record.twin is None
-        else {"twins": ", ".join(f"{k} {v}" for k, v in dataclasses.asdict(record.twin.used).items())}
-    )
-    return {
-        "models": f"{len(zoo.members):,}",
-        "epochs": f"{zoo.epochs[0]} to {zoo.epochs[-1]}"
-        + ("" if zoo.epochs[-1] == record.epochs else f" of {record.epochs}: unfinished"),
-        "architecture": f"{spec.architecture}, {layout_width(zoo.layout):,} parameters",
-        "images": f"{dataset.name}, {dataset.train:,} + {dataset.validation:,} + {dataset.test:,} "
-        f"(train, validation, test), {dataset.size} x {dataset.size} x {dataset.channels}",
-        **{name: ", ".join(map(str, zoo.members[name].unique())) for name in HYPERPARAMETERS},
-        "batch size": str(spec.batch_size),
-        **twin,
-        "made with": made,
-        "digest": spec.digest,
-        "fingerprint of images": record.fingerprint,
-    }
 
 
 def _first_images(images: np.ndarray | None, notes: list[str]) -> np.ndarray | None:
@@ -213,7 +186,7 @@ def _diversity(zoo: Zoo, weights: np.ndarray, classes: np.ndarray | None, notes:
     rows: dict[str, np.ndarray] = {}
     if classes is not None:
         compared = kept[:: -(-len(kept) // MOST_COMPARED)]  # every n-th
-        agreement = prediction_agreement(classes[compared], zoo.spec.dataset.classes)
+        agreement = prediction_agreement(classes[compared], zoo.spec.classes)
         upper = np.triu_indices(len(compared), 1)  # each pair once, and no model with itself
         rows |= {"agreement of predictions": agreement.agreement[upper], "Cohen's kappa": agreement.kappa[upper]}
     pairs = sample_pairs(len(kept), MOST_PAIRS)
@@ -221,7 +194,7 @@ def _diversity(zoo: Zoo, weights: np.ndarray, classes: np.ndarray | None, notes:
     plain = weight_distances(finite, pairs)
     rows |= {"l2 distance of weights": plain.l2, "cosine distance of weights": plain.cosine}
     try:
-        aligned = aligned_distances(Alignment.of(zoo.layout, zoo.spec.dataset.channels), finite, pairs)
+        aligned = aligned_distances(Alignment.of(zoo.layout, zoo.image_shape[-1]), finite, pairs)
         rows |= {"l2 distance, units aligned": aligned.l2, "cosine distance, units aligned": aligned.cosine}
     except InputError as error:
         notes.append(f"Units are not aligned: {error}.")

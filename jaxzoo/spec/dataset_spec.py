@@ -61,6 +61,11 @@ class DatasetSpec:
             known = text is None or (text != "" and text.isprintable() and len(text) <= MOST_LETTERS)
             require(known, name, text, f"a name of at most {MOST_LETTERS} letters")
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The shape (H, W, C) of an image, as networks take it."""
+        return self.size, self.size, self.channels
+
 
 def same_name(dataset: str, given: str) -> bool:
     """Whether a dataset has the given name, where hyphens and underscores count as equal."""

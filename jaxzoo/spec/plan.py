@@ -37,9 +37,10 @@ class Member(NamedTuple):
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Member":
-        """The member of such a row. Raises KeyError where a column is missing."""
-        hyperparameters = {name: row[name] for name in HYPERPARAMETERS}
-        return cls(row["model"], row["cohort"], row["row"], row["seed"], hyperparameters)
+        """The member of such a row, whose other columns come last. Raises KeyError where a column is missing."""
+        known = {name: row[name] for name in HYPERPARAMETERS}
+        others = {name: value for name, value in row.items() if name not in (*cls._fields, *HYPERPARAMETERS)}
+        return cls(row["model"], row["cohort"], row["row"], row["seed"], known | others)
 
 
 class CohortKey(NamedTuple):
@@ -176,7 +177,8 @@ def _draw_seeds(draw: SeedDraw, origin: str) -> tuple[int, ...]:
 def _hash(point: GridPoint) -> str:
     """A hash of the first hyperparameters, and of (name, value) of later ones that are not at their default."""
     values = [point[name] for name in FIRST_HYPERPARAMETERS]
-    later = [item for item in point.items() if item[0] not in FIRST_HYPERPARAMETERS and (item[1],) != DEFAULTS[item[0]]]
+    others = [item for item in point.items() if item[0] not in FIRST_HYPERPARAMETERS]
+    later = [(name, value) for name, value in others if (value,) != DEFAULTS.get(name)]
     return hashlib.sha256(repr((*values, *later)).encode()).hexdigest()
 
 

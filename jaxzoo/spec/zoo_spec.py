@@ -250,6 +250,16 @@ class ZooSpec:
         return LAYERS[self.architecture]
 
     @property
+    def classes(self) -> int:
+        """The classes that the members' networks tell apart."""
+        return self.dataset.classes
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The shape (H, W, C) of an image, as the members' networks take it."""
+        return self.dataset.image_shape
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the spec, in hexadecimal digits: two zoos of one digest are the same zoo."""
         return digest_of(dataclasses.replace(self, **{name: getattr(ZooSpec, name) for name in OUTSIDE_DIGEST}))

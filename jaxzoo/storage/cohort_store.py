@@ -7,7 +7,6 @@ import errno
 import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from io import BytesIO
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -26,13 +25,13 @@ from jaxzoo.storage.checkpoints import (
     save_checkpoint,
     saved_epochs,
 )
-from jaxzoo.storage.files import entries_of, reason, remove_folder, remove_leftovers, set_aside, write_whole
+from jaxzoo.storage.files import entries_of, reason, remove_folder, remove_leftovers, set_aside
 from jaxzoo.storage.identity import PART, Identity
 from jaxzoo.storage.retention import KEPT_CHECKPOINTS
 from jaxzoo.storage.snapshots import (
     Whole,
-    metrics_path,
     read_whole_snapshot,
+    save_metrics,
     snapshot_epochs,
     snapshot_path,
 )
@@ -161,7 +160,7 @@ class CohortStore:
         if standing is None and self._stays(epoch, [epoch, *snapshot_epochs(self._folder)]):
             save_checkpoint(snapshot_path(self._folder, epoch), snapshot | {"checksum": total})
         elif standing is None:
-            self._keep_metrics(epoch, metrics, snapshot[PART])
+            save_metrics(self._folder, epoch, metrics, snapshot[PART])
         self._let_go(epoch)
 
     def _standing(self, epoch: int) -> Whole | None:
@@ -201,22 +200,11 @@ class CohortStore:
         path = snapshot_path(self._folder, epoch)
         try:
             stored = read_checkpoint(path, {"metrics.": ALL_ROWS, f"{PART}.": ALL_ROWS})
-            self._keep_metrics(epoch, stored["metrics"], stored.get(PART, {}))
+            save_metrics(self._folder, epoch, stored["metrics"], stored.get(PART, {}))
         except (DamagedError, KeyError):
             set_aside(path)
             return
         remove_folder(path)
-
-    def _keep_metrics(self, epoch: int, metrics: Tree, identity: Tree) -> None:
-        path = metrics_path(self._folder, epoch)
-        file = BytesIO()
-        parts = {f"metrics.{name}": values for name, values in metrics.items()}
-        np.savez(file, **parts, **{f"{PART}.{name}": values for name, values in identity.items()})
-        try:
-            path.parent.mkdir(exist_ok=True)
-            write_whole(path, file.getvalue())
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written ({reason(error)}), expected room for it") from error
 
     def _whole_epochs(self, epochs: Sequence[int], *, everyone: bool) -> set[int]:
         """The epochs without those that are damaged. They are read from the last one down to a whole one, or all."""

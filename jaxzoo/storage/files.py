@@ -65,6 +65,32 @@ def _partial(path: Path, data: bytes) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def check_vacant(path: Path) -> None:
+    """Raises InputError unless nothing has the name, or an empty folder has it."""
+    if entries_of(path) or (path.exists() and not path.is_dir()):
+        raise InputError(f"{path}: is not empty, expected a new folder or an empty one")
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Gives a folder to write into, which appears under its name, whole, when the block is done.
+
+    Where the block fails nothing lies under the name, nor beside it. Raises InputError where the name is taken, and
+    where the folder cannot be written.
+    """
+    check_vacant(path)
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        check_vacant(path)  # another process may have taken the name in the meantime
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({reason(error)}), expected a folder that can") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def set_aside(path: Path) -> Path:
     """Renames what is damaged to a name that says so, and returns that. Raises InputError."""
     name = path.name + DAMAGED

@@ -1,6 +1,5 @@
 """What a snapshot says of itself: whose numbers it holds, and what they were made with."""
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxzoo.errors import InputError, shown
-from jaxzoo.spec.plan import Member, row_hash, trajectory_digest
+from jaxzoo.spec.plan import Member, row_hash
 from jaxzoo.storage.checkpoints import DamagedError, Tree
-from jaxzoo.storage.record import FORMAT, ZooRecord
+from jaxzoo.storage.imported import Record
+from jaxzoo.storage.record import FORMAT
 
 PART = "identity"
 
@@ -65,22 +65,11 @@ class Identity(NamedTuple):
 
 
 def identity_of(
-    record: ZooRecord, cohort: int, members: Sequence[Member], made: Mapping[str, Any], parent: int | None = None
+    record: Record, cohort: int, members: Sequence[Member], made: Mapping[str, Any], parent: int | None = None
 ) -> Identity:
     """The identity of the snapshots of a cohort."""
-    way, images = record.cohorts[cohort], record.images[0]
-    twin = {} if record.twin is None else dataclasses.asdict(record.twin.used)
-    facts = {
-        "format": FORMAT,
-        "trajectory": trajectory_digest(record.spec),
-        "images": {"fingerprint": images.fingerprint, "mean": images.mean, "std": images.std},
-        "form": way.form,
-        "engine": way.engine,
-        "lanes": way.lanes,
-        "twins": {**twin, **({} if record.parent is None else {"parent_epoch": record.parent.epoch})},
-    }
     rows = np.frombuffer(b"".join(map(row_hash, members)), np.uint8).reshape(len(members), -1)
-    return Identity(facts, rows, made, parent, required=record.format >= FORMAT)
+    return Identity(record.facts(cohort), rows, made, parent, required=record.format >= FORMAT)
 
 
 def _understood(stored: Tree) -> tuple[dict[str, Any], np.ndarray]:

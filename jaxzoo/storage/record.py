@@ -1,9 +1,10 @@
 """zoo.json: what a zoo is, how it is made, and what it is made with."""
 
+import contextlib
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from jaxzoo.errors import InputError, shown
 from jaxzoo.spec.plan import Plan, plan_zoo, trajectory_digest
 from jaxzoo.spec.tables import full_table, read_table
 from jaxzoo.spec.zoo_spec import TwinSpec, ZooSpec
+from jaxzoo.storage.retention import KEPT_CHECKPOINTS
 
 FORMAT = 2
 KNOWN_FORMATS = (1, 2)
+NO_LICENCE = "not stated: for the maker of this zoo to fill in"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +100,38 @@ class ZooRecord:
     kept: tuple[int, ...] | None = None
     twin: TwinSpec | None = None
     parent: Parent | None = None
+    licence: str = NO_LICENCE
     format: int = FORMAT
 
     @property
     def epochs(self) -> int:
         """The last epoch of the zoo when it is finished."""
         return self.spec.epochs if self.twin is None else self.twin.length
+
+    def weights_expected(self, newest: int) -> set[int]:
+        """The epochs whose weights are on disk once the epoch `newest` is."""
+        if self.kept is None:
+            return {*range(newest + 1)}
+        last = range(max(0, newest + 1 - KEPT_CHECKPOINTS), newest + 1)
+        return {*last, *(epoch for epoch in self.kept if epoch <= newest)}
+
+    def metrics_expected(self, newest: int) -> set[int]:
+        """The epochs whose metrics are on disk once the epoch `newest` is."""
+        return {*range(newest + 1)}
+
+    def facts(self, cohort: int) -> dict[str, Any]:
+        """What decides the numbers of a cohort, by which its snapshots know their zoo."""
+        way, images = self.cohorts[cohort], self.images[0]
+        twin = {} if self.twin is None else dataclasses.asdict(self.twin.used)
+        return {
+            "format": FORMAT,
+            "trajectory": trajectory_digest(self.spec),
+            "images": {"fingerprint": images.fingerprint, "mean": images.mean, "std": images.std},
+            "form": way.form,
+            "engine": way.engine,
+            "lanes": way.lanes,
+            "twins": {**twin, **({} if self.parent is None else {"parent_epoch": self.parent.epoch})},
+        }
 
     @functools.cached_property
     def plan(self) -> Plan:
@@ -126,9 +155,8 @@ class ZooRecord:
             "layers": full_table(self.spec.layers),
             "factors": [],  # hyperparameters that a spec declares besides those of every zoo
             **own,
-            "licence": "not stated: for the maker of this zoo to fill in",
         }
-        return json.dumps(table, indent=2, default=_json_of) + "\n"
+        return json.dumps(table, indent=2, default=json_of) + "\n"
 
 
 def only_stage(spec: ZooSpec) -> tuple[Stage, ...]:
@@ -145,6 +173,11 @@ def only_stage(spec: ZooSpec) -> tuple[Stage, ...]:
 
 def read_record(folder: Path) -> ZooRecord:
     """The record of the zoo in a folder. Raises InputError where there is none, or one that cannot be used."""
+    return record_of_table(folder / "zoo.json", read_json(folder))
+
+
+def read_json(folder: Path) -> dict[str, Any]:
+    """The table of a zoo.json of a known format. Raises InputError where there is none."""
     path = folder / "zoo.json"
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
@@ -155,21 +188,37 @@ def read_record(folder: Path) -> ZooRecord:
     got = table.get("format") if isinstance(table, dict) else table
     if not isinstance(table, dict) or type(got) is not int or got not in KNOWN_FORMATS:
         raise InputError(f"{path}: format is {shown(got)}, expected 1 or 2, the formats that this version reads")
-    try:
+    return table
+
+
+def record_of_table(path: Path, table: Mapping[str, Any]) -> ZooRecord:
+    """The record in the table of a zoo.json. Raises InputError for one that cannot be used, and of an imported zoo."""
+    if "imported" in table:
+        raise InputError(f"{path}: is that of an imported zoo, expected a zoo that jaxzoo trained and can go on with")
+    with damage_named(path):
         spec = read_table(table["spec"], ZooSpec)
-        record = _read_first(table, spec) if got == 1 else _read_second(table, spec)
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError, OverflowError) as error:
-        raise InputError(f"{path}: is damaged: {(str(error).splitlines() or ['?'])[0]}") from error
+        record = _read_first(table, spec) if table["format"] == 1 else _read_second(table, spec)
     _check(path, table, record)
     return record
 
 
+@contextlib.contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Turns what goes wrong while a zoo.json is understood into InputError."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError, OverflowError) as error:
+        raise InputError(f"{path}: is damaged: {(str(error).splitlines() or ['?'])[0]}") from error
+
+
 def _read_second(table: Mapping[str, Any], spec: ZooSpec) -> ZooRecord:
-    names = {each.name for each in dataclasses.fields(ZooRecord)}
-    own = {name: value for name, value in table.items() if name in names and name != "spec"}
-    kinds = {each.name: each.type for each in dataclasses.fields(ZooRecord)}
-    values = {name: msgspec.convert(value, kinds[name]) for name, value in own.items()}
-    return ZooRecord(spec=spec, **values)  # a TypeError names what is missing
+    return ZooRecord(spec=spec, **fields_of(ZooRecord, table))  # a TypeError names what is missing
+
+
+def fields_of(kind: type[Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a record that the table of a zoo.json has, without the spec, in their types. Raises ValueError."""
+    kinds = {each.name: each.type for each in dataclasses.fields(kind) if each.name != "spec"}
+    return {name: msgspec.convert(value, kinds[name]) for name, value in table.items() if name in kinds}
 
 
 def _read_first(table: Mapping[str, Any], spec: ZooSpec) -> ZooRecord:
@@ -220,7 +269,8 @@ def _check(path: Path, table: Mapping[str, Any], record: ZooRecord) -> None:
             raise InputError(f"{path}: {name}: {got!r}, expected {expected!r} of its spec")
 
 
-def _json_of(value: Any) -> Any:
+def json_of(value: Any) -> Any:
+    """What JSON cannot write by itself, as a table."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     return dict(value)  # a mapping

@@ -1,4 +1,4 @@
-"""The snapshots of a cohort, for reading.
+"""The snapshots of a cohort.
 
     snapshots/<epoch>/      an Orbax checkpoint: params, metrics, identity, and batch_stats where networks have them
     metrics/<epoch>.npz     metrics and identity of an epoch whose weights were let go
@@ -10,6 +10,7 @@ Leaves are (models, ...).
 import re
 import zipfile
 import zlib
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,11 +22,13 @@ from jaxzoo.storage.checkpoints import (
     DamagedError,
     Rows,
     Tree,
+    checksum,
     read_checkpoint,
     read_whole_checkpoint,
+    save_checkpoint,
     saved_epochs,
 )
-from jaxzoo.storage.files import entries_of, reason
+from jaxzoo.storage.files import entries_of, reason, write_whole
 from jaxzoo.storage.identity import PART, Identity
 
 METRICS_FILE = re.compile(r"(0|[1-9][0-9]{0,8})\.npz")
@@ -88,6 +91,25 @@ def read_metrics(cohort: Path, epoch: int, identity: Identity | None = None) -> 
     except (DamagedError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path}: is damaged: {error}") from error
     return parts["metrics"]
+
+
+def save_snapshot(cohort: Path, epoch: int, variables: Tree, metrics: Tree, identity: Identity) -> None:
+    """Saves the snapshot of an epoch whole. Raises InputError where it cannot be written."""
+    snapshot = {**variables, "metrics": metrics, PART: identity.tree(epoch)}
+    save_checkpoint(snapshot_path(cohort, epoch), snapshot | {"checksum": checksum(snapshot)})
+
+
+def save_metrics(cohort: Path, epoch: int, metrics: Tree, identity: Tree) -> None:
+    """Saves the metrics of an epoch whose weights are not kept. Raises InputError where they cannot be written."""
+    path = metrics_path(cohort, epoch)
+    file = BytesIO()
+    parts = {f"metrics.{name}": values for name, values in metrics.items()}
+    np.savez(file, **parts, **{f"{PART}.{name}": values for name, values in identity.items()})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, file.getvalue())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({reason(error)}), expected room for it") from error
 
 
 def read_whole_snapshot(cohort: Path, epoch: int, identity: Identity | None) -> Whole:

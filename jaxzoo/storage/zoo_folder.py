@@ -18,6 +18,7 @@ from jaxzoo.spec.plan import DEFAULTS, Member, Plan
 from jaxzoo.spec.tables import differences
 from jaxzoo.spec.zoo_spec import spec_differences
 from jaxzoo.storage.files import PARTIAL, reason, write_new, write_whole
+from jaxzoo.storage.imported import ImportedRecord, Record, members_of_rows
 from jaxzoo.storage.record import ZooRecord, read_record
 
 UNUSABLE = "[\\"  # Orbax finds the parts of a checkpoint by a glob pattern, in which these do not mean themselves
@@ -84,8 +85,8 @@ def members_digest(members: Sequence[Member]) -> str:
     return hashlib.sha256(members_file(members)).hexdigest()
 
 
-def read_members(folder: Path, record: ZooRecord) -> tuple[Member, ...]:
-    """The members in the order of their numbers. Raises InputError unless they are those of the record's spec."""
+def read_members(folder: Path, record: Record) -> tuple[Member, ...]:
+    """The members in the order of their numbers. Raises InputError unless they are those of the record."""
     path = folder / "members.msgpack"
     try:
         data = path.read_bytes()
@@ -94,8 +95,11 @@ def read_members(folder: Path, record: ZooRecord) -> tuple[Member, ...]:
         raise InputError(f"{path}: cannot be read ({reason(error)})") from error
     except (ValueError, TypeError, LookupError, RecursionError, MemoryError, msgpack.UnpackException) as error:
         raise InputError(f"{path}: is damaged: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
-    members = record.plan.members
-    _check_rows(path, rows, members)
+    if isinstance(record, ImportedRecord):
+        members = members_of_rows(path, rows, record.cohorts)
+    else:
+        members = record.plan.members
+        _check_rows(path, rows, members)
     if record.members is not None and hashlib.sha256(data).hexdigest() != record.members:
         raise InputError(f"{path}: its SHA-256 is not {record.members[:12]}..., expected the file that zoo.json names")
     return members

@@ -1,0 +1,48 @@
+"""The facts of a zoo that stand at the head of its page."""
+
+import dataclasses
+
+from jaxzoo.reading.layout import layout_width
+from jaxzoo.reading.zoo import Zoo
+from jaxzoo.spec.zoo_spec import HYPERPARAMETERS, ZooSpec
+from jaxzoo.storage.imported import ImportedRecord, Record
+
+
+def zoo_facts(zoo: Zoo) -> dict[str, str]:
+    """What the zoo is and what it was made with, by name. Hyperparameters that are not known are left out."""
+    spec, record = zoo.spec, zoo.record
+    twin = {} if record.twin is None else dataclasses.asdict(record.twin.used)
+    last = "" if zoo.epochs[-1] == record.epochs else f" of {record.epochs}: unfinished"
+    known = [name for name in HYPERPARAMETERS if zoo.members[name].notna().any()]
+    return {
+        "models": f"{len(zoo.members):,}",
+        "epochs": f"{zoo.epochs[0]} to {zoo.epochs[-1]}{last}",
+        "architecture": f"{spec.architecture}, {layout_width(zoo.layout):,} parameters",
+        "images": _images(zoo),
+        **{name: ", ".join(map(str, zoo.members[name].unique())) for name in known},
+        "batch size": str(spec.batch_size or "not known"),
+        **({"twins": ", ".join(f"{name} {value}" for name, value in twin.items())} if twin else {}),
+        "made with": _maker(record),
+        **({"digest": spec.digest} if isinstance(spec, ZooSpec) else {}),
+        **({} if record.fingerprint is None else {"fingerprint of images": record.fingerprint}),
+    }
+
+
+def _images(zoo: Zoo) -> str:
+    height, width, channels = zoo.image_shape
+    dataset = zoo.spec.dataset
+    if dataset is None:
+        return f"not known, {height} x {width} x {channels}"
+    return (
+        f"{dataset.name}, {dataset.train:,} + {dataset.validation:,} + {dataset.test:,} "
+        f"(train, validation, test), {height} x {width} x {channels}"
+    )
+
+
+def _maker(record: Record) -> str:
+    """What the zoo was made with; of an imported one, which format it came in."""
+    versions = ", ".join(f"{name} {version}" for name, version in record.made.versions.items())
+    if isinstance(record, ImportedRecord):
+        return f"imported from the format {record.imported} by {versions}"
+    ways = sorted({f"{way.engine} engine, {way.lanes} lanes" for way in record.cohorts})
+    return "; ".join([*ways, *([record.made.device] if record.made.device else []), versions])

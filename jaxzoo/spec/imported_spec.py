@@ -1,0 +1,54 @@
+"""What is known of an imported zoo: its networks, and where it is known, its images."""
+
+from dataclasses import dataclass, field
+
+from jaxzoo.errors import require
+from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.fields import require_choices, require_name, settle_fields
+from jaxzoo.spec.layers import LAYERS, Layers, check_layers
+from jaxzoo.spec.zoo_spec import MOST_EPOCHS, ZOO_NAME
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportedSpec:
+    """The networks of a zoo that others made, or that came back from another format.
+
+    Unlike a `ZooSpec` it does not determine the weights, so it has no digest and no zoo can be made of it. Its members
+    are what its members.msgpack says. `epochs` is the last one; `dataset` is None where nobody said what the images
+    are; `batch_size` None where it is not known.
+    """
+
+    name: str
+    architecture: str = field(metadata={"allowed": tuple(LAYERS)})
+    size: int
+    channels: int
+    classes: int
+    epochs: int
+    batch_size: int | None = None
+    dataset: DatasetSpec | None = None
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        settle_fields(self)
+        require_name("name", self.name, ZOO_NAME, "letters, digits, spaces, _, -, + and dots, not with a dot first")
+        require_choices("architecture", (self.architecture,), LAYERS)
+        require(self.channels >= 1, "channels", self.channels, "1 or more")
+        require(self.classes >= 2, "classes", self.classes, "2 or more")
+        require(0 <= self.epochs <= MOST_EPOCHS, "epochs", self.epochs, f"0 to {MOST_EPOCHS}")
+        require_choices("precision", (self.precision,), ("float32",))
+        check_layers(self.layers, self.size)
+        if self.dataset is not None:
+            shape, classes = self.dataset.image_shape, self.dataset.classes
+            fits = (shape, classes) == (self.image_shape, self.classes)
+            wanted = f"images of shape {self.image_shape} in {self.classes} classes, as its networks take"
+            require(fits, "dataset", f"{self.dataset.name}: {shape} in {classes} classes", wanted)
+
+    @property
+    def layers(self) -> Layers:
+        """The layers of the members' networks."""
+        return LAYERS[self.architecture]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The shape (H, W, C) of an image, as the members' networks take it."""
+        return self.size, self.size, self.channels

@@ -1,0 +1,146 @@
+"""The record of an imported zoo, and its members: what lies in its folder, and nothing about how it was made.
+
+Its snapshots are those of any zoo. They cannot be resumed, and nothing here claims a digest.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxzoo.errors import InputError, require, shown
+from jaxzoo.spec.imported_spec import ImportedSpec
+from jaxzoo.spec.plan import Member
+from jaxzoo.spec.tables import read_table
+from jaxzoo.spec.zoo_spec import ACTIVATIONS, HYPERPARAMETERS, TwinSpec
+from jaxzoo.storage.record import (
+    FORMAT,
+    NO_LICENCE,
+    Maker,
+    Parent,
+    ZooRecord,
+    damage_named,
+    fields_of,
+    json_of,
+    read_json,
+    record_of_table,
+)
+
+NUMBERS = ("model", "cohort", "row", "seed")  # columns of a member that are whole numbers, 0 or more
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportedRecord:
+    """The contents of the zoo.json of an imported zoo.
+
+    `imported` says the format it came in. `cohorts` counts the folders. `weights` and `metrics` have the epochs that
+    the zoo holds. `members` is the SHA-256 of members.msgpack. `twin` is given for sparse twins: by which method, as
+    far as that is known.
+    """
+
+    spec: ImportedSpec
+    imported: str
+    cohorts: int
+    weights: tuple[int, ...]
+    metrics: tuple[int, ...]
+    made: Maker
+    members: str
+    twin: TwinSpec | None = None
+    licence: str = NO_LICENCE
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        require(self.cohorts >= 1, "cohorts", self.cohorts, "1 or more")
+        require(len(self.weights) > 0 and min(self.weights) >= 0, "weights", self.weights, "epochs, one or more")
+        require({*self.weights} <= {*self.metrics}, "metrics", self.metrics, "those of every epoch with weights")
+        require(max(self.weights) == self.spec.epochs, "epochs", self.spec.epochs, f"{max(self.weights)} of weights")
+
+    @property
+    def epochs(self) -> int:
+        """The last epoch of the zoo."""
+        return self.spec.epochs
+
+    @property
+    def parent(self) -> Parent | None:
+        """None: imported twins do not say which zoo they were made of."""
+        return None
+
+    @property
+    def fingerprint(self) -> str | None:
+        """None: an imported zoo does not say which images exactly it was made of."""
+        return None
+
+    def weights_expected(self, newest: int) -> set[int]:
+        """The epochs whose weights are on disk, up to the epoch `newest`."""
+        return {epoch for epoch in self.weights if epoch <= newest}
+
+    def metrics_expected(self, newest: int) -> set[int]:
+        """The epochs whose metrics are on disk, up to the epoch `newest`."""
+        return {epoch for epoch in self.metrics if epoch <= newest}
+
+    def facts(self, cohort: int) -> dict[str, Any]:
+        """What the snapshots of a cohort know their zoo by."""
+        return {"format": FORMAT, "imported": self.imported, "members": self.members, "cohort": cohort}
+
+    def to_json(self) -> str:
+        """The text of zoo.json."""
+        own = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        table = {"format": own.pop("format"), "name": self.spec.name, "imported": own.pop("imported"), **own}
+        return json.dumps(table, indent=2, default=json_of) + "\n"
+
+
+Record = ZooRecord | ImportedRecord
+
+
+def read_any_record(folder: Path) -> Record:
+    """The record of the zoo in a folder, whoever made it. Raises InputError where there is none that can be used."""
+    path, table = folder / "zoo.json", read_json(folder)
+    if "imported" not in table:
+        return record_of_table(path, table)
+    with damage_named(path):
+        return ImportedRecord(spec=read_table(table["spec"], ImportedSpec), **fields_of(ImportedRecord, table))
+
+
+def members_of_rows(path: Path, rows: Any, cohorts: int) -> tuple[Member, ...]:
+    """The members of an imported zoo from the rows of its members.msgpack, in `path`. Raises InputError."""
+    if not isinstance(rows, list) or not rows:
+        raise InputError(f"{path}: holds {shown(rows)}, expected a row for each model")
+    members = tuple(_member(path, number, row) for number, row in enumerate(rows))
+    where = {(member.cohort, member.row) for member in members}
+    counts = [sum(cohort == each for cohort, _ in where) for each in range(cohorts)]
+    if where != {(cohort, row) for cohort, count in enumerate(counts) for row in range(count)}:
+        raise InputError(f"{path}: its rows and cohorts are not those of {cohorts} whole cohorts")
+    if len(where) != len(members) or 0 in counts:
+        raise InputError(f"{path}: has two models in one row, or none in a cohort, expected one in each row")
+    return members
+
+
+def _member(path: Path, number: int, row: Any) -> Member:
+    if not isinstance(row, Mapping) or not all(isinstance(name, str) for name in row):
+        raise InputError(f"{path}: model {number} is {shown(row)}, expected a row of names and values")
+    for name in NUMBERS:
+        value = row.get(name)
+        if type(value) is not int or value < 0 or (name == "model" and value != number):
+            raise InputError(f"{path}: model {number}: {name} is {shown(value)}, expected a whole number of that model")
+    missing = [name for name in HYPERPARAMETERS if name not in row]
+    if missing or row["activation"] not in ACTIVATIONS:
+        name, value = (missing[0], "missing") if missing else ("activation", shown(row["activation"]))
+        raise InputError(f"{path}: model {number}: {name} is {value}, expected one of its network")
+    strange = [name for name, value in row.items() if not isinstance(value, int | float | str | None)]
+    if strange:
+        raise InputError(f"{path}: model {number}: {strange[0]} is {shown(row[strange[0]])}, expected a plain value")
+    return Member.from_row(row)
+
+
+def imported_members(rows: Sequence[Mapping[str, Any]], cohort_size: int) -> tuple[Member, ...]:
+    """The members of a zoo that is being imported, in cohorts of at most `cohort_size`, in the order of the rows.
+
+    A row has a seed, the activation, and whatever else is known; hyperparameters that are not known are None.
+    """
+    unknown: dict[str, Any] = dict.fromkeys(HYPERPARAMETERS)
+    return tuple(
+        Member.from_row({**unknown, **row, "model": model, "cohort": model // cohort_size, "row": model % cohort_size})
+        for model, row in enumerate(rows)
+    )
