@@ -17,7 +17,7 @@ FLOORS = {
     10: {"__main__", "generate"},
     9: {"commands"},
     8: {"report", "bench", "__init__"},
-    7: {"training", "analysis"},
+    7: {"training", "analysis", "formats"},
     6: {"reading"},
     5: {"storage"},
     4: {"models", "datasets"},

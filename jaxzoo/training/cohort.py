@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from jaxzoo.models.networks import Variables
+from jaxzoo.models.sparsity import sparsity_metrics
 from jaxzoo.spec.plan import Cohort
 from jaxzoo.storage.cohort_store import CohortStore, Saved
 from jaxzoo.storage.identity import identity_of
@@ -25,7 +26,6 @@ from jaxzoo.training.population import (
     train_epoch,
 )
 from jaxzoo.training.programs import Program, abstract_state
-from jaxzoo.training.sparsify import sparsity_metrics
 from jaxzoo.training.steps import DeviceImages, State
 
 

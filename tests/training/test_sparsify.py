@@ -17,11 +17,12 @@ from jaxzoo.models.lanes.pooling import max_pool
 from jaxzoo.models.lanes.sampling import sample as fast_sample
 from jaxzoo.models.networks import DropoutSource, Network, SamplingSource, sample
 from jaxzoo.models.noise import normal_noise
+from jaxzoo.models.sparsity import sparsity_metrics
 from jaxzoo.spec.layers import CNN_S, LAYERS, Conv, Dense
 from jaxzoo.spec.zoo_spec import TwinSpec
 from jaxzoo.training.keys import member_keys
 from jaxzoo.training.population import get_params, get_state, initial_variables, put_images, train_epoch
-from jaxzoo.training.sparsify import magnitude, sparsity_metrics, variational
+from jaxzoo.training.sparsify import magnitude, variational
 
 CONV, DENSE = Conv("conv1", 5, 8), Dense("dense1", 20)
 VARIATIONAL, MAGNITUDE = TwinSpec(epochs=4), TwinSpec(method="magnitude", epochs=4)

@@ -2,6 +2,5 @@
 
 from jaxzoo.training.sparsify.magnitude import apply_masks
 from jaxzoo.training.sparsify.methods import Derived, Method, build_method
-from jaxzoo.training.sparsify.sparsity import sparsity_metrics
 
-__all__ = ["Derived", "Method", "apply_masks", "build_method", "sparsity_metrics"]
+__all__ = ["Derived", "Method", "apply_masks", "build_method"]

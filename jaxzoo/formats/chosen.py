@@ -1,0 +1,73 @@
+"""The models and epochs of a zoo that are exported, read in portions."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from jaxzoo.errors import InputError, shown
+from jaxzoo.models.networks import Variables
+from jaxzoo.reading.choices import Choice, chosen_epochs, chosen_models
+from jaxzoo.reading.layout import layout_width
+from jaxzoo.reading.zoo import Zoo
+
+PORTION_BYTES = 256_000_000  # of weights in memory at a time
+LAST = "last"
+
+
+class Portion(NamedTuple):
+    """Models at an epoch: their numbers, and their variables with leaves (models, ...)."""
+
+    models: tuple[int, ...]
+    variables: Variables
+
+
+class Chosen(NamedTuple):
+    """The `models` of a zoo that are exported, at the `epochs` that are, both in ascending order."""
+
+    zoo: Zoo
+    models: tuple[int, ...]
+    epochs: tuple[int, ...]
+
+    @property
+    def members(self) -> pd.DataFrame:
+        """The rows of the models in `zoo.members`, in their order."""
+        return self.zoo.members.iloc[list(self.models)].reset_index(drop=True)
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """The models' metrics at every epoch that the zoo has metrics of, by epoch, then model."""
+        table = self.zoo.metrics
+        return table[table["model"].isin(self.models)].sort_values(["epoch", "model"], ignore_index=True)
+
+    @property
+    def states(self) -> int:
+        """How many states there are: models at an epoch."""
+        return len(self.models) * len(self.epochs)
+
+    def portions(self, epoch: int) -> Iterator[Portion]:
+        """Yields all of the models at an epoch, as many at a time as make 256 MB."""
+        most = max(1, PORTION_BYTES // (4 * layout_width(self.zoo.layout)))
+        for first in range(0, len(self.models), most):
+            models = self.models[first : first + most]
+            yield Portion(models, self.zoo.variables(epoch, list(models)))
+
+
+def choose(zoo: Zoo, epochs: Choice | str = None, models: Choice = None, where: str | None = None) -> Chosen:
+    """What is exported of a zoo: all of it, or some epochs ("last" is the last one) and some models.
+
+    `where` is a condition on the columns of `members` and `metrics` as `zoo.select` takes it; models stay that meet it
+    at the last of the epochs. Raises InputError, also where nothing is left.
+    """
+    if isinstance(epochs, str) and epochs != LAST:
+        raise InputError(f"epochs is {shown(epochs)}, expected numbers, a mask, or 'last'")
+    if not zoo.epochs:
+        raise InputError(f"{zoo.path}: holds no epoch of all models yet, expected one or more")
+    given: Any = zoo.epochs if epochs is None else zoo.epochs[-1] if isinstance(epochs, str) else epochs
+    held = sorted({*chosen_epochs(str(zoo.path), given, zoo.epochs)})
+    numbers = {*chosen_models(str(zoo.path), models, len(zoo.members))}
+    if where is not None:
+        numbers &= {*zoo.select(epochs=held[-1], where=where).table["model"].tolist()}
+    if not numbers:
+        raise InputError(f"{zoo.path}: no model is left to export, expected one or more")
+    return Chosen(zoo, tuple(sorted(numbers)), tuple(held))

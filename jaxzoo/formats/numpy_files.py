@@ -1,0 +1,138 @@
+"""The format `numpy`: a .npz file per epoch, and tables of members and metrics as CSV.
+
+epoch_00050.npz     arrays (models, ...) named params/conv1/kernel, and models: their numbers in the zoo
+members.csv         a row per model
+metrics.csv         a row per (model, epoch)
+zoo.json            which networks these are
+"""
+
+import contextlib
+import functools
+import math
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from jaxzoo.errors import InputError
+from jaxzoo.formats.chosen import Chosen
+from jaxzoo.formats.format import ExportOptions, Format, Found, ImportOptions, Report
+from jaxzoo.formats.tables import (
+    leaves_by_name,
+    members_table,
+    numbered_metrics,
+    read_description,
+    rows_of_members,
+    variables_of_names,
+    write_description,
+)
+from jaxzoo.models.networks import Variables
+from jaxzoo.storage.files import reason
+
+MODELS = "models"  # the array that says whose numbers they are
+
+
+def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) -> None:
+    """Writes the files into `folder`."""
+    write_description(folder, chosen)
+    members_table(chosen).to_csv(folder / "members.csv", index=False)
+    chosen.metrics.to_csv(folder / "metrics.csv", index=False)
+    for epoch in chosen.epochs:
+        _write_epoch(epoch_path(folder, epoch), chosen, epoch, report)
+
+
+def epoch_path(folder: Path, epoch: int) -> Path:
+    """The file of an epoch."""
+    return folder / f"epoch_{epoch:05d}.npz"
+
+
+def _write_epoch(path: Path, chosen: Chosen, epoch: int, report: Report) -> None:
+    """Portion by portion into one file per array, which are then joined: an epoch need not fit into memory."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as parts, zipfile.ZipFile(path, "w") as whole:
+        arrays: dict[str, np.memmap] = {}
+        first = 0
+        for portion in chosen.portions(epoch):
+            stop = first + len(portion.models)
+            for name, leaf in {MODELS: np.array(portion.models), **leaves_by_name(portion.variables)}.items():
+                if name not in arrays:
+                    file, shape = Path(parts) / f"{len(arrays)}.npy", (len(chosen.models), *leaf.shape[1:])
+                    arrays[name] = np.lib.format.open_memmap(file, "w+", leaf.dtype, shape)
+                arrays[name][first:stop] = leaf
+            first = stop
+            report.states(len(portion.models))
+        for name, array in arrays.items():
+            array.flush()
+            whole.write(str(array.filename), f"{name}.npy")
+
+
+def read(folder: Path, options: ImportOptions, report: Report) -> Found:
+    """What lies in such a folder. Raises InputError for what is missing or damaged."""
+    description = read_description(folder)
+    members = read_table(folder / "members.csv")
+    metrics = numbered_metrics(folder / "metrics.csv", read_table(folder / "metrics.csv"), members)
+    numbers = members["model"].tolist() if "model" in members.columns else []
+    for epoch in description["epochs"]:
+        path = epoch_path(folder, epoch)
+        with _opened(path) as file:
+            if _rows(file, MODELS, range(len(numbers))).tolist() != numbers:
+                raise InputError(f"{path}: its models are not those of members.csv, expected the same in that order")
+    return Found(
+        network=description.network,
+        rows=rows_of_members(folder / "members.csv", members),
+        epochs=tuple(sorted(description["epochs"])),
+        metrics=metrics,
+        read=functools.partial(_read_epoch, folder),
+        batch_size=description["batch_size"],
+        method=description["twins"],
+    )
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV file as a table. Raises InputError where it cannot be read."""
+    try:
+        return pd.read_csv(path, float_precision="round_trip")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({reason(error)}), expected a table") from error
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{path}: is no table: {error}") from error
+
+
+def _read_epoch(folder: Path, epoch: int, models: Sequence[int]) -> Variables:
+    """The variables of models whose numbers follow each other."""
+    with _opened(epoch_path(folder, epoch)) as file:
+        names = [info.filename.removesuffix(".npy") for info in file.infolist()]
+        rows = range(models[0], models[-1] + 1)
+        return variables_of_names({name: _rows(file, name, rows) for name in names if name != MODELS})
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """A .npz file. Whatever is wrong with it is raised as InputError."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            yield file
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({reason(error)}), expected the weights of an epoch") from error
+    except (KeyError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path}: is damaged: {error}") from error
+
+
+def _rows(file: zipfile.ZipFile, name: str, rows: range) -> np.ndarray:
+    """Some rows of an array in the file, without the others. Raises ValueError where it is no array of numbers."""
+    with file.open(f"{name}.npy") as part:
+        version = np.lib.format.read_magic(part)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, kind = header(part)
+        if kind.hasobject or fortran or not shape or shape[0] < rows.stop:
+            raise ValueError(f"{name} is {kind} of shape {shape}, expected numbers of {rows.stop} models, row by row")
+        size = kind.itemsize * math.prod(shape[1:])
+        part.seek(part.tell() + rows.start * size)
+        values = np.frombuffer(part.read(len(rows) * size), kind).reshape(len(rows), *shape[1:])
+    return values if name == MODELS else values.astype(np.float32, copy=False)
+
+
+FORMAT = Format("arrays and tables that NumPy and pandas read", write, read)
