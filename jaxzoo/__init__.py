@@ -10,6 +10,8 @@ from jaxzoo.compilation import use_compilation_cache
 from jaxzoo.datasets import Images, load_images
 from jaxzoo.devices import use_all_cores
 from jaxzoo.errors import InputError
+from jaxzoo.formats.exporting import export_zoo
+from jaxzoo.formats.importing import import_zoo
 from jaxzoo.models.networks import Network, build_network
 from jaxzoo.reading.selection import Selection
 from jaxzoo.reading.verify import verify_zoo
@@ -70,7 +72,9 @@ __all__ = [
     "ZooSpec",
     "__version__",
     "build_network",
+    "export_zoo",
     "generate",
+    "import_zoo",
     "interpolate",
     "load_images",
     "load_spec",

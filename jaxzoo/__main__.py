@@ -14,8 +14,12 @@ VERBS = {
     "report": "write what a zoo is, and what came out, as one HTML page",
     "probe": "read performance and hyperparameters off the weights by linear probes",
     "datasets": "list, prepare and check the images that zoos are trained on",
+    "export": "write a zoo in a layout that others' code loads",
+    "import": "read a zoo from such a layout",
     "bench": "measure how fast this machine trains, or estimate it for a TPU",
 }
+
+KEYWORDS = {"import": "importing"}  # a word of Python cannot be the name of a file
 
 EXAMPLES = """examples:
   jaxzoo generate --zoo digits      the embedded zoo and its twins, in three minutes
@@ -37,7 +41,8 @@ def _run(arguments: Sequence[str]) -> int:
         verbs.add_parser(verb, help=text, add_help=False)  # its own file parses what follows
     parser.parse_args(arguments[:1])
     # imported only now: a verb does not wait for what others need
-    return importlib.import_module(f"jaxzoo.commands.{arguments[0]}").main(arguments[1:])
+    module = KEYWORDS.get(arguments[0], arguments[0])
+    return importlib.import_module(f"jaxzoo.commands.{module}").main(arguments[1:])
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from jaxzoo.errors import InputError
 from jaxzoo.paths import local_path
 from jaxzoo.storage.files import reason, write_whole
 
+MOST_NUMBERS = 10**6  # of a range
 BROKEN_PIPE = 13  # the number of SIGPIPE, which Windows lacks
 
 
@@ -88,11 +89,18 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def epoch_list(text: str) -> list[int]:
-    """The epochs of a text like 10,20."""
-    if not all(part.isdecimal() for part in text.split(",")):
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected numbers as in 10,20")
-    return [int(part) for part in text.split(",")]
+def number_list(text: str) -> list[int]:
+    """The numbers of a text like 10,20 or 0:64, where the end is left out."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, colon, last = part.partition(":")
+        if not first.isdecimal() or (colon and not last.isdecimal()):
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected numbers as in 10,20 or 0:64")
+        several = range(int(first), int(last) if colon else int(first) + 1)
+        if not 0 < len(several) <= MOST_NUMBERS:
+            raise argparse.ArgumentTypeError(f"got {text!r}, expected ranges of 1 to {MOST_NUMBERS:,} numbers")
+        numbers.extend(several)
+    return numbers
 
 
 def path_argument(text: str) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jax.sharding import Mesh
 
-from jaxzoo.commands.arguments import Parser, cohort_range, epoch_list, path_argument, positive, run_command
+from jaxzoo.commands.arguments import Parser, cohort_range, number_list, path_argument, positive, run_command
 from jaxzoo.commands.forecasts import forecast_text
 from jaxzoo.commands.interrupts import caught_signals
 from jaxzoo.commands.listing import list_zoos
@@ -92,7 +92,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _keep(text: str) -> Keep:
-    return text if text in (ALL, LAST) else tuple(epoch_list(text))
+    return text if text in (ALL, LAST) else tuple(number_list(text))
 
 
 def _specs(config: Path | None) -> dict[str, ZooSpec]:

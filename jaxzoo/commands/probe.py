@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from jaxzoo.analysis.probe import LARGEST_WEIGHT, MOST_EPOCHS, SPLIT_SEEDS, format_results, probe_states, select_states
 from jaxzoo.commands.arguments import (
     Parser,
-    epoch_list,
+    number_list,
     path_argument,
     positive,
     positive_number,
@@ -37,7 +37,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         examples=EXAMPLES,
     )
     parser.add_argument("zoo", type=path_argument, metavar="ZOO", help="the folder of a zoo, or of twins")
-    parser.add_argument("--epochs", type=epoch_list, metavar="A,B", help=f"(up to {MOST_EPOCHS}, spread evenly)")
+    parser.add_argument("--epochs", type=number_list, metavar="A,B", help=f"(up to {MOST_EPOCHS}, spread evenly)")
     parser.add_argument("--where", metavar="CONDITION", help="only such states, as in \"activation == 'tanh'\"")
     parser.add_argument(
         "--max-abs-weight",

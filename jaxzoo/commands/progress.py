@@ -117,3 +117,37 @@ def twins_summary(parent: Zoo, twins: Zoo) -> str:
         f"{head}after {epochs[-1]} epochs {sparsity:.1%} zeros and test accuracy {accuracy:.3f}, "
         f"{abs(loss):.3f} {'below' if loss >= 0 else 'above'} the parents' (medians)"
     )
+
+
+class StatesBar:
+    """A bar over the model states that an export or an import goes through; it is drawn once their number is known."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._bar: tqdm | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Closes the bar, which stays on the screen."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def begin(self, states: int) -> None:
+        """There are so many states."""
+        interval = 0.2 if sys.stderr.isatty() else 10
+        self._bar = tqdm(
+            total=states, desc=self._name, unit=" states", unit_scale=True, dynamic_ncols=True, mininterval=interval
+        )
+
+    def done(self, count: int) -> None:
+        """So many states more are done."""
+        if self._bar is not None:
+            self._bar.update(count)
+
+    def say(self, text: str) -> None:
+        """Prints a line above the bar."""
+        tqdm.write(text, file=sys.stderr)

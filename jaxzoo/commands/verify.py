@@ -32,8 +32,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _verify(options: argparse.Namespace) -> int:
     zoo = open_zoo(options.zoo)
-    epochs = {"": zoo.record.epochs, **{method: twins.record.epochs for method, twins in zoo.twins.items()}}
-    states = len(zoo.members) * sum(last + 1 for last in epochs.values())
+    records = [zoo.record, *(twins.record for twins in zoo.twins.values())]
+    states = len(zoo.members) * sum(len(record.metrics_expected(record.epochs)) for record in records)
     findings = 0
     with tqdm(
         total=states, desc=zoo.spec.name, unit=" states", unit_scale=True, disable=not sys.stderr.isatty()

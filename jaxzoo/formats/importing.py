@@ -123,7 +123,7 @@ def _spec(found: Found, name: str, dataset: str | DatasetSpec | None) -> Importe
         size=size,
         channels=channels,
         classes=found.network.classes,
-        epochs=max(found.epochs),
+        epochs=max(found.metrics["epoch"].max(), *found.epochs),
         batch_size=found.batch_size,
         dataset=_dataset(dataset, found) if isinstance(dataset, str) else dataset,
     )

@@ -79,11 +79,11 @@ def _left_behind(folder: Path) -> Iterator[str]:
 
 
 def _missing(zoo: Zoo, folder: Path) -> Iterator[str]:
-    last = zoo.record.epochs
+    last = max(zoo.record.weights_expected(zoo.record.epochs))
     held, with_metrics = snapshot_epochs(folder), metrics_epochs(folder)
-    beyond = [epoch for epoch in with_metrics if epoch > last]
+    beyond = [epoch for epoch in with_metrics if epoch > zoo.record.epochs]
     if beyond:
-        yield f"{folder}: holds epochs {_list(beyond)}, expected epochs up to {last}"
+        yield f"{folder}: holds epochs {_list(beyond)}, expected epochs up to {zoo.record.epochs}"
     newest = max((epoch for epoch in held if epoch <= last), default=-1)
     if newest < last:
         got = f"epochs up to {newest}" if held else "no epoch"
@@ -91,7 +91,8 @@ def _missing(zoo: Zoo, folder: Path) -> Iterator[str]:
     lost = sorted(zoo.record.weights_expected(newest) - {*held})
     if lost:
         yield f"{folder}: the weights of epochs {_list(lost)} are missing; repair makes them again"
-    curves = sorted(zoo.record.metrics_expected(newest) - {*with_metrics} - {*lost})
+    until = zoo.record.epochs if newest == last else newest
+    curves = sorted(zoo.record.metrics_expected(until) - {*with_metrics} - {*lost})
     if curves:
         yield f"{folder}: the metrics of epochs {_list(curves)} are missing"
 

@@ -12,7 +12,8 @@ def zoo_facts(zoo: Zoo) -> dict[str, str]:
     """What the zoo is and what it was made with, by name. Hyperparameters that are not known are left out."""
     spec, record = zoo.spec, zoo.record
     twin = {} if record.twin is None else dataclasses.asdict(record.twin.used)
-    last = "" if zoo.epochs[-1] == record.epochs else f" of {record.epochs}: unfinished"
+    finished = zoo.epochs[-1] == max(record.weights_expected(record.epochs))
+    last = "" if finished else f" of {record.epochs}: unfinished"
     known = [name for name in HYPERPARAMETERS if zoo.members[name].notna().any()]
     return {
         "models": f"{len(zoo.members):,}",

@@ -55,7 +55,7 @@ class ImportedRecord:
         require(self.cohorts >= 1, "cohorts", self.cohorts, "1 or more")
         require(len(self.weights) > 0 and min(self.weights) >= 0, "weights", self.weights, "epochs, one or more")
         require({*self.weights} <= {*self.metrics}, "metrics", self.metrics, "those of every epoch with weights")
-        require(max(self.weights) == self.spec.epochs, "epochs", self.spec.epochs, f"{max(self.weights)} of weights")
+        require(max(self.metrics) == self.spec.epochs, "epochs", self.spec.epochs, f"{max(self.metrics)} of metrics")
 
     @property
     def epochs(self) -> int:
