@@ -12,6 +12,7 @@ from jaxzoo.devices import use_all_cores
 from jaxzoo.errors import InputError
 from jaxzoo.formats.exporting import export_zoo
 from jaxzoo.formats.importing import import_zoo
+from jaxzoo.formats.torch_module import torch_module
 from jaxzoo.models.networks import Network, build_network
 from jaxzoo.reading.selection import Selection
 from jaxzoo.reading.verify import verify_zoo
@@ -84,6 +85,7 @@ __all__ = [
     "plan_zoo",
     "predict_params",
     "read_config",
+    "torch_module",
     "use_all_cores",
     "use_compilation_cache",
     "verify_zoo",

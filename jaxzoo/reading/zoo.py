@@ -2,9 +2,10 @@
 
 import functools
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -21,12 +22,16 @@ from jaxzoo.reading.layout import Layout, build_layout, flatten, unflatten
 from jaxzoo.reading.selection import SHARES, Parts, Selection, split_models, with_gap
 from jaxzoo.reading.stack import Stack, evaluate_stack, forms_of, stack_of_members
 from jaxzoo.reading.stored import StoredEpochs
+from jaxzoo.reading.torch_state import torch_state
 from jaxzoo.reading.twins import Twins
 from jaxzoo.spec.imported_spec import ImportedSpec
 from jaxzoo.spec.plan import Member
 from jaxzoo.spec.zoo_spec import INITIALIZATIONS, METHODS, ZooSpec
 from jaxzoo.storage.imported import Record, read_any_record
 from jaxzoo.storage.zoo_folder import read_members, twins_folder
+
+if TYPE_CHECKING:
+    import torch  # importing jaxzoo imports no PyTorch
 
 
 class Zoo:
@@ -221,6 +226,15 @@ class Zoo:
         # an imported model may be drawn in a way of its own: only `init` reads it
         known = drawn if drawn in INITIALIZATIONS else Network.initialization
         return Network(form.layers, form.classes, form.activation, known, form.precision)
+
+    def to_torch(self, model: int, epoch: int) -> "OrderedDict[str, torch.Tensor]":
+        """The state dict of one model for PyTorch, with the names of the original zoos' code, or of torchvision.
+
+        Dense weights read pixels in PyTorch's order: channel, height, width. Raises InputError without PyTorch, too.
+        """
+        (number,), (at,) = self.numbers_of([model]), self._checked_epochs([epoch])
+        dropout = self._members[number].hyperparameters["dropout"]
+        return torch_state(self.record, dropout, self.variables(at, [number]), at)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -143,26 +143,33 @@ def record_of(spec: ZooSpec, **changes) -> ZooRecord:
     return dataclasses.replace(record, **changes)
 
 
+def draw_leaves(draws, models, shapes, scale=0.1):
+    """Normal numbers of every shape, for so many models; a variance is between 0.5 and 2."""
+    return {
+        layer: {
+            kind: draws.uniform(0.5, 2, (models, *shape)).astype(np.float32)
+            if kind == "var"
+            else np.float32(scale) * draws.standard_normal((models, *shape), np.float32)
+            for kind, shape in kinds.items()
+        }
+        for layer, kinds in shapes.items()
+    }
+
+
 def store_zoo(folder, spec: ZooSpec, *, scale=0.1, finite=lambda model, epoch: True):
-    """A zoo on disk through the real store, its weights and metrics drawn instead of trained."""
+    """A zoo on disk through the real store, its weights, statistics and metrics drawn instead of trained."""
     plan = plan_zoo(spec)
     record = record_of(spec)
     begin_zoo(folder, record, plan, "card")
-    shapes = variable_shapes(spec.layers, spec.dataset)["params"]
+    shapes = variable_shapes(spec.layers, spec.dataset)
     for cohort in plan.cohorts:
         identity = identity_of(record, cohort.number, cohort.members, MADE)
         with CohortStore(cohort_folder(folder, cohort.number), identity) as store:
             for epoch in range(spec.epochs + 1):
                 draws = np.random.default_rng([cohort.number, epoch])
                 count = len(cohort.members)
-                params = {
-                    layer: {
-                        kind: np.float32(scale) * draws.standard_normal((count, *shape), np.float32)
-                        for kind, shape in kinds.items()
-                    }
-                    for layer, kinds in shapes.items()
-                }
+                variables = {name: draw_leaves(draws, count, tree, scale) for name, tree in shapes.items()}
                 metrics = {name: draws.random(count, np.float32) for name in METRICS}
                 metrics["finite"] = np.array([finite(member.model, epoch) for member in cohort.members])
-                store.save(epoch, {"params": params}, metrics, [np.int32(epoch)])
+                store.save(epoch, variables, metrics, [np.int32(epoch)])
     return open_zoo(folder)

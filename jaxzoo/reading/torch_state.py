@@ -1,0 +1,50 @@
+"""A state of a zoo as a state dict of PyTorch, which is imported here when it is needed and not before."""
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxzoo.errors import InputError
+from jaxzoo.models.networks import Variables
+from jaxzoo.models.torch_names import TorchEntry, counts_dropout, state_of_variables, torch_entries
+from jaxzoo.spec.zoo_spec import ZooSpec
+from jaxzoo.storage.record import ZooRecord
+
+if TYPE_CHECKING:
+    import torch
+
+
+def import_torch(caller: str) -> Any:
+    """The module `torch`. Raises InputError where it is not installed."""
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{caller}: PyTorch is not installed, expected it after: pip install 'jaxzoo[torch]'"
+        ) from error
+    return torch
+
+
+def member_entries(spec: ZooSpec, dropout: float) -> tuple[TorchEntry, ...]:
+    """The tensors of a member that has this dropout rate."""
+    dataset = spec.dataset
+    image = dataset.size, dataset.size, dataset.channels
+    counted = counts_dropout(spec.layers, dropout)
+    return torch_entries(spec.layers, dataset.classes, image, counts_dropout=counted)
+
+
+def batches_until(record: ZooRecord, epoch: int) -> int:
+    """Training steps up to an epoch. Twins go on from their parents, whose steps count, too."""
+    begun = 0 if record.parent is None else record.parent.epoch
+    return (begun + epoch) * -(-record.spec.dataset.train // record.spec.batch_size)
+
+
+def torch_state(
+    record: ZooRecord, dropout: float, variables: Variables, epoch: int
+) -> "OrderedDict[str, torch.Tensor]":
+    """The state dict of a model at an epoch, from its variables (1, ...) and its dropout rate."""
+    torch = import_torch("to_torch")
+    stacked = state_of_variables(member_entries(record.spec, dropout), variables, batches_until(record, epoch))
+    # every tensor is a copy: one that shared memory with another would change with it, and be saved with all of it
+    return OrderedDict((name, torch.tensor(np.array(rows[0], order="C"))) for name, rows in stacked.items())
