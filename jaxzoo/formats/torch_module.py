@@ -14,9 +14,9 @@ def torch_module(zoo: Zoo, model: int, epoch: int | None = None) -> "torch.nn.Mo
     """A model at an epoch, by default its last one, as a PyTorch module: normalised images (B, C, H, W) to logits.
 
     The module is float32 and in evaluation mode. It gives the logits of `zoo.network_of(model)` on images
-    (B, H, W, C), to rounding. Its state dict is that of `zoo.to_torch`. After `module.train()` it drops units out at
-    the model's own rate and normalises by batches. Raises InputError for a model or an epoch that the zoo does not
-    hold, and where PyTorch is not installed.
+    (B, H, W, C), to rounding; that of a zoo in bfloat16 computes in float32, too. Its state dict is that of
+    `zoo.to_torch`. After `module.train()` it drops units out at the model's own rate and normalises by batches. Raises
+    InputError for a model or an epoch that the zoo does not hold, and where PyTorch is not installed.
     """
     import_torch("torch_module")
     from jaxzoo.formats.torch_network import build_module  # imported late: it imports PyTorch
@@ -35,4 +35,5 @@ def _last_epoch(zoo: Zoo, model: int) -> int:
     for epoch in reversed(zoo.epochs):
         if model in zoo.models_at(epoch):
             return epoch
-    raise InputError(f"{zoo.path}: model {model} has weights at no epoch, expected at least one epoch")
+    hint = "" if zoo.partial else "; open_zoo(path, partial=True) opens what is there"
+    raise InputError(f"{zoo.path}: model {model} has weights at no epoch, expected one or more{hint}")

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import shutil
 import sys
 
 import numpy as np
@@ -15,6 +16,7 @@ from jaxzoo.models.variables import each_leaf
 from jaxzoo.reading.torch_state import batches_until, member_entries
 from jaxzoo.spec.zoo_spec import ACTIVATIONS
 from jaxzoo.storage.record import Parent
+from jaxzoo.storage.zoo_folder import cohort_folder
 
 torch = pytest.importorskip("torch")
 import resnet_torch  # noqa: E402
@@ -224,6 +226,22 @@ def test_a_state_that_is_not_there_is_refused(model, epoch, message, zoos):
         with pytest.raises(InputError) as error:
             call(model, epoch)
         assert message in str(error.value)
+
+
+def test_without_an_epoch_it_is_the_last_one_that_is_there_of_the_model(tmp_path):
+    spec = small_spec(seeds=1, activation=("tanh", "relu"), optimizer=("adam", "sgd"))  # in two cohorts
+    path = store_zoo(tmp_path / "z", spec).path
+    for epoch in (1, 2):
+        shutil.rmtree(cohort_folder(path, 1) / "snapshots" / str(epoch))
+    shutil.rmtree(cohort_folder(path, 0) / "snapshots" / "0")
+    partial = jaxzoo.open_zoo(path, partial=True)
+    for cohort, epoch in ((0, 2), (1, 0)):
+        model = int(partial.members.query(f"cohort == {cohort}")["model"].iloc[0])
+        state = partial.to_torch(model, epoch)
+        for name, tensor in jaxzoo.torch_module(partial, model).state_dict().items():
+            assert torch.equal(tensor, state[name])
+    with pytest.raises(InputError, match=r"model 0 has weights at no epoch, expected .*partial=True\) opens what"):
+        jaxzoo.torch_module(jaxzoo.open_zoo(path), 0)
 
 
 def test_without_pytorch_a_line_says_how_to_install_it(zoos, monkeypatch):
