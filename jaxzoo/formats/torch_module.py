@@ -23,7 +23,7 @@ def torch_module(zoo: Zoo, model: int, epoch: int | None = None) -> "torch.nn.Mo
 
     (number,) = zoo.numbers_of([model])
     at = _last_epoch(zoo, number) if epoch is None else epoch
-    dropout = float(zoo.members["dropout"][number])
+    dropout = float(zoo.members["dropout"].fillna(0.0)[number])
     entries = member_entries(zoo.spec, dropout)
     module = build_module(zoo.spec.layers, entries, zoo.network_of(number).activation, dropout)
     module.load_state_dict(zoo.to_torch(number, at), assign=True)

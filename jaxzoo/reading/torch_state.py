@@ -8,8 +8,9 @@ import numpy as np
 from jaxzoo.errors import InputError
 from jaxzoo.models.networks import Variables
 from jaxzoo.models.torch_names import TorchEntry, counts_dropout, state_of_variables, torch_entries
+from jaxzoo.spec.imported_spec import ImportedSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
-from jaxzoo.storage.record import ZooRecord
+from jaxzoo.storage.imported import Record
 
 if TYPE_CHECKING:
     import torch
@@ -26,23 +27,26 @@ def import_torch(caller: str) -> Any:
     return torch
 
 
-def member_entries(spec: ZooSpec, dropout: float) -> tuple[TorchEntry, ...]:
+def member_entries(spec: ZooSpec | ImportedSpec, dropout: float) -> tuple[TorchEntry, ...]:
     """The tensors of a member that has this dropout rate."""
-    dataset = spec.dataset
-    image = dataset.size, dataset.size, dataset.channels
     counted = counts_dropout(spec.layers, dropout)
-    return torch_entries(spec.layers, dataset.classes, image, counts_dropout=counted)
+    return torch_entries(spec.layers, spec.classes, spec.image_shape, counts_dropout=counted)
 
 
-def batches_until(record: ZooRecord, epoch: int) -> int:
+def steps_per_epoch(spec: ZooSpec | ImportedSpec) -> int:
+    """The training steps of an epoch, 0 where they are not known."""
+    if spec.dataset is None or spec.batch_size is None:
+        return 0
+    return -(-spec.dataset.train // spec.batch_size)
+
+
+def batches_until(record: Record, epoch: int) -> int:
     """Training steps up to an epoch. Twins go on from their parents, whose steps count, too."""
     begun = 0 if record.parent is None else record.parent.epoch
-    return (begun + epoch) * -(-record.spec.dataset.train // record.spec.batch_size)
+    return (begun + epoch) * steps_per_epoch(record.spec)
 
 
-def torch_state(
-    record: ZooRecord, dropout: float, variables: Variables, epoch: int
-) -> "OrderedDict[str, torch.Tensor]":
+def torch_state(record: Record, dropout: float, variables: Variables, epoch: int) -> "OrderedDict[str, torch.Tensor]":
     """The state dict of a model at an epoch, from its variables (1, ...) and its dropout rate."""
     torch = import_torch("to_torch")
     stacked = state_of_variables(member_entries(record.spec, dropout), variables, batches_until(record, epoch))

@@ -233,7 +233,7 @@ class Zoo:
         Dense weights read pixels in PyTorch's order: channel, height, width. Raises InputError without PyTorch, too.
         """
         (number,), (at,) = self.numbers_of([model]), self._checked_epochs([epoch])
-        dropout = self._members[number].hyperparameters["dropout"]
+        dropout = self._members[number].hyperparameters["dropout"] or 0.0  # that of an imported one may not be known
         return torch_state(self.record, dropout, self.variables(at, [number]), at)
 
     @property
