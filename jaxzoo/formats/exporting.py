@@ -39,7 +39,8 @@ def export_zoo(
 ) -> tuple[Path, ...]:
     """Writes a zoo into the new folder `out` in a format (see docs/formats.md), and returns the folders it made.
 
-    Sparse twins go into a folder of their own beside it, `out` with - and the method behind. Beside each folder lies
+    Sparse twins go into a folder of their own beside it, `out` with - and the method behind. So do models that a format
+    cannot hold in one folder: `modelzoo` parts those without dropout from those with it, where it has to. Beside each folder lies
     `<folder>-splits.json`: numbers of models for training, validation and test, by seed where there are three or more.
     Weights are read in portions of 256 MB, and folders appear when they are whole.
 
@@ -53,14 +54,16 @@ def export_zoo(
     options = ExportOptions(final_step, per_model, sample, licence)
     kind = _checked_format(format, options)
     report = Report(on_states, on_notice)
-    jobs = {target: choose(source, epochs, models, where)}
-    for method, twin in source.twins.items() if twins else ():
-        held = _twin_epochs(twin, epochs)
-        if held:
-            beside = target.with_name(f"{target.name}-{method}")
-            jobs[beside] = choose(twin, held, jobs[target].models)
-        else:
-            on_notice(f"{twin.path}: its twins have none of the epochs, and are left out")
+    jobs: dict[Path, Chosen] = {}
+    for ending, part in kind.parts(choose(source, epochs, models, where)).items():
+        folder = target.with_name(target.name + ending)
+        jobs[folder] = part
+        for method, twin in source.twins.items() if twins else ():
+            held = _twin_epochs(twin, epochs)
+            if held:
+                jobs[folder.with_name(f"{folder.name}-{method}")] = choose(twin, held, part.models)
+            else:
+                on_notice(f"{twin.path}: its twins have none of the epochs, and are left out")
     for folder in jobs:
         check_vacant(folder)
     on_begin(sum(chosen.states for chosen in jobs.values()))

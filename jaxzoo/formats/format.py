@@ -74,10 +74,11 @@ class Format(NamedTuple):
     """A format: `text` says in a line who reads it, `options` names what of `ExportOptions` it takes.
 
     `write` fills a new folder; it raises InputError for a zoo that the format cannot hold. `read` is None where zoos
-    cannot be imported from the format.
+    cannot be imported from the format. `parts` shares the models out to several folders, by the end of their names.
     """
 
     text: str
     write: Write
     read: Read | None = None
     options: tuple[str, ...] = ()
+    parts: Callable[[Chosen], Mapping[str, Chosen]] = lambda chosen: {"": chosen}

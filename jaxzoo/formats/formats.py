@@ -2,9 +2,15 @@
 
 from collections.abc import Mapping
 
-from jaxzoo.formats import numpy_files
+from jaxzoo.formats import modelzoo, modelzoo_import, numpy_files
 from jaxzoo.formats.format import Format
 
 FORMATS: Mapping[str, Format] = {
+    "modelzoo": Format(
+        "the tree of the original model zoos, which SANE and WeightCLIP read",
+        modelzoo.write,
+        modelzoo_import.read,
+        parts=modelzoo.layouts,
+    ),
     "numpy": numpy_files.FORMAT,
 }

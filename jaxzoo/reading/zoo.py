@@ -227,6 +227,11 @@ class Zoo:
         known = drawn if drawn in INITIALIZATIONS else Network.initialization
         return Network(form.layers, form.classes, form.activation, known, form.precision)
 
+    def member(self, model: int) -> Member:
+        """One model's number, seed and hyperparameters. Raises InputError for a model that the zoo does not hold."""
+        (number,) = self.numbers_of([model])
+        return self._members[number]
+
     def to_torch(self, model: int, epoch: int) -> "OrderedDict[str, torch.Tensor]":
         """The state dict of one model for PyTorch, with the names of the original zoos' code, or of torchvision.
 

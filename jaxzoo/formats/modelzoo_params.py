@@ -1,0 +1,115 @@
+"""What a params.json of the original model zoos says of a member, from jaxzoo's words and back."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxzoo.errors import InputError, shown
+from jaxzoo.formats.tables import plain
+from jaxzoo.reading.torch_state import steps_per_epoch
+from jaxzoo.reading.zoo import Zoo
+from jaxzoo.spec.layers import LAYERS
+from jaxzoo.spec.plan import Member
+from jaxzoo.spec.zoo_spec import ACTIVATIONS, ZooSpec
+
+Params = dict[str, Any]
+
+TYPES: Mapping[str, str] = {
+    "cnn-s": "CNN",
+    "cnn-l": "CNN3",
+    "resnet-18": "Resnet18",
+    "resnet-18-narrow": "Resnet18",
+}
+# ours, and theirs; where a value is not known the key is left out
+WORDS: Mapping[str, str] = {
+    "initialization": "model::init_type",
+    "optimizer": "optim::optimizer",
+}
+NUMBERS: Mapping[str, str] = {
+    "dropout": "model::dropout",
+    "learning_rate": "optim::lr",
+    "weight_decay": "optim::wd",
+}
+ACTIVATION, MOMENTUM, EPOCHS, BATCH_SIZE, SEED = (
+    *("model::nlin", "optim::momentum", "training::epochs_train", "training::batchsize", "seed"),
+)
+KNOWN_TYPES = frozenset(kind + ending for kind in TYPES.values() for ending in ("", "_ARD"))
+
+
+def check_holds(zoo: Zoo) -> None:
+    """Raises InputError for networks that the layout has no type of."""
+    if zoo.spec.architecture not in TYPES:
+        raise InputError(
+            f"{zoo.path}: {zoo.spec.architecture} is no network of the format modelzoo, expected one of: "
+            f"{', '.join(TYPES)}; safetensors, numpy and parquet hold every network"
+        )
+
+
+def params_of(zoo: Zoo, member: Member) -> Params:
+    """The contents of a member's params.json."""
+    spec, own = zoo.spec, member.hyperparameters
+    params: Params = {
+        "model::type": TYPES[spec.architecture],
+        "model::channels_in": spec.image_shape[-1],
+        "model::o_dim": spec.classes,
+        ACTIVATION: own["activation"].replace("_", ""),
+        "model::use_bias": True,
+        **{theirs: own[ours] for ours, theirs in (*WORDS.items(), *NUMBERS.items()) if own[ours] is not None},
+        MOMENTUM: _momentum(spec, own),
+        EPOCHS: zoo.record.epochs,
+        SEED: member.seed,
+    }
+    if spec.batch_size is not None:
+        params[BATCH_SIZE] = spec.batch_size
+    if isinstance(spec, ZooSpec) and spec.schedule.kind == "one-cycle":
+        params |= {
+            "optim::scheduler": "OneCycleLR",
+            "scheduler::steps_per_epoch": steps_per_epoch(spec),
+            "training::loss": "nll",
+            "training::dataloader": "normal",
+        }
+    return params
+
+
+def _momentum(spec: Any, own: Mapping[str, Any]) -> float:
+    if "momentum" in own:  # an imported member says it
+        return float(plain(own["momentum"]) or 0.0)
+    return spec.momentum if isinstance(spec, ZooSpec) and own["optimizer"] == "sgd" else 0.0
+
+
+def row_of(path: Path, params: Any) -> dict[str, Any]:
+    """The member that a params.json, in `path`, describes, as a row of an import.
+
+    What `model::o_dim` and `model::use_bias` say is not looked at: the originals say 4 and False of ten outputs with
+    biases. Raises InputError for what no member can be.
+    """
+    if not isinstance(params, dict):
+        raise InputError(f"{path}: holds {shown(params)}, expected a table of hyperparameters")
+    kind = params.get("model::type")
+    if kind not in KNOWN_TYPES:
+        raise InputError(f"{path}: model::type is {shown(kind)}, expected one of: {', '.join(sorted(KNOWN_TYPES))}")
+    activations = {name.replace("_", ""): name for name in ACTIVATIONS}
+    nlin = params.get(ACTIVATION)
+    if nlin not in activations:
+        raise InputError(f"{path}: {ACTIVATION} is {shown(nlin)}, expected one of: {', '.join(activations)}")
+    seed = params.get(SEED)
+    if type(seed) is not int or seed < 0:
+        raise InputError(f"{path}: seed is {shown(seed)}, expected a whole number")
+    row: dict[str, Any] = {"seed": seed, "activation": activations[nlin]}
+    for names, kinds, wanted in ((WORDS, (str,), "a word"), (NUMBERS, (int, float), "a number")):
+        for ours, theirs in names.items():
+            value = params.get(theirs)
+            if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+                raise InputError(f"{path}: {theirs} is {shown(value)}, expected {wanted}")
+            row[ours] = float(value) if isinstance(value, int) else value
+    momentum = params.get(MOMENTUM)
+    return row | ({"momentum": float(momentum)} if isinstance(momentum, int | float) else {})
+
+
+def batch_size_of(params: Mapping[str, Any]) -> int | None:
+    """The batch size, None where it is not said."""
+    size = params.get(BATCH_SIZE)
+    return size if type(size) is int and size >= 1 else None
+
+
+assert {*TYPES} <= {*LAYERS}
