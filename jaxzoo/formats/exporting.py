@@ -40,9 +40,9 @@ def export_zoo(
     """Writes a zoo into the new folder `out` in a format (see docs/formats.md), and returns the folders it made.
 
     Sparse twins go into a folder of their own beside it, `out` with - and the method behind. So do models that a format
-    cannot hold in one folder: `modelzoo` parts those without dropout from those with it, where it has to. Beside each folder lies
-    `<folder>-splits.json`: numbers of models for training, validation and test, by seed where there are three or more.
-    Weights are read in portions of 256 MB, and folders appear when they are whole.
+    cannot hold in one folder: `modelzoo` parts those without dropout from those with it, where it has to. Beside each
+    folder lies `<folder>-splits.json`: numbers of models for training, validation and test, by seed where there are
+    three or more. Weights are read in portions of 256 MB, and folders appear when they are whole.
 
     `epochs` are all that are there, or numbers, or "last"; twins are exported at those of them that twins have.
     `models` and `where` choose models (see `jaxzoo.formats.chosen.choose`). The other options belong to some formats.

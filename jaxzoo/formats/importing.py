@@ -123,7 +123,7 @@ def _spec(found: Found, name: str, dataset: str | DatasetSpec | None) -> Importe
         size=size,
         channels=channels,
         classes=found.network.classes,
-        epochs=max(found.metrics["epoch"].max(), *found.epochs),
+        epochs=max(*found.metrics["epoch"].tolist(), *found.epochs, 0),
         batch_size=found.batch_size,
         dataset=_dataset(dataset, found) if isinstance(dataset, str) else dataset,
     )
@@ -238,7 +238,7 @@ def _finite(params: Tree, models: int) -> np.ndarray:
 def _check_shapes(variables: Variables, shapes: Mapping[str, object], models: int, epoch: int) -> None:
     wanted = {path: (models, *shape) for path, shape in each_leaf(shapes)}
     got = {path: np.shape(leaf) for path, leaf in each_leaf(variables)}
-    for path in wanted.keys() | got.keys():
+    for path in (*wanted, *got):
         if got.get(path) != wanted.get(path):
             raise InputError(
                 f"epoch {epoch}: {'/'.join(path)} is {got.get(path, 'missing')}, expected {wanted.get(path, 'nothing')}"

@@ -2,9 +2,9 @@
 
 import functools
 import json
-import os
 import pickle
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from jaxzoo.errors import InputError
+from jaxzoo.errors import InputError, shown
 from jaxzoo.formats.format import Found, ImportOptions, Network, Report
 from jaxzoo.formats.modelzoo import METRICS, PREFIX
 from jaxzoo.formats.modelzoo_params import batch_size_of, row_of
@@ -20,7 +20,8 @@ from jaxzoo.models.networks import Variables
 from jaxzoo.models.torch_names import TorchArchitecture, find_architecture, variables_of_state
 from jaxzoo.paths import is_litter
 from jaxzoo.reading.torch_state import import_torch
-from jaxzoo.storage.files import reason
+from jaxzoo.spec.zoo_spec import MOST_EPOCHS
+from jaxzoo.storage.files import entries_of, reason
 
 CHECKPOINT = re.compile(r"checkpoint_(\d{1,9})")
 NUMBER = re.compile(re.escape(PREFIX) + r"[^_]*_(\d+)(_|$)")
@@ -28,6 +29,7 @@ NUMBER = re.compile(re.escape(PREFIX) + r"[^_]*_(\d+)(_|$)")
 VARIANCES = {"weight": "log_sigma2", "bias": "log_sigma2_bias"}
 LOG_ALPHA = 3.0
 SMALLEST_WEIGHT = 1e-15  # keeps the logarithm of a weight of zero finite
+UNREADABLE = (*(pickle.UnpicklingError, RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError),)
 State = dict[str, np.ndarray]
 
 
@@ -85,10 +87,9 @@ def _attempt(read_one: Callable[[], Any], options: ImportOptions, report: Report
 
 def _folders(folder: Path) -> list[Path]:
     """The folders of the members, in the order of their numbers."""
-    try:
-        entries = [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir() and not is_litter(entry.name)]
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be read ({reason(error)}), expected the tree of a zoo") from error
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is no folder, expected the tree of a zoo")
+    entries = [folder / name for name in entries_of(folder) if (folder / name).is_dir() and not is_litter(name)]
     numbers = {path: NUMBER.match(path.name) for path in entries}
     for path, match in sorted(numbers.items()):
         if match is None:
@@ -100,12 +101,12 @@ def _read_model(folder: Path) -> _Model:
     params = _read_json(folder / "params.json")
     row = row_of(folder / "params.json", params)
     files = {}
-    for entry in os.scandir(folder):
-        match = CHECKPOINT.fullmatch(entry.name)
-        if entry.is_dir() and not match and not is_litter(entry.name):
-            raise InputError(f"{entry.path}: is no checkpoint, expected folders checkpoint_<epoch> alone")
+    for name in entries_of(folder):
+        match = CHECKPOINT.fullmatch(name)
         if match:
-            files[int(match[1])] = Path(entry.path) / "checkpoints"
+            files[int(match[1])] = folder / name / "checkpoints"
+        elif (folder / name).is_dir() and not is_litter(name):
+            raise InputError(f"{folder / name}: is no checkpoint, expected folders checkpoint_<epoch> alone")
     if not files:
         raise InputError(f"{folder}: has no weights, expected folders checkpoint_<epoch>")
     state = read_state(files[max(files)])
@@ -164,13 +165,14 @@ def _read_results(path: Path) -> pd.DataFrame:
     names = {theirs: ours for ours, theirs in METRICS.items()}
     rows = []
     for number, line in enumerate(lines):
-        if not isinstance(line, dict) or type(line.get("training_iteration")) is not int:
+        epoch = line.get("training_iteration") if isinstance(line, dict) else None
+        if type(epoch) is not int or not 0 <= epoch <= MOST_EPOCHS:
             raise InputError(f"{path}: line {number + 1} has no training_iteration, expected the metrics of an epoch")
         row: dict[str, Any] = {ours: line[theirs] for theirs, ours in names.items() if theirs in line}
         for name, value in row.items():
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-                raise InputError(f"{path}: line {number + 1}: {name} is {value!r}, expected a number")
-        rows.append({"epoch": line["training_iteration"], **row, "finite": line.get("finite")})
+                raise InputError(f"{path}: line {number + 1}: {name} is {shown(value)}, expected a number")
+        rows.append({"epoch": epoch, **row, "finite": line.get("finite")})
     table = pd.DataFrame(rows)
     needed = [ours for ours in METRICS if ours.startswith("t") and ours not in table.columns]
     if needed:
@@ -207,23 +209,39 @@ def read_state(path: Path) -> State:
     import torch
 
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of strange pickles, which are refused
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict) or not state:
+            raise TypeError(f"it holds a {type(state).__name__}")
+        arrays = {_name(name): _array(tensor) for name, tensor in state.items()}
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({reason(error)}), expected a state dict") from error
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, TypeError, AttributeError) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        ValueError,
+        EOFError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:
         why = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise InputError(f"{path}: is no plain state dict, expected tensors by name, nothing else ({why})") from error
-    if (
-        not isinstance(state, dict)
-        or not state
-        or not all(isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in state.items())
-    ):
-        raise InputError(f"{path}: is no plain state dict, expected tensors by name, nothing else")
-    arrays = {name: _array(tensor) for name, tensor in state.items()}
     return _without_removed(arrays)
 
 
+def _name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"it has the name {name!r}")
+    return name
+
+
 def _array(tensor: Any) -> np.ndarray:
+    import torch
+
+    if not isinstance(tensor, torch.Tensor):
+        raise TypeError(f"it holds a {type(tensor).__name__}")
     values: np.ndarray = (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
     return values
 

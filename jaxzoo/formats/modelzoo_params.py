@@ -8,6 +8,7 @@ from jaxzoo.errors import InputError, shown
 from jaxzoo.formats.tables import plain
 from jaxzoo.reading.torch_state import steps_per_epoch
 from jaxzoo.reading.zoo import Zoo
+from jaxzoo.spec.fields import LARGEST
 from jaxzoo.spec.layers import LAYERS
 from jaxzoo.spec.plan import Member
 from jaxzoo.spec.zoo_spec import ACTIVATIONS, ZooSpec
@@ -93,17 +94,20 @@ def row_of(path: Path, params: Any) -> dict[str, Any]:
     if nlin not in activations:
         raise InputError(f"{path}: {ACTIVATION} is {shown(nlin)}, expected one of: {', '.join(activations)}")
     seed = params.get(SEED)
-    if type(seed) is not int or seed < 0:
-        raise InputError(f"{path}: seed is {shown(seed)}, expected a whole number")
+    if type(seed) is not int or not 0 <= seed <= LARGEST:
+        raise InputError(f"{path}: seed is {shown(seed)}, expected a whole number, 0 or more")
     row: dict[str, Any] = {"seed": seed, "activation": activations[nlin]}
     for names, kinds, wanted in ((WORDS, (str,), "a word"), (NUMBERS, (int, float), "a number")):
         for ours, theirs in names.items():
             value = params.get(theirs)
-            if value is not None and (not isinstance(value, kinds) or isinstance(value, bool)):
+            plain_kind = isinstance(value, kinds) and not isinstance(value, bool)
+            if value is not None and not (plain_kind and (isinstance(value, str) or abs(value) <= LARGEST)):
                 raise InputError(f"{path}: {theirs} is {shown(value)}, expected {wanted}")
             row[ours] = float(value) if isinstance(value, int) else value
     momentum = params.get(MOMENTUM)
-    return row | ({"momentum": float(momentum)} if isinstance(momentum, int | float) else {})
+    if isinstance(momentum, int | float) and abs(momentum) <= 1:
+        row["momentum"] = float(momentum)
+    return row
 
 
 def batch_size_of(params: Mapping[str, Any]) -> int | None:

@@ -14,6 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,8 @@ from jaxzoo.formats.tables import (
 from jaxzoo.models.networks import Variables
 from jaxzoo.storage.files import reason
 
+# numbers come back as they were written; since pandas 3 they do by themselves
+EXACT: Any = {"float_precision": "round_trip"} if pd.__version__ < "3" else {}
 MODELS = "models"  # the array that says whose numbers they are
 
 
@@ -94,7 +97,7 @@ def read(folder: Path, options: ImportOptions, report: Report) -> Found:
 def read_table(path: Path) -> pd.DataFrame:
     """A CSV file as a table. Raises InputError where it cannot be read."""
     try:
-        return pd.read_csv(path, float_precision="round_trip")
+        return pd.read_csv(path, **EXACT)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({reason(error)}), expected a table") from error
     except (ValueError, EOFError) as error:
