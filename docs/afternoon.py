@@ -27,7 +27,7 @@ def barriers(zoo: jaxzoo.Zoo) -> None:
     weights, models = good.weights(), good.table["model"].to_numpy()
     pairs = sample_pairs(len(good), PAIRS)
     first, second = weights[pairs[:, 0]], weights[pairs[:, 1]]
-    aligned, _ = Alignment.of(zoo.layout).match(first, second)
+    aligned, _ = Alignment.of(zoo).match(first, second)
     lines = np.stack([jaxzoo.interpolate(first, end, POINTS) for end in (second, aligned)])  # (2, pairs, points, D)
     start = time.monotonic()
     # every point on a line is computed with the activation of the model that the line begins at

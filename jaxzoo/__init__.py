@@ -14,6 +14,8 @@ from jaxzoo.formats.exporting import export_zoo
 from jaxzoo.formats.importing import import_zoo
 from jaxzoo.formats.torch_module import torch_module
 from jaxzoo.models.networks import Network, build_network
+from jaxzoo.models.permutations import PermutationSpec, permutation_spec
+from jaxzoo.models.permute import permute
 from jaxzoo.reading.selection import Selection
 from jaxzoo.reading.verify import verify_zoo
 from jaxzoo.reading.zoo import Zoo, open_zoo
@@ -61,6 +63,7 @@ __all__ = [
     "Member",
     "Network",
     "Notice",
+    "PermutationSpec",
     "Plan",
     "Residual",
     "Schedule",
@@ -82,6 +85,8 @@ __all__ = [
     "loss_and_gradient",
     "make_twins",
     "open_zoo",
+    "permutation_spec",
+    "permute",
     "plan_zoo",
     "predict_params",
     "read_config",

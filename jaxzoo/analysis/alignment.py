@@ -1,5 +1,7 @@
 """Puts one model's hidden units, which have no order of their own, into the order of another's."""
 
+import itertools
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -7,68 +9,52 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from jaxzoo.errors import InputError
-from jaxzoo.reading.layout import Layout, LayoutEntry
+from jaxzoo.models.permutations import PermutationSpec, UnitAxis, WithSpec, permutation_spec
+from jaxzoo.reading.layout import LayoutEntry, build_layout, layout_width
+from jaxzoo.spec.zoo_spec import ZooSpec
 
 SWEEPS = 20  # a limit that is rarely reached: a sweep that changes nothing is the last
 
 
 class _Block(NamedTuple):
-    """One layer with weights: kernel (positions, I, O) and bias (O,) as columns of flattened parameters."""
+    """Where the units of one group lie in flattened parameters: a row of columns for each unit, (size, F)."""
 
-    kernel: slice
-    bias: slice
-    inputs: int
-    outputs: int
-
-    def kernel_of(self, weights: np.ndarray) -> np.ndarray:
-        return weights[self.kernel].reshape(-1, self.inputs, self.outputs)
+    columns: np.ndarray  # of all axes of the group, one axis after the other
+    incoming: np.ndarray  # of what leads to the units from groups that come before
+    parts: tuple[slice, ...]  # of `columns` along F, one for each axis
 
 
 class Match(NamedTuple):
     """Models with their hidden units in another order, `aligned` (..., D) float32.
 
-    `orders` has an array (..., O) per layer with weights: unit i of an aligned model is unit orders[i] of the model.
+    `orders` has an array (..., size) for each group of units, as `jaxzoo.permute` takes it: unit i of an aligned model
+    is unit orders[group][i] of the model. It moves the running statistics of batch normalisation likewise.
     """
 
     aligned: np.ndarray
-    orders: tuple[np.ndarray, ...]
+    orders: dict[str, np.ndarray]
 
 
 class Alignment:
     """Puts the hidden units of models into the order in which they are most like those of another.
 
-    A network computes the same function when a layer's units, its biases and the next layer's inputs are permuted
-    together. `match` finds such permutations by coordinate descent (Ainsworth, Hayase, Srinivasa 2023, arXiv
-    2209.04836, algorithm 1). Layer by layer it takes the assignment of units with the largest inner products of
-    incoming and outgoing weights (scipy's linear assignment), until no assignment changes.
+    A network computes the same function when the units of a group are permuted wherever they lie (see
+    `jaxzoo.permutation_spec`). `match` finds such permutations by coordinate descent (Ainsworth, Hayase, Srinivasa
+    2023, arXiv 2209.04836, algorithm 1). Group by group it takes the assignment of units with the largest inner
+    products of all parameters that lead to a unit or away from it (scipy's linear assignment), until no assignment
+    changes. The running statistics of batch normalisation are no parameters and do not enter.
     """
 
-    def __init__(self, blocks: tuple[_Block, ...]) -> None:
-        self._blocks = blocks
-        self._width = blocks[-1].bias.stop
+    def __init__(self, spec: PermutationSpec) -> None:
+        layout = build_layout(spec.shapes["params"])
+        self._width = layout_width(layout)
+        self._sizes = {name: group.size for name, group in spec.groups.items()}
+        self._blocks = _blocks({entry.path: entry for entry in layout}, spec)
 
     @classmethod
-    def of(cls, layout: Layout, channels: int | None = None) -> Self:
-        """The alignment for models of a layout whose layers follow each other, on images of so many `channels`.
-
-        Units lie along the last axis of a kernel and inputs along the one before, even if pooled maps are flattened in
-        between. The channels need to be given only where the first layer is a dense one. Raises InputError for other
-        channels than the first kernel has, and for other layouts: a residual network adds units to others, which fixes
-        their order.
-        """
-        columns = {(entry.layer, entry.kind): entry for entry in layout}
-        strangers = [entry for entry in layout if entry.kind == "scale" or (entry.layer, "bias") not in columns]
-        if strangers or not layout:
-            what = strangers[0].layer if strangers else "nothing"
-            raise InputError(f"{what} is no layer of a plain chain, expected kernels with biases alone")
-        kernels = [entry for entry in layout if entry.kind == "kernel"]
-        inputs = _channels(kernels[0], channels)
-        blocks = []
-        for entry in kernels:
-            outputs = entry.shape[-1]
-            blocks.append(_Block(entry.columns, columns[entry.layer, "bias"].columns, inputs, outputs))
-            inputs = outputs
-        return cls(tuple(blocks))
+    def of(cls, zoo_or_spec: ZooSpec | WithSpec) -> Self:
+        """The alignment of a zoo's models. Raises InputError for what is neither a zoo nor a `ZooSpec`."""
+        return cls(permutation_spec(zoo_or_spec))
 
     def match(self, target: Any, weights: Any) -> Match:
         """`weights` (..., D) with their hidden units in the order most like that of `target`, (D,) or (..., D).
@@ -83,11 +69,14 @@ class Alignment:
             got = f"{targets.shape}, and weights of {models.shape}"
             raise InputError(f"target is of shape {got}, expected one target, or one for each model") from error
         rows, wanted = (array.reshape(-1, self._width) for array in (models, targets))
-        found = [self._best_orders(*pair) for pair in zip(wanted, rows, strict=True)]
-        aligned = np.array([self.permute(row, orders) for row, orders in zip(rows, found, strict=True)], np.float32)
-        orders = [np.array([each[index] for each in found], int) for index in range(len(self._blocks))]
+        found = [self._best(*pair) for pair in zip(wanted, rows, strict=True)]
+        aligned = np.array([moved for moved, _ in found], np.float32)
         axes = models.shape[:-1]
-        return Match(aligned.reshape(models.shape), tuple(order.reshape(*axes, order.shape[-1]) for order in orders))
+        orders = {
+            name: np.array([each[index] for _, each in found], int).reshape(*axes, size)
+            for index, (name, size) in enumerate(self._sizes.items())
+        }
+        return Match(aligned.reshape(models.shape), orders)
 
     def _checked(self, name: str, weights: Any) -> np.ndarray:
         values = np.asarray(jax.device_get(weights))
@@ -97,72 +86,80 @@ class Alignment:
             raise InputError(f"{name} has numbers that are not finite, expected finite models, as select(finite=True)")
         return values
 
-    def _best_orders(self, target: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
-        # the descent ends in a local optimum, so it starts twice; with the first start the result is never
-        # farther from the target than the weights were
-        unmoved = [np.arange(block.outputs) for block in self._blocks]
-        starts = (unmoved, self._greedy(target, weights, unmoved))
-        ends = [self._descend(target, weights, start) for start in starts]
-        return min(ends, key=lambda orders: float(np.linalg.norm(self.permute(weights, orders) - target)))
+    def _best(self, target: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """One model (D,) with its units moved, and the order of every group."""
+        # the descent ends in a local optimum, so it starts twice. The model as it is stays in the choice: a descent may
+        # lead away from the target where a parameter has one group on two axes
+        unmoved = [np.arange(size) for size in self._sizes.values()]
+        wanted = [target[block.columns] for block in self._blocks]
+        starts = [(weights, unmoved), self._greedy(target, weights, unmoved)]
+        ends = [(weights, unmoved), *(self._descend(wanted, *start) for start in starts)]
+        return min(ends, key=lambda end: float(np.linalg.norm(end[0] - target)))
 
-    def permute(self, weights: np.ndarray, orders: list[np.ndarray]) -> np.ndarray:
-        """`weights` (D,) with the units of every layer in the given order.
+    def _greedy(
+        self, target: np.ndarray, weights: np.ndarray, orders: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Units assigned in one pass from the first group on, by the weights that lead to them alone."""
+        moved, orders = weights.copy(), list(orders)
+        for index, block in enumerate(self._blocks):
+            order = _assign(target[block.incoming] @ moved[block.incoming].T)
+            orders[index] = orders[index][order]
+            _move(moved, block, order)
+        return moved, orders
 
-        The last layer's units are the classes, so its order is to be `np.arange`.
-        """
-        moved = weights.copy()
-        before = np.arange(self._blocks[0].inputs)
-        for block, order in zip(self._blocks, orders, strict=True):
-            moved[block.kernel] = block.kernel_of(weights)[:, before][:, :, order].ravel()
-            moved[block.bias] = weights[block.bias][order]
-            before = order  # the next layer's inputs move with these units
-        return moved
-
-    def _greedy(self, target: np.ndarray, weights: np.ndarray, orders: list[np.ndarray]) -> list[np.ndarray]:
-        """Orders found in one pass from the first layer on, by incoming weights alone."""
-        orders = list(orders)
-        for index in range(len(self._blocks) - 1):
-            orders[index] = _assign(self._incoming(target, weights, orders, index))
-        return orders
-
-    def _descend(self, target: np.ndarray, weights: np.ndarray, orders: list[np.ndarray]) -> list[np.ndarray]:
-        orders = list(orders)
+    def _descend(
+        self, wanted: list[np.ndarray], weights: np.ndarray, orders: Sequence[np.ndarray]
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Units assigned group by group, while all other groups stay; `wanted` has the target's weights by group."""
+        moved, orders = weights.copy(), list(orders)
         for _ in range(SWEEPS):
             changed = False
-            for index in range(len(self._blocks) - 1):
-                incoming = self._incoming(target, weights, orders, index)
-                likeness = incoming + self._outgoing(target, weights, orders, index)
+            for index, block in enumerate(self._blocks):
+                # how like the target's unit (row) and the model's, as it is moved by now (column), are
+                likeness = wanted[index] @ moved[block.columns].T
                 order = _assign(likeness)
                 units = np.arange(len(order))
                 # only for a gain beyond rounding, or equal assignments could take turns for ever
-                if likeness[units, order].sum() > likeness[units, orders[index]].sum() + 1e-9 * np.abs(likeness).sum():
-                    orders[index], changed = order, True
+                if likeness[units, order].sum() > likeness.trace() + 1e-9 * np.abs(likeness).sum():
+                    orders[index], changed = orders[index][order], True
+                    _move(moved, block, order)
             if not changed:
                 break
-        return orders
-
-    def _incoming(self, target: np.ndarray, weights: np.ndarray, orders: list[np.ndarray], index: int) -> np.ndarray:
-        """How like the target's unit (row) and the model's (column) are by their incoming weights and biases."""
-        block = self._blocks[index]
-        before = orders[index - 1] if index else np.arange(block.inputs)
-        kernel = block.kernel_of(weights)[:, before]
-        received = np.tensordot(block.kernel_of(target), kernel, axes=([0, 1], [0, 1]))
-        return received + np.outer(target[block.bias], weights[block.bias])
-
-    def _outgoing(self, target: np.ndarray, weights: np.ndarray, orders: list[np.ndarray], index: int) -> np.ndarray:
-        """How like the target's unit (row) and the model's (column) are by their outgoing weights."""
-        block = self._blocks[index + 1]
-        kernel = block.kernel_of(weights)[:, :, orders[index + 1]]
-        return np.tensordot(block.kernel_of(target), kernel, axes=([0, 2], [0, 2]))
+        return moved, orders
 
 
-def _channels(first: LayoutEntry, given: int | None) -> int:
-    """The channels of the images: the inputs of a first convolution's kernel, or as given before a dense layer."""
-    inputs = first.shape[-2]
-    dense = len(first.shape) == 2  # then an input is a channel of a pixel
-    if given not in (None, inputs) and not (dense and given >= 1 and inputs % given == 0):
-        raise InputError(f"channels is {given}, expected {inputs}, those of {first.layer}'s kernel")
-    return inputs if given is None else given
+def _blocks(entries: dict[tuple[str, ...], LayoutEntry], spec: PermutationSpec) -> tuple[_Block, ...]:
+    blocks: list[_Block] = []
+    before: set[UnitAxis] = set()
+    everywhere = {axis for group in spec.groups.values() for axis in group.axes}
+    for group in spec.groups.values():
+        axes = [axis for axis in group.axes if axis.collection == "params"]
+        columns = [_columns(entries[axis.path], axis, group.size) for axis in axes]
+        ends = np.cumsum([0, *(part.shape[1] for part in columns)]).tolist()
+        later = {axis.path for axis in everywhere - before - {*axes}}
+        leading = [
+            part
+            for axis, part in zip(axes, columns, strict=True)
+            if axis.axis == len(entries[axis.path].shape) - 1 and axis.path not in later  # outputs are the last axis
+        ]
+        parts = tuple(itertools.starmap(slice, itertools.pairwise(ends)))
+        blocks.append(_Block(np.concatenate(columns, axis=1), np.concatenate(leading, axis=1), parts))
+        before |= {*axes}
+    return tuple(blocks)
+
+
+def _columns(entry: LayoutEntry, axis: UnitAxis, size: int) -> np.ndarray:
+    """The columns of a parameter among flattened ones, with a row for each unit that lies along an axis of it."""
+    own = np.arange(entry.columns.start, entry.columns.stop).reshape(entry.shape)
+    split = own.reshape(*entry.shape[: axis.axis], axis.repeats, size, *entry.shape[axis.axis + 1 :])
+    return np.moveaxis(split, axis.axis + 1, 0).reshape(size, -1)
+
+
+def _move(moved: np.ndarray, block: _Block, order: np.ndarray) -> None:
+    """Puts the units of a group of one model (D,) into an order, in place."""
+    for part in block.parts:  # one by one: a parameter may have the group on two axes
+        columns = block.columns[:, part]
+        moved[columns] = moved[columns[order]]
 
 
 def _assign(likeness: np.ndarray) -> np.ndarray:

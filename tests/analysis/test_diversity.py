@@ -1,17 +1,14 @@
-"""Diversity: known populations give the numbers that theory says; features and alignment against obvious versions."""
+"""Diversity: known populations give the numbers that theory says; features against an obvious version."""
 
 import itertools
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from populations import small_spec, store_zoo
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
-from jaxzoo.analysis.alignment import Alignment
 from jaxzoo.analysis.diversity import (
-    aligned_distances,
     layer_weights,
     performance_quartiles,
     prediction_agreement,
@@ -22,9 +19,8 @@ from jaxzoo.analysis.diversity import (
 from jaxzoo.analysis.features import layer_statistics, statistics_table
 from jaxzoo.analysis.predict import predict_classes, predict_logits
 from jaxzoo.errors import InputError
-from jaxzoo.models.networks import build_network
 from jaxzoo.models.variables import variable_shapes
-from jaxzoo.reading.layout import build_layout, unflatten
+from jaxzoo.reading.layout import build_layout
 from jaxzoo.spec.layers import LAYERS
 
 
@@ -91,42 +87,6 @@ def test_distances_of_known_models():
     np.testing.assert_allclose(found.cosine, [0, 2, 0, np.nan], atol=1e-12)
 
 
-def permuted(alignment, weights, seed):
-    """The model with its hidden units shuffled, and the orders."""
-    draws = np.random.default_rng(seed)
-    sizes = [8, 6, 4, 20] if weights.size == 2464 else [16, 32, 15, 20]
-    orders = [*(draws.permutation(size) for size in sizes), np.arange(10)]
-    return alignment.permute(weights, orders)
-
-
-@pytest.mark.parametrize("architecture", ["cnn-s", "cnn-l"])
-def test_a_model_with_its_units_shuffled_computes_the_same_and_aligns_to_nothing(architecture):
-    spec, layout, weights = drawn_weights(architecture, 3)
-    alignment = Alignment.of(layout, spec.dataset.channels)
-    shuffled = np.stack([permuted(alignment, row, seed) for seed, row in enumerate(weights)])
-    images = np.random.default_rng(3).standard_normal((4, *(spec.dataset.size,) * 2, spec.dataset.channels))
-    network = build_network(spec)
-    for before, after in zip(weights, shuffled, strict=True):
-        logits = [network.apply({"params": unflatten(layout, row)}, images) for row in (before, after)]
-        np.testing.assert_allclose(*logits, rtol=1e-3, atol=1e-3)  # float32 sums in another order; logits near 100
-    pairs = np.array([[0, 3], [1, 4], [2, 5]])
-    both = np.concatenate([weights, shuffled])
-    assert weight_distances(both, pairs).l2.min() > 10
-    np.testing.assert_array_equal(aligned_distances(alignment, both, pairs).l2, 0)
-
-
-def test_aligned_models_are_never_farther_apart():
-    spec, layout, weights = drawn_weights("cnn-s", 12)
-    alignment = Alignment.of(layout, spec.dataset.channels)
-    pairs = sample_pairs(12, 66)
-    before, after = weight_distances(weights, pairs), aligned_distances(alignment, weights, pairs)
-    assert (after.l2 < before.l2).all()  # of unlike models some units always fit better elsewhere
-    for pair, distance in zip(pairs, after.l2, strict=True):
-        moved = alignment.match(weights[pair[0]], weights[pair[1]]).aligned
-        np.testing.assert_array_equal(np.sort(moved), np.sort(weights[pair[1]]))
-        assert distance == pytest.approx(np.linalg.norm(weights[pair[0]].astype(float) - moved), rel=1e-6)
-
-
 def test_pairs_are_all_or_a_sample_without_repetition():
     assert sample_pairs(4, 100).tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]
     some = sample_pairs(50, 100)
@@ -158,45 +118,6 @@ def test_quartiles_and_layer_weights_are_those_of_the_table(zoo):
     table = layer_weights(zoo, [0, 2]).set_index(["epoch", "layer", "kind"])
     kernels = zoo.params(2)["conv2"]["kernel"].reshape(30, -1).astype(float)
     assert table.loc[(2, "conv2", "kernel"), "variance"] == pytest.approx(np.median(kernels.var(axis=1)))
-
-
-def test_a_stack_is_matched_model_by_model_and_the_orders_say_how():
-    _, layout, weights = drawn_weights("cnn-s", 4)
-    alignment = Alignment.of(layout)
-    one = [alignment.match(weights[0], row) for row in weights]
-    for target, models in ((weights[0], weights), (jnp.asarray(weights[0]), jnp.asarray(weights))):
-        aligned, orders = alignment.match(target, models)
-        assert aligned.shape == weights.shape
-        assert [order.shape for order in orders] == [(4, units) for units in (8, 6, 4, 20, 10)]
-        np.testing.assert_array_equal(aligned, np.stack([each.aligned for each in one]))
-        for row, moved, *order in zip(weights, aligned, *orders, strict=True):
-            np.testing.assert_array_equal(alignment.permute(row, order), moved)
-    two = alignment.match(weights[:2].reshape(2, 1, -1), weights.reshape(2, 2, -1))
-    assert two.aligned.shape == (2, 2, 2464)
-    np.testing.assert_array_equal(two.aligned[0], aligned[:2])
-
-
-@pytest.mark.parametrize(
-    ("target", "weights", "message"),
-    [
-        (np.zeros(2464), np.zeros(10), r"weights is float64 of shape \(10,\), expected numbers \(\.\.\., 2464\)"),
-        (np.zeros(10), np.zeros(2464), r"target is float64 of shape \(10,\), expected numbers \(\.\.\., 2464\)"),
-        (np.zeros((3, 2464)), np.zeros((2, 2464)), "expected one target, or one for each model"),
-        (np.zeros(2464), np.full((2, 2464), np.nan), "weights has numbers that are not finite"),
-        (np.zeros(2464), np.zeros((0, 2464)), "expected numbers"),
-    ],
-)
-def test_what_cannot_be_matched_is_one_line(target, weights, message):
-    _, layout, _ = drawn_weights("cnn-s", 1)
-    with pytest.raises(InputError, match=message):
-        Alignment.of(layout).match(target, weights)
-
-
-@pytest.mark.parametrize("channels", [0, 2, 3, -1])
-def test_other_channels_than_the_kernel_has_are_one_line(channels):
-    _, layout, _ = drawn_weights("cnn-s", 1)
-    with pytest.raises(InputError, match=f"channels is {channels}, expected 1, those of conv1's kernel"):
-        Alignment.of(layout, channels)
 
 
 def test_models_whose_predictions_are_not_finite_do_not_count(zoo):

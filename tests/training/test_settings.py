@@ -80,7 +80,7 @@ def compute(zoo):
     with jax.transfer_guard("allow"):
         weights, one = jnp.asarray(zoo.weights(1)), jnp.asarray(zoo.weights(1, [0]))
     sane = zoo.weights(1, [0])
-    alignment = Alignment.of(zoo.layout)
+    alignment = Alignment.of(zoo)
     (batch,) = zoo.select(models=0, epochs=1).batches(4, seed=0, labels=["test_loss"], as_jax=True)
     return [
         jaxzoo.predict_params(zoo, weights, images),
