@@ -2,14 +2,17 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from jaxzoo.errors import InputError
+from jaxzoo.errors import InputError, require
 from jaxzoo.reading.layout import Layout, layout_width, unflatten
 from jaxzoo.spec.fields import require_choices
+
+if TYPE_CHECKING:
+    from jaxzoo.reading.torch_dataset import StateDataset
 
 SPLIT_BY = ("model", "seed")
 SHARES = (0.7, 0.15, 0.15)  # of training, validation and test
@@ -122,9 +125,27 @@ class Selection:
             raise InputError(f"size is {size} and held {held}, expected 1 or more states")
         if not len(self):
             raise InputError("there is no state to make batches of, expected one or more")
+        self._check_labels(labels)
+
+    def _check_labels(self, labels: Sequence[str]) -> None:
         for name in labels:
             if name not in self.table.columns:
                 raise InputError(f"no column {name!r}, expected one of: {', '.join(self.table.columns)}")
+
+    def torch(self, labels: Sequence[str] = (), *, held: int | None = None) -> "StateDataset":
+        """The states as a `torch.utils.data.Dataset`, in the order of `table`: (weights (D,) float32, dict of labels).
+
+        `labels` names columns of `table` that hold numbers. At most `held` states, by default 1 GB, are kept in memory;
+        of more, every batch is read from the disk, by workers that are spawned and not forked. Raises InputError for
+        an unknown column, for one of words, and without PyTorch.
+        """
+        from jaxzoo.reading.torch_dataset import StateDataset  # imported late: PyTorch takes seconds, or is not there
+
+        held = held_states(self.layout) if held is None else held
+        require(held >= 0, "held", held, "0 or more states")
+        self._check_labels(labels)
+        columns = {name: self.table[name].to_numpy() for name in labels}
+        return StateDataset(self._weights_at, columns, states=len(self), held=held)
 
     def _shuffled(
         self, size: int, seed: int, labels: Sequence[str], passes: int | None, as_jax: bool, held: int
