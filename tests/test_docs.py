@@ -81,6 +81,7 @@ def test_the_pages_with_python_are_found():
         "README.md": 1,
         "making.md": 1,
         "reading.md": 6,
+        "research.md": 1,
     }
 
 

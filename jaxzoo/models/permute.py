@@ -26,7 +26,8 @@ def permute(variables: Mapping[str, Any], orders: Mapping[str, Any], spec: Permu
     Raises InputError for an unknown group, for an order that is no permutation, and for variables of another shape.
 
     >>> params = {layer: {kind: leaf[0] for kind, leaf in kinds.items()} for layer, kinds in zoo.params(2).items()}
-    >>> spec = jaxzoo.permutation_spec(zoo)
+    >>> from jaxzoo.models.permutations import permutation_spec
+    >>> spec = permutation_spec(zoo)
     >>> moved = permute(params, {"conv1": [7, 6, 5, 4, 3, 2, 1, 0]}, spec)
     >>> bool((moved["conv1"]["bias"] == params["conv1"]["bias"][::-1]).all())
     True
