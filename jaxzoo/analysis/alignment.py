@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from jaxzoo.errors import InputError
 from jaxzoo.models.permutations import PermutationSpec, UnitAxis, WithSpec, permutation_spec
 from jaxzoo.reading.layout import LayoutEntry, build_layout, layout_width
-from jaxzoo.spec.zoo_spec import ZooSpec
+from jaxzoo.spec.imported_spec import AnySpec
 
 SWEEPS = 20  # a limit that is rarely reached: a sweep that changes nothing is the last
 
@@ -52,7 +52,7 @@ class Alignment:
         self._blocks = _blocks({entry.path: entry for entry in layout}, spec)
 
     @classmethod
-    def of(cls, zoo_or_spec: ZooSpec | WithSpec) -> Self:
+    def of(cls, zoo_or_spec: AnySpec | WithSpec) -> Self:
         """The alignment of a zoo's models. Raises InputError for what is neither a zoo nor a `ZooSpec`."""
         return cls(permutation_spec(zoo_or_spec))
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from jaxzoo.errors import InputError, shown
 from jaxzoo.models.variables import Shapes, network_shapes
+from jaxzoo.spec.imported_spec import AnySpec
 from jaxzoo.spec.layers import BatchNorm, Conv, Dense, Layers, Residual
-from jaxzoo.spec.zoo_spec import ZooSpec
 
 FIXED = ""  # stands for the units that keep their order: the channels of images, and the classes
 
@@ -21,7 +21,7 @@ class WithSpec(Protocol):
     """What is made from a spec, such as an opened zoo."""
 
     @property
-    def spec(self) -> ZooSpec: ...
+    def spec(self) -> AnySpec: ...
 
 
 class UnitAxis(NamedTuple):
@@ -77,7 +77,7 @@ class PermutationSpec(NamedTuple):
             raise InputError(f"got {shown(values)}, expected what PermutationSpec.to_json gives") from error
 
 
-def permutation_spec(zoo_or_spec: ZooSpec | WithSpec) -> PermutationSpec:
+def permutation_spec(zoo_or_spec: AnySpec | WithSpec) -> PermutationSpec:
     """The groups of units of a zoo's networks. Raises InputError for what is neither a zoo nor a `ZooSpec`.
 
     >>> from jaxzoo.spec.config import load_spec
@@ -87,12 +87,10 @@ def permutation_spec(zoo_or_spec: ZooSpec | WithSpec) -> PermutationSpec:
     >>> spec.groups["conv3"].axes[-1]
     UnitAxis(collection='params', path=('dense1', 'kernel'), axis=0, repeats=9)
     """
-    spec = zoo_or_spec if isinstance(zoo_or_spec, ZooSpec) else getattr(zoo_or_spec, "spec", None)
-    if not isinstance(spec, ZooSpec):
+    spec = zoo_or_spec if isinstance(zoo_or_spec, AnySpec) else getattr(zoo_or_spec, "spec", None)
+    if not isinstance(spec, AnySpec):
         raise InputError(f"got a {type(zoo_or_spec).__name__}, expected a zoo, or a ZooSpec")
-    dataset = spec.dataset
-    image = dataset.size, dataset.size, dataset.channels
-    return permutations_of(spec.layers, dataset.classes, image)._replace(architecture=spec.architecture)
+    return permutations_of(spec.layers, spec.classes, spec.image_shape)._replace(architecture=spec.architecture)
 
 
 def permutations_of(layers: Layers, classes: int, image: tuple[int, ...]) -> PermutationSpec:

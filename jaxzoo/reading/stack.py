@@ -18,10 +18,9 @@ from jaxzoo.models.variables import network_shapes
 from jaxzoo.reading.layout import Layout, build_layout, flatten, layout_width, unflatten
 from jaxzoo.reading.selection import Selection
 from jaxzoo.settings import pinned_settings
-from jaxzoo.spec.imported_spec import ImportedSpec
+from jaxzoo.spec.imported_spec import AnySpec
 from jaxzoo.spec.layers import norm_layers
 from jaxzoo.spec.plan import Member
-from jaxzoo.spec.zoo_spec import ZooSpec
 
 Axes = tuple[int, ...]
 
@@ -50,7 +49,7 @@ def rows_by_form(forms: Sequence[Form]) -> Iterator[tuple[Form, np.ndarray]]:
         yield form, np.flatnonzero([each == form for each in forms])
 
 
-def forms_of(spec: ZooSpec | ImportedSpec, members: Sequence[Member]) -> tuple[Form, ...]:
+def forms_of(spec: AnySpec, members: Sequence[Member]) -> tuple[Form, ...]:
     """The form of each member's network."""
     names = [member.hyperparameters["activation"] for member in members]
     forms = {name: Form(spec.layers, spec.classes, name, spec.precision) for name in {*names}}

@@ -8,8 +8,7 @@ import numpy as np
 from jaxzoo.errors import InputError
 from jaxzoo.models.networks import Variables
 from jaxzoo.models.torch_names import TorchEntry, counts_dropout, state_of_variables, torch_entries
-from jaxzoo.spec.imported_spec import ImportedSpec
-from jaxzoo.spec.zoo_spec import ZooSpec
+from jaxzoo.spec.imported_spec import AnySpec
 from jaxzoo.storage.imported import Record
 
 if TYPE_CHECKING:
@@ -27,13 +26,13 @@ def import_torch(caller: str) -> Any:
     return torch
 
 
-def member_entries(spec: ZooSpec | ImportedSpec, dropout: float) -> tuple[TorchEntry, ...]:
+def member_entries(spec: AnySpec, dropout: float) -> tuple[TorchEntry, ...]:
     """The tensors of a member that has this dropout rate."""
     counted = counts_dropout(spec.layers, dropout)
     return torch_entries(spec.layers, spec.classes, spec.image_shape, counts_dropout=counted)
 
 
-def steps_per_epoch(spec: ZooSpec | ImportedSpec) -> int:
+def steps_per_epoch(spec: AnySpec) -> int:
     """The training steps of an epoch, 0 where they are not known."""
     if spec.dataset is None or spec.batch_size is None:
         return 0

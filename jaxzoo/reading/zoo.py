@@ -24,9 +24,9 @@ from jaxzoo.reading.stack import Stack, evaluate_stack, forms_of, stack_of_membe
 from jaxzoo.reading.stored import StoredEpochs
 from jaxzoo.reading.torch_state import torch_state
 from jaxzoo.reading.twins import Twins
-from jaxzoo.spec.imported_spec import ImportedSpec
+from jaxzoo.spec.imported_spec import AnySpec
 from jaxzoo.spec.plan import Member
-from jaxzoo.spec.zoo_spec import INITIALIZATIONS, METHODS, ZooSpec
+from jaxzoo.spec.zoo_spec import INITIALIZATIONS, METHODS
 from jaxzoo.storage.imported import Record, read_any_record
 from jaxzoo.storage.zoo_folder import read_members, twins_folder
 
@@ -64,7 +64,7 @@ class Zoo:
         return True
 
     @property
-    def spec(self) -> ZooSpec | ImportedSpec:
+    def spec(self) -> AnySpec:
         """The spec that the zoo was made from; of an imported zoo, what is known of its networks and images."""
         return self.record.spec
 

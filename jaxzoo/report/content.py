@@ -20,6 +20,7 @@ from jaxzoo.analysis.diversity import (
 from jaxzoo.analysis.predict import NO_CLASS, predict_classes
 from jaxzoo.analysis.probe import LARGEST_WEIGHT, SHARED_SEEDS, probe_states, select_states, shares_seeds
 from jaxzoo.errors import InputError
+from jaxzoo.reading.layout import layout_width
 from jaxzoo.reading.selection import Selection, held_states
 from jaxzoo.reading.zoo import Zoo
 from jaxzoo.report.facts import zoo_facts
@@ -27,7 +28,7 @@ from jaxzoo.spec.zoo_spec import HYPERPARAMETERS
 
 MOST_COMPARED = 512  # models whose predictions are compared, in all pairs
 MOST_PAIRS = 1000  # pairs of models whose weights are compared
-MOST_ALIGNED = 100_000_000  # parameters that are aligned: 9 pairs of a ResNet-18 take two minutes
+MOST_ALIGNED = 100_000_000  # parameters that are aligned: 8 pairs of a ResNet-18 take two minutes
 MOST_IMAGES = 2000  # on which predictions are compared
 
 

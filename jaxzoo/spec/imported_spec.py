@@ -6,7 +6,7 @@ from jaxzoo.errors import require
 from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.fields import require_choices, require_name, settle_fields
 from jaxzoo.spec.layers import LAYERS, Layers, check_layers
-from jaxzoo.spec.zoo_spec import MOST_EPOCHS, ZOO_NAME
+from jaxzoo.spec.zoo_spec import MOST_EPOCHS, ZOO_NAME, ZooSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,3 +52,6 @@ class ImportedSpec:
     def image_shape(self) -> tuple[int, int, int]:
         """The shape (H, W, C) of an image, as the members' networks take it."""
         return self.size, self.size, self.channels
+
+
+AnySpec = ZooSpec | ImportedSpec  # both say what the networks are, and on which images

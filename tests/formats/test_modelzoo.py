@@ -186,7 +186,7 @@ def test_a_tree_made_by_hand_is_read(tmp_path):
         # float32 sums of at most 200 products, in another order
         np.testing.assert_allclose(zoo.network_of(model).apply(variables, images), wanted, atol=1e-5)
     assert np.isfinite(jaxzoo.predict_params(zoo, zoo.weights(5), images)).all()
-    assert Alignment.of(zoo.layout).match(zoo.weights(5)[0], zoo.weights(5)).aligned.shape == (2, 2464)
+    assert Alignment.of(zoo).match(zoo.weights(5)[0], zoo.weights(5)).aligned.shape == (2, 2464)
     assert [*jaxzoo.verify_zoo(zoo.path, deep=True)] == []
 
 
