@@ -51,7 +51,7 @@ def test_a_zoo_is_read_in_portions(zoo, monkeypatch):
 @pytest.mark.parametrize("format", [name for name, kind in FORMATS.items() if kind.read is not None])
 def test_small_portions_come_back_whole_in_several_cohorts(zoo, format, tmp_path, monkeypatch):
     monkeypatch.setattr("jaxzoo.formats.chosen.PORTION_BYTES", 2 * 4 * 2464)
-    monkeypatch.setattr("jaxzoo.formats.importing.COHORT_BYTES", 2 * 4 * 2464)
+    monkeypatch.setattr("jaxzoo.formats.imported_zoo.COHORT_BYTES", 2 * 4 * 2464)
     (folder,) = jaxzoo.export_zoo(zoo, tmp_path / "x", format, models=range(5))
     back = jaxzoo.import_zoo(folder, tmp_path / "z", format)
     assert len(back.cohorts) == 3
@@ -159,7 +159,7 @@ def test_what_a_source_lacks_is_named(tmp_path, monkeypatch):
     found = Found(Network("cnn-s", (28, 28, 1), 10), rows, (0,), metrics, lambda epoch, models: {"params": {}})
     cases = (
         ({}, r"params/conv1/kernel is missing, expected \(1, 5, 5, 1, 8\)"),
-        ({"metrics": metrics[:0]}, "the metrics of model 0 at epoch 0 are missing, expected them once"),
+        ({"metrics": metrics[:0]}, "the metrics of model 0 at epoch 0 are missing, expected one row for each"),
         ({"metrics": pd.concat([metrics, metrics])}, "the metrics of model 0 at epoch 0 are there twice"),
     )
     for changes, message in cases:

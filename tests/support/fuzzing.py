@@ -21,6 +21,9 @@ from populations import small_spec, store_zoo
 
 from jaxzoo.__main__ import main
 from jaxzoo.errors import InputError
+from jaxzoo.formats.exporting import export_zoo
+from jaxzoo.formats.formats import FORMATS
+from jaxzoo.formats.importing import import_zoo
 from jaxzoo.reading.verify import verify_zoo
 from jaxzoo.reading.zoo import open_zoo
 
@@ -121,8 +124,42 @@ def use(zoo: Path) -> None:
             assert "\n" not in line, line
 
 
+def change_export(draws: random.Random, zoo: Path) -> None:
+    """Damages a zoo in a format of others, imports it, and damages what came of it."""
+    exports = sorted((zoo.parent / "exports").iterdir())
+    folder, target = zoo / draws.choice(exports).name, zoo / "imported"
+    shutil.copytree(zoo.parent / "exports" / folder.name, folder)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    for _ in range(draws.choice((1, 1, 2))):
+        change_file(draws, draws.choice(files), draws.choice(files))
+    with contextlib.suppress(InputError):
+        import_zoo(folder, target, folder.name, skip_damaged=draws.random() < 0.3)
+        use(target)
+        change_json(draws, target)
+        use(target)
+
+
+def change_file(draws: random.Random, path: Path, other: Path) -> None:
+    what = draws.random()
+    if not path.is_file() or what > 0.9:
+        path.unlink(missing_ok=True)
+    elif what > 0.8:
+        path.write_bytes(other.read_bytes() if other.is_file() else b"")
+    elif path.suffix == ".json" and what > 0.3:
+        with contextlib.suppress(ValueError):  # lines of JSON
+            path.write_text(json.dumps(changed(draws, json.loads(path.read_text()))))
+    elif path.suffix == ".csv" and what > 0.3:
+        rows = [line.split(",") for line in path.read_text().splitlines()]
+        row = draws.choice(rows)
+        row[draws.randrange(len(row))] = str(draws.choice(STRANGE)).encode("ascii", "replace").decode()
+        path.write_text("\n".join(map(",".join, rows)))
+    else:
+        path.write_bytes(scrambled(draws, path.read_bytes()))
+
+
 WORDS = (
-    *("generate", "twins", "probe", "report", "verify", "datasets", "bench", "list"),
+    *("generate", "twins", "probe", "report", "verify", "datasets", "export", "import", "list", "bench"),
+    *("--format", "numpy", "modelzoo", "--where", "dropout == 0", "--final-step", "--per-model", "--sample"),
     *("--zoo", "svhn-seed", "svhn", "nothing", "--config", "--list", "--models", "--epochs", "--cohorts"),
     *("--keep-epochs", "--twins", "magnitude", "none", "--engine", "lanes", "--lanes", "--repair", "--deep"),
     *("--out", "--data-dir", "--help", "0", "-1", "1", "5", "1:2", "2:1", ":", "1,2", "0.5", "nan", "1e9"),
@@ -132,7 +169,7 @@ WORDS = (
 
 def use_words(draws: random.Random, zoo: Path) -> None:
     """A command line that cannot begin anything: the images of its zoos are not at hand."""
-    words = [draws.choice(WORDS[:8]), *draws.choices(WORDS, k=draws.randrange(6))]
+    words = [draws.choice(WORDS[:10]), *draws.choices(WORDS, k=draws.randrange(6))]
     words += [draws.choice((str(zoo), "--data-dir=nowhere", str(zoo / "zoo.json")))] * draws.randrange(2)
     if "bench" in words or ("probe" in words and str(zoo) in words):
         words.append("--help")  # both would compute
@@ -151,6 +188,7 @@ KINDS: dict[str, tuple[Callable[[random.Random, Path], None], int]] = {
     "zoo.json": (change_json, 4),
     "members.msgpack": (change_members, 3),
     "snapshots": (change_snapshots, 2),
+    "exports": (change_export, 3),
     "command lines": (use_words, 1),
 }
 FORBIDDEN = {"os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "pickle.find_class"}
@@ -186,6 +224,11 @@ def run_cases(root: Path, cases: int, seed: int) -> tuple[dict[str, int], list[s
     table = json.loads((whole / "zoo.json").read_text())
     twin = {"twin": {"method": "magnitude", "epochs": 1}, "parent": {"digest": table["digest"], "epoch": 1}}
     (whole / "twins/magnitude/zoo.json").write_text(json.dumps({**table, **twin}))
+    for name, kind in FORMATS.items():
+        if kind.read is not None:
+            export_zoo(whole, root / "exports" / name, name, twins=False)
+    for beside in (root / "exports").glob("*-splits.json"):
+        beside.unlink()
     counts, wrong = dict.fromkeys(KINDS, 0), []
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
         warnings.simplefilter("ignore")
