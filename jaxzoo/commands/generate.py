@@ -83,6 +83,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="KEEP",
         help="besides the last two: all (default), last for none, or 0,10,20",
     )
+    parser.add_argument("--licence", metavar="TEXT", help="what the zoo says of its licence, such as cc-by-4.0")
     parser.add_argument("--repair", action="store_true", help="read every epoch; make missing and damaged ones again")
     parser.add_argument("--cohorts", type=cohort_range, metavar="A:B", help="only the cohorts A to B - 1")
     options = parser.parse_args(arguments)
@@ -145,6 +146,7 @@ def _check(spec: ZooSpec, options: argparse.Namespace) -> Job:
         cohorts=options.cohorts,
         twins=_twins(spec, options),
         keep_epochs=options.keep_epochs,
+        licence=options.licence,
         repair=options.repair,
     )
 

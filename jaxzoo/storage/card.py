@@ -4,11 +4,19 @@ from collections.abc import Sequence
 
 from jaxzoo.spec.plan import Plan
 from jaxzoo.spec.zoo_spec import HYPERPARAMETERS, TwinSpec
+from jaxzoo.storage.licence import card_line
+from jaxzoo.storage.record import NO_LICENCE
 
 MOST_LISTED = 10  # seeds
 
 
-def zoo_card(plan: Plan, parameters: int, kept: Sequence[int] | None = None, twin: TwinSpec | None = None) -> str:
+def zoo_card(
+    plan: Plan,
+    parameters: int,
+    kept: Sequence[int] | None = None,
+    twin: TwinSpec | None = None,
+    licence: str = NO_LICENCE,
+) -> str:
     """What the zoo is, in words and one table, and how to open it; `parameters` are those of one model.
 
     `kept` has the epochs whose weights stay besides the last two, None for all. With `twin` the card is that of sparse
@@ -46,6 +54,8 @@ zoo.weights(epoch={epochs})  # (models, D) float32
 ```
 
 zoo.json holds the spec and what made it; models that diverged are kept, with `finite` false in the metrics.
+
+{card_line(licence)}
 """
 
 

@@ -240,6 +240,7 @@ def _read_first(table: Mapping[str, Any], spec: ZooSpec) -> ZooRecord:
         kept=msgspec.convert(table.get("kept_epochs"), tuple[int, ...] | None),
         twin=None if settings is None else read_table(settings, TwinSpec),
         parent=None if twin is None else Parent(digest=spec.digest, epoch=spec.epochs),
+        licence=msgspec.convert(table.get("licence", NO_LICENCE), str),  # stated since
         format=1,
     )
 

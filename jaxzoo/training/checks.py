@@ -12,6 +12,7 @@ from jaxzoo.spec.layers import Dropout, each_layer
 from jaxzoo.spec.plan import Cohort, Plan, plan_zoo
 from jaxzoo.spec.tables import differences
 from jaxzoo.spec.zoo_spec import NO_TWINS, TwinSpec, ZooSpec, spec_differences
+from jaxzoo.storage.licence import check_licence
 from jaxzoo.storage.record import ZooRecord, read_record
 from jaxzoo.storage.retention import ALL, Keep, ZooBytes, check_space, kept_epochs, kept_of_twins
 from jaxzoo.storage.snapshots import snapshot_epochs
@@ -27,7 +28,7 @@ class Job(NamedTuple):
     `begun` is the record of the zoo where one was begun in the folder. `plan` is that of `begun`, else of the spec that
     was asked for. `cohorts` are the numbers of those to make, None for all. `twin` says how twins are made, None for no
     twins. `kept` has the epochs whose weights stay on disk besides the last two, None for all. With `repair`, missing
-    and damaged epochs are made again.
+    and damaged epochs are made again. `licence` is what the zoo is to say of its licence, None for what it says.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class Job(NamedTuple):
     engine: str | None = None
     lanes: int | None = None
     repair: bool = False
+    licence: str | None = None
 
     @property
     def chosen(self) -> Sequence[Cohort]:
@@ -57,12 +59,14 @@ def check_generate(
     cohorts: range | None = None,
     twins: str | TwinSpec | None = None,
     keep_epochs: Keep | None = None,
+    licence: str | None = None,
     repair: bool = False,
 ) -> Job:
     """Checks a call of `jaxzoo.generate` in an instant, before images are loaded. Raises InputError."""
     folder = lasting_path(out)
     spec = restrict(spec, models=models, epochs=epochs)
     kept = kept_epochs(keep_epochs or ALL, spec.epochs)
+    licence = None if licence is None else check_licence(licence)
     check_trainable(spec, engine)
     begun = find_record(folder)
     twin = choose_twins(spec, twins)
@@ -77,7 +81,7 @@ def check_generate(
     if twin is not None:
         _check_twins(folder, twin)
     plan = plan_zoo(spec) if begun is None else begun.plan
-    job = Job(folder, plan, begun, cohorts, twin, kept, engine, lanes, repair)
+    job = Job(folder, plan, begun, cohorts, twin, kept, engine, lanes, repair, licence)
     check_space(folder, *space_of(job))
     return job
 

@@ -18,10 +18,20 @@ from jaxzoo.models.variables import parameter_count
 from jaxzoo.reading.zoo import Zoo, open_zoo
 from jaxzoo.settings import pinned_settings, under_callers_settings
 from jaxzoo.spec.plan import Cohort, Plan
-from jaxzoo.spec.zoo_spec import TwinSpec, ZooSpec
+from jaxzoo.spec.zoo_spec import METHODS, TwinSpec, ZooSpec
 from jaxzoo.storage.card import zoo_card
 from jaxzoo.storage.identity import identity_of
-from jaxzoo.storage.record import FORMAT, CohortRecord, ImagesRecord, Parent, ZooRecord, only_stage
+from jaxzoo.storage.licence import state_licence
+from jaxzoo.storage.record import (
+    FORMAT,
+    NO_LICENCE,
+    CohortRecord,
+    ImagesRecord,
+    Parent,
+    ZooRecord,
+    only_stage,
+    read_record,
+)
 from jaxzoo.storage.retention import Keep, kept_of_twins
 from jaxzoo.storage.snapshots import parent_checksum, read_whole_variables
 from jaxzoo.storage.zoo_folder import begin_zoo, cohort_folder, find_record, members_digest, twins_folder
@@ -51,6 +61,7 @@ def generate(
     cohorts: range | None = None,
     twins: str | TwinSpec | None = None,
     keep_epochs: Keep | None = None,
+    licence: str | None = None,
     repair: bool = False,
     on_event: OnEvent = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -70,6 +81,8 @@ def generate(
         cohorts: makes only these cohorts of the zoo.
         twins: a cohort's sparse twins: a method, a TwinSpec, or "none"; by default the spec's.
         keep_epochs: whose weights stay on disk besides the last two: "all", the default, "last" for none, or a tuple.
+        licence: what the zoo's record and card say of its licence; twins have their parent's. A zoo once begun takes
+            another, and without one keeps its own. It changes no weight, and no digest.
         repair: reads every snapshot whole, and makes damaged and missing ones again.
         on_event: hears of progress: `Trained`, `EpochSaved`, `Notice`.
         should_stop: is asked about twice a second whether to stop.
@@ -87,6 +100,7 @@ def generate(
         cohorts=cohorts,
         twins=twins,
         keep_epochs=keep_epochs,
+        licence=licence,
         repair=repair,
     )
     mesh = model_mesh(devices)
@@ -136,6 +150,7 @@ def run_generate(
     else:
         record, plan = job.begun, job.plan
         check_memory(job, record, mesh)
+    record = _under_licence(job.folder, record, job.licence)
     _tell_format(record, job.folder, on_event)
     run = Run(len(plan.cohorts), on_device(), made_with(mesh), job.repair, on_event, should_stop)
     twin_record = None if job.twin is None else _begin_twins(job.folder, record, plan, job.twin, mesh)
@@ -200,8 +215,20 @@ def _begin_dense(
         members=members_digest(plan.members),
         timed=choice.timed,
         kept=job.kept,
+        licence=job.licence or NO_LICENCE,
     )
     return begin_zoo(job.folder, record, plan, _card(plan, record))
+
+
+def _under_licence(folder: Path, record: ZooRecord, licence: str | None) -> ZooRecord:
+    """The record under another licence, which the zoo and the twins in its folder then say; None changes nothing."""
+    if licence is None:
+        return record
+    twins = [path for path in (twins_folder(folder, method) for method in METHODS) if find_record(path) is not None]
+    for path in (*twins, folder):
+        if read_record(path).licence != licence:
+            state_licence(path, licence)
+    return dataclasses.replace(record, licence=licence)
 
 
 def _begin_twins(folder: Path, parent: ZooRecord, plan: Plan, twin: TwinSpec, mesh: Mesh) -> ZooRecord:
@@ -238,7 +265,9 @@ def _run_twins(folder: Path, parent: ZooRecord, record: ZooRecord, cohort: Cohor
 
 
 def _card(plan: Plan, record: ZooRecord) -> str:
-    return zoo_card(plan, parameter_count(plan.spec.layers, plan.spec.dataset), record.kept, record.twin)
+    return zoo_card(
+        plan, parameter_count(plan.spec.layers, plan.spec.dataset), record.kept, record.twin, record.licence
+    )
 
 
 def _tell_format(record: ZooRecord, folder: Path, on_event: OnEvent) -> None:
