@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from jaxzoo.formats import modelzoo, modelzoo_import, numpy_files
+from jaxzoo.formats import modelzoo, modelzoo_import, numpy_files, safetensors_files
 from jaxzoo.formats.format import Format
 
 FORMATS: Mapping[str, Format] = {
@@ -13,4 +13,5 @@ FORMATS: Mapping[str, Format] = {
         parts=modelzoo.layouts,
     ),
     "numpy": numpy_files.FORMAT,
+    "safetensors": safetensors_files.FORMAT,
 }

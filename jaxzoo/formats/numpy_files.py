@@ -9,41 +9,24 @@ zoo.json            which networks these are
 import contextlib
 import functools
 import math
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from jaxzoo.errors import InputError
 from jaxzoo.formats.chosen import Chosen
 from jaxzoo.formats.format import ExportOptions, Format, Found, ImportOptions, Report
-from jaxzoo.formats.tables import (
-    leaves_by_name,
-    members_table,
-    numbered_metrics,
-    read_description,
-    rows_of_members,
-    variables_of_names,
-    write_description,
-)
+from jaxzoo.formats.tables import MODELS, read_tables, variables_of_names, whole_epoch, write_tables
 from jaxzoo.models.networks import Variables
 from jaxzoo.storage.files import reason
-
-# numbers come back as they were written; since pandas 3 they do by themselves
-EXACT: Any = {"float_precision": "round_trip"} if pd.__version__ < "3" else {}
-MODELS = "models"  # the array that says whose numbers they are
 
 
 def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) -> None:
     """Writes the files into `folder`."""
-    write_description(folder, chosen)
-    members_table(chosen).to_csv(folder / "members.csv", index=False)
-    chosen.metrics.to_csv(folder / "metrics.csv", index=False)
+    write_tables(folder, chosen)
     for epoch in chosen.epochs:
         _write_epoch(epoch_path(folder, epoch), chosen, epoch, report)
 
@@ -54,54 +37,20 @@ def epoch_path(folder: Path, epoch: int) -> Path:
 
 
 def _write_epoch(path: Path, chosen: Chosen, epoch: int, report: Report) -> None:
-    """Portion by portion into one file per array, which are then joined: an epoch need not fit into memory."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as parts, zipfile.ZipFile(path, "w") as whole:
-        arrays: dict[str, np.memmap] = {}
-        first = 0
-        for portion in chosen.portions(epoch):
-            stop = first + len(portion.models)
-            for name, leaf in {MODELS: np.array(portion.models), **leaves_by_name(portion.variables)}.items():
-                if name not in arrays:
-                    file, shape = Path(parts) / f"{len(arrays)}.npy", (len(chosen.models), *leaf.shape[1:])
-                    arrays[name] = np.lib.format.open_memmap(file, "w+", leaf.dtype, shape)
-                arrays[name][first:stop] = leaf
-            first = stop
-            report.states(len(portion.models))
-        for name, array in arrays.items():
-            array.flush()
-            whole.write(str(array.filename), f"{name}.npy")
+    """Writes the file of an epoch, whose arrays lie in mapped files where they are more than a portion."""
+    with whole_epoch(chosen, epoch, path.parent, report) as arrays:
+        np.savez(path, **arrays)
 
 
 def read(folder: Path, options: ImportOptions, report: Report) -> Found:
     """What lies in such a folder. Raises InputError for what is missing or damaged."""
-    description = read_description(folder)
-    members = read_table(folder / "members.csv")
-    metrics = numbered_metrics(folder / "metrics.csv", read_table(folder / "metrics.csv"), members)
-    numbers = members["model"].tolist() if "model" in members.columns else []
-    for epoch in description["epochs"]:
+    tables = read_tables(folder)
+    for epoch in tables.description["epochs"]:
         path = epoch_path(folder, epoch)
         with _opened(path) as file:
-            if _rows(file, MODELS, range(len(numbers))).tolist() != numbers:
+            if _rows(file, MODELS, range(len(tables.numbers))).tolist() != tables.numbers:
                 raise InputError(f"{path}: its models are not those of members.csv, expected the same in that order")
-    return Found(
-        network=description.network,
-        rows=rows_of_members(folder / "members.csv", members),
-        epochs=tuple(sorted(description["epochs"])),
-        metrics=metrics,
-        read=functools.partial(_read_epoch, folder),
-        batch_size=description["batch_size"],
-        method=description["twins"],
-    )
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """A CSV file as a table. Raises InputError where it cannot be read."""
-    try:
-        return pd.read_csv(path, **EXACT)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({reason(error)}), expected a table") from error
-    except (ValueError, EOFError) as error:
-        raise InputError(f"{path}: is no table: {error}") from error
+    return tables.found(functools.partial(_read_epoch, folder))
 
 
 def _read_epoch(folder: Path, epoch: int, models: Sequence[int]) -> Variables:
@@ -118,6 +67,8 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as file:
             yield file
+    except InputError:  # says already what is wrong
+        raise
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({reason(error)}), expected the weights of an epoch") from error
     except (KeyError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:

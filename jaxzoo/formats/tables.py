@@ -1,24 +1,30 @@
-"""What jaxzoo's own layouts share: tables of members and metrics, and a description of the networks."""
+"""What jaxzoo's own layouts share: tables of members and metrics, a description of the networks, whole epochs."""
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from jaxzoo.errors import InputError, shown
 from jaxzoo.formats.chosen import Chosen
-from jaxzoo.formats.format import Network
+from jaxzoo.formats.format import Found, Network, Report
 from jaxzoo.models.networks import Variables
 from jaxzoo.models.variables import each_leaf
 from jaxzoo.spec.layers import LAYERS
-from jaxzoo.spec.zoo_spec import HYPERPARAMETERS, METHODS
+from jaxzoo.spec.zoo_spec import ACTIVATIONS, HYPERPARAMETERS, METHODS
 from jaxzoo.storage.files import reason
 
 DESCRIPTION = "zoo.json"
 OWN_COLUMNS = ("cohort", "row")  # of a member: where it lies in jaxzoo's folder
+# numbers come back as they were written: since pandas 3.1 by themselves, where it warns of the option
+PANDAS = tuple(int(part) for part in pd.__version__.split(".")[:2])
+EXACT: Any = {"float_precision": "round_trip"} if PANDAS < (3, 1) else {}
+MODELS = "models"  # the array that says whose numbers the others are
 
 
 def members_table(chosen: Chosen) -> pd.DataFrame:
@@ -27,10 +33,15 @@ def members_table(chosen: Chosen) -> pd.DataFrame:
 
 
 def rows_of_members(path: Path, table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The members of such a table in its order, for an import. Raises InputError where it lacks a column."""
+    """The members of such a table in its order, for an import. Raises InputError for what none can be."""
     missing = [name for name in ("model", "seed", *HYPERPARAMETERS) if name not in table.columns]
     if missing or not len(table):
         raise InputError(f"{path}: has no {missing[0] if missing else 'row'}, expected a row for each model")
+    for name in ("model", "seed", "activation"):
+        for value in map(plain, table[name].tolist()):
+            if not (value in ACTIVATIONS if name == "activation" else type(value) is int and value >= 0):
+                wanted = f"one of {', '.join(ACTIVATIONS)}" if name == "activation" else "a whole number, 0 or more"
+                raise InputError(f"{path}: {name} is {shown(value)}, expected {wanted}")
     names = [name for name in table.columns if name not in ("model", *OWN_COLUMNS)]
     columns = [[plain(value) for value in table[name].tolist()] for name in names]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
@@ -64,6 +75,8 @@ def variables_of_names(leaves: Mapping[str, np.ndarray]) -> dict[str, Any]:
         inner = variables
         for branch in branches:
             inner = inner.setdefault(branch, {})
+            if not isinstance(inner, dict):
+                raise InputError(f"{name}: lies within another array, expected names such as params/conv1/kernel")
         inner[last] = leaf
     return variables
 
@@ -126,3 +139,81 @@ def read_description(folder: Path) -> Description:
 
 def _whole_numbers(values: Any, least: int) -> bool:
     return isinstance(values, list) and all(type(value) is int and value >= least for value in values)
+
+
+def write_tables(folder: Path, chosen: Chosen) -> None:
+    """Writes zoo.json, members.csv and metrics.csv."""
+    write_description(folder, chosen)
+    members_table(chosen).to_csv(folder / "members.csv", index=False)
+    chosen.metrics.to_csv(folder / "metrics.csv", index=False)
+
+
+class Tables(NamedTuple):
+    """What the description and the tables of a folder say, for an import; `numbers` are those of its models."""
+
+    description: Description
+    numbers: list[int]
+    rows: list[dict[str, Any]]
+    metrics: pd.DataFrame
+
+    def found(self, read: Callable[[int, Sequence[int]], Variables]) -> Found:
+        """All that an import has to know, with the function that reads variables."""
+        return Found(
+            network=self.description.network,
+            rows=self.rows,
+            epochs=tuple(sorted(self.description["epochs"])),
+            metrics=self.metrics,
+            read=read,
+            batch_size=self.description["batch_size"],
+            method=self.description["twins"],
+        )
+
+
+def read_tables(folder: Path) -> Tables:
+    """What zoo.json, members.csv and metrics.csv say. Raises InputError for what is missing or damaged."""
+    members, metrics = folder / "members.csv", folder / "metrics.csv"
+    return tables_of(read_description(folder), members, read_table(members), metrics, read_table(metrics))
+
+
+def tables_of(
+    description: Description, members_path: Path, members: pd.DataFrame, metrics_path: Path, metrics: pd.DataFrame
+) -> Tables:
+    """The same of tables that were read from the files at these paths."""
+    rows = rows_of_members(members_path, members)
+    return Tables(description, members["model"].tolist(), rows, numbered_metrics(metrics_path, metrics, members))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV file as a table. Raises InputError where it cannot be read."""
+    try:
+        return pd.read_csv(path, low_memory=False, **EXACT)  # types are those of whole columns
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({reason(error)}), expected a table") from error
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{path}: is no table: {error}") from error
+
+
+@contextlib.contextmanager
+def whole_epoch(chosen: Chosen, epoch: int, folder: Path, report: Report) -> Iterator[dict[str, Any]]:
+    """All chosen models at an epoch as contiguous arrays (models, ...) by name, with their numbers as `models`.
+
+    They are in memory where they are one portion. Else they are mapped from files that lie in `folder` for as long:
+    what is in memory of them is the system's to let go.
+    """
+    with tempfile.TemporaryDirectory(dir=folder) as parts:
+        arrays: dict[str, np.ndarray] = {}
+        first = 0
+        for portion in chosen.portions(epoch):
+            stop = first + len(portion.models)
+            whole = stop - first == len(chosen.models)
+            for name, leaf in {MODELS: np.array(portion.models), **leaves_by_name(portion.variables)}.items():
+                if whole:
+                    arrays[name] = np.ascontiguousarray(leaf)
+                    continue
+                if name not in arrays:
+                    file, shape = Path(parts) / f"{len(arrays)}.npy", (len(chosen.models), *leaf.shape[1:])
+                    arrays[name] = np.lib.format.open_memmap(file, "w+", leaf.dtype, shape)
+                arrays[name][first:stop] = leaf
+            first = stop
+            report.states(len(portion.models))
+        yield arrays
