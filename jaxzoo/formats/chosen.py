@@ -71,3 +71,19 @@ def choose(zoo: Zoo, epochs: Choice | str = None, models: Choice = None, where: 
     if not numbers:
         raise InputError(f"{zoo.path}: no model is left to export, expected one or more")
     return Chosen(zoo, tuple(sorted(numbers)), tuple(held))
+
+
+def spread(chosen: Chosen, count: int | None) -> Chosen:
+    """So many of the chosen models, spread evenly over them, the first and the last among them; all of them for None.
+
+    Raises InputError for a count below 1.
+    """
+    if count is None:
+        return chosen
+    if count < 1:
+        raise InputError(f"sample is {shown(count)}, expected 1 or more models")
+    have = len(chosen.models)
+    if count >= have:
+        return chosen
+    rows = [row * (have - 1) // max(1, count - 1) for row in range(count)]  # no two alike: each is 1 or more ahead
+    return chosen._replace(models=tuple(chosen.models[row] for row in rows))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxzoo.errors import InputError, nearest
-from jaxzoo.formats.chosen import Chosen, choose
+from jaxzoo.formats.chosen import Chosen, choose, spread
 from jaxzoo.formats.format import ExportOptions, Format, OnNotice, OnStates, Report
 from jaxzoo.formats.formats import FORMATS
 from jaxzoo.paths import lasting_path
@@ -55,7 +55,7 @@ def export_zoo(
     kind = _checked_format(format, options)
     report = Report(on_states, on_notice)
     jobs: dict[Path, Chosen] = {}
-    for ending, part in kind.parts(choose(source, epochs, models, where)).items():
+    for ending, part in kind.parts(spread(choose(source, epochs, models, where), sample)).items():
         folder = target.with_name(target.name + ending)
         jobs[folder] = part
         for method, twin in source.twins.items() if twins else ():
