@@ -16,7 +16,7 @@ from jaxzoo.formats.format import Found, Network, Report
 from jaxzoo.models.networks import Variables
 from jaxzoo.models.variables import each_leaf
 from jaxzoo.spec.layers import LAYERS
-from jaxzoo.spec.zoo_spec import ACTIVATIONS, HYPERPARAMETERS, METHODS
+from jaxzoo.spec.zoo_spec import HYPERPARAMETERS, METHODS
 from jaxzoo.storage.files import reason
 
 DESCRIPTION = "zoo.json"
@@ -33,15 +33,10 @@ def members_table(chosen: Chosen) -> pd.DataFrame:
 
 
 def rows_of_members(path: Path, table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The members of such a table in its order, for an import. Raises InputError for what none can be."""
+    """The members of such a table in its order, for an import. Raises InputError where it lacks a column."""
     missing = [name for name in ("model", "seed", *HYPERPARAMETERS) if name not in table.columns]
     if missing or not len(table):
         raise InputError(f"{path}: has no {missing[0] if missing else 'row'}, expected a row for each model")
-    for name in ("model", "seed", "activation"):
-        for value in map(plain, table[name].tolist()):
-            if not (value in ACTIVATIONS if name == "activation" else type(value) is int and value >= 0):
-                wanted = f"one of {', '.join(ACTIVATIONS)}" if name == "activation" else "a whole number, 0 or more"
-                raise InputError(f"{path}: {name} is {shown(value)}, expected {wanted}")
     names = [name for name in table.columns if name not in ("model", *OWN_COLUMNS)]
     columns = [[plain(value) for value in table[name].tolist()] for name in names]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]

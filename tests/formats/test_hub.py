@@ -222,7 +222,7 @@ FAULTS = {
     "odd activation": (
         MEMBERS,
         lambda path: replace_table(path, activation=pa.array(["tanh", "sine", "tanh", "relu"])),
-        "members.parquet: activation is 'sine', expected one of tanh",
+        "model 1: activation is 'sine', expected one of: tanh",
     ),
     "a column of lists": (
         MEMBERS,

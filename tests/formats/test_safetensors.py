@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from jaxzoo.errors import InputError
-from jaxzoo.formats import chosen, importing
+from jaxzoo.formats import chosen, imported_zoo
 from jaxzoo.formats.exporting import export_zoo
 from jaxzoo.formats.importing import import_zoo
 from jaxzoo.models.variables import each_leaf, network_shapes
@@ -63,7 +63,7 @@ def test_a_zoo_comes_back_bit_for_bit(zoo, exported, tmp_path):
 def test_portions_change_nothing(zoo, exported, tmp_path, monkeypatch, per_model):
     """With one model in memory at a time, and with the temporary files of that gone; then two models at a time."""
     monkeypatch.setattr(chosen, "PORTION_BYTES", 1)
-    monkeypatch.setattr(importing, "MOST_MODELS", 2)
+    monkeypatch.setattr(imported_zoo, "MOST_MODELS", 2)
     (folder,) = export_zoo(zoo, tmp_path / "p", "safetensors", per_model=per_model)
     assert_same(import_zoo(folder, tmp_path / "back", "safetensors"), zoo, [*range(6)])
     if not per_model:
@@ -186,7 +186,7 @@ FAULTS = {
         lambda path: (path.parent / "members.csv").write_text(
             (path.parent / "members.csv").read_text().replace("\n1,2,", "\n1,two,")
         ),
-        "members.csv: seed is 'two', expected a whole number, 0 or more",
+        "model 0: seed is 'two', expected a whole number, 0 or more",
     ),
     "no numbers": (
         lambda path: (path.parent / "members.csv").write_text("seed,activation\n1,tanh\n"),
