@@ -1,8 +1,14 @@
-"""Opens what every format writes by the library of the other side, and holds shapes and values to the zoo's."""
+"""Opens what every format writes by the library of the other side, and holds shapes and values to the zoo's.
+
+The lines of docs/formats.md that load a zoo are run, too.
+"""
 
 import json
 import logging
 import os
+import re
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -115,3 +121,11 @@ with tempfile.TemporaryDirectory() as place:
             for folder in jaxzoo.export_zoo(each, Path(place) / name / each.path.name, name, twins=False):
                 CHECKS[name](folder, each)
         print(f"{name}: 8 models at 3 epochs and their twins, as other libraries read them", flush=True)
+    for name in FORMATS:
+        jaxzoo.export_zoo(zoo, f"{place}/digits-{name}", name)
+    page = (Path(__file__).parents[1] / "docs" / "formats.md").read_text()
+    blocks = re.findall(r"^```py\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == len(FORMATS), f"{len(blocks)} blocks of {len(FORMATS)} formats"
+    for block in blocks:
+        subprocess.run([sys.executable, "-c", block], cwd=place, check=True)
+    print(f"docs/formats.md: {len(blocks)} blocks ran")

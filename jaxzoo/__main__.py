@@ -41,8 +41,12 @@ def _run(arguments: Sequence[str]) -> int:
         verbs.add_parser(verb, help=text, add_help=False)  # its own file parses what follows
     parser.parse_args(arguments[:1])
     # imported only now: a verb does not wait for what others need
-    module = KEYWORDS.get(arguments[0], arguments[0])
-    return importlib.import_module(f"jaxzoo.commands.{module}").main(arguments[1:])
+    return importlib.import_module(module_of(arguments[0])).main(arguments[1:])
+
+
+def module_of(verb: str) -> str:
+    """The name of the file that parses what follows a verb."""
+    return f"jaxzoo.commands.{KEYWORDS.get(verb, verb)}"
 
 
 if __name__ == "__main__":

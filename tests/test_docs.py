@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import jaxzoo
-from jaxzoo.__main__ import VERBS
+from jaxzoo.__main__ import VERBS, module_of
 from jaxzoo.commands.listing import list_zoos
 from jaxzoo.spec.config import published_specs
 
@@ -119,7 +119,7 @@ def test_a_command_that_is_shown_exists(page, command, capsys):
     verb = command.split()[0]
     assert verb in VERBS
     with pytest.raises(SystemExit, match=r"^0$"):
-        importlib.import_module(f"jaxzoo.commands.{verb}").main(["--help"])
+        importlib.import_module(module_of(verb)).main(["--help"])
     assert set(FLAG.findall(command)) <= set(FLAG.findall(capsys.readouterr().out))
 
 
