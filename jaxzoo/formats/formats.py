@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping
 
-from jaxzoo.formats import hub, modelzoo, modelzoo_import, numpy_files, safetensors_files
+from jaxzoo.formats import hub, modelzoo, modelzoo_import, numpy_files, parquet, safetensors_files, smallcnnzoo
 from jaxzoo.formats.format import Format
 
 FORMATS: Mapping[str, Format] = {
-    "hub": hub.FORMAT,
     "modelzoo": Format(
         "the tree of the original model zoos, which SANE and WeightCLIP read",
         modelzoo.write,
         modelzoo_import.read,
         parts=modelzoo.layouts,
     ),
-    "numpy": numpy_files.FORMAT,
+    "smallcnnzoo": smallcnnzoo.FORMAT,
     "safetensors": safetensors_files.FORMAT,
+    "numpy": numpy_files.FORMAT,
+    "parquet": parquet.FORMAT,
+    "hub": hub.FORMAT,
 }

@@ -5,6 +5,8 @@ from typing import Any
 
 from jaxzoo.errors import InputError
 
+EXTRA = "formats"  # of the package, which installs them
+
 
 def needed(module: str, extra: str) -> Any:
     """The module of that name. Raises InputError, which says how to install it, where it cannot be imported."""

@@ -48,7 +48,7 @@ def read(folder: Path, options: ImportOptions, report: Report) -> Found:
     for epoch in tables.description["epochs"]:
         path = epoch_path(folder, epoch)
         with _opened(path) as file:
-            if _rows(file, MODELS, range(len(tables.numbers))).tolist() != tables.numbers:
+            if _rows(file, MODELS).tolist() != tables.numbers:
                 raise InputError(f"{path}: its models are not those of members.csv, expected the same in that order")
     return tables.found(functools.partial(_read_epoch, folder))
 
@@ -75,14 +75,16 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         raise InputError(f"{path}: is damaged: {error}") from error
 
 
-def _rows(file: zipfile.ZipFile, name: str, rows: range) -> np.ndarray:
-    """Some rows of an array in the file, without the others. Raises ValueError where it is no array of numbers."""
+def _rows(file: zipfile.ZipFile, name: str, rows: range | None = None) -> np.ndarray:
+    """Some rows of an array in the file, without the others, or all. Raises ValueError for what is no such array."""
     with file.open(f"{name}.npy") as part:
         version = np.lib.format.read_magic(part)
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, kind = header(part)
-        if kind.hasobject or fortran or not shape or shape[0] < rows.stop:
-            raise ValueError(f"{name} is {kind} of shape {shape}, expected numbers of {rows.stop} models, row by row")
+        least = 1 if rows is None else rows.stop
+        if kind.hasobject or fortran or not shape or shape[0] < least:
+            raise ValueError(f"{name} is {kind} of shape {shape}, expected numbers of {least} models, row by row")
+        rows = range(shape[0]) if rows is None else rows
         size = kind.itemsize * math.prod(shape[1:])
         part.seek(part.tell() + rows.start * size)
         values = np.frombuffer(part.read(len(rows) * size), kind).reshape(len(rows), *shape[1:])

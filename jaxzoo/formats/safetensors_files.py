@@ -19,7 +19,7 @@ import numpy as np
 from jaxzoo.errors import InputError, shown
 from jaxzoo.formats.chosen import Chosen
 from jaxzoo.formats.format import ExportOptions, Format, Found, ImportOptions, Report
-from jaxzoo.formats.needed import needed
+from jaxzoo.formats.needed import EXTRA, needed
 from jaxzoo.formats.tables import (
     MODELS,
     describe,
@@ -32,7 +32,6 @@ from jaxzoo.formats.tables import (
 from jaxzoo.models.networks import Variables
 from jaxzoo.storage.files import entries_of, reason
 
-EXTRA = "formats"
 FLOATS, WHOLE_NUMBERS = ("F16", "F32", "F64"), ("I32", "I64")  # names of types in these files
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -119,7 +120,7 @@ def read_description(folder: Path) -> Description:
     table = table if isinstance(table, dict) else {}
     shape, epochs, batch = table.get("image_shape"), table.get("epochs"), table.get("batch_size")
     checks: Sequence[tuple[str, bool]] = (
-        ("architecture", table.get("architecture") in LAYERS),
+        ("architecture", table.get("architecture") in tuple(LAYERS)),
         ("image_shape", _whole_numbers(shape, 1) and len(shape or ()) == 3),
         ("classes", _whole_numbers([table.get("classes")], 2)),
         ("epochs", _whole_numbers(epochs, 0) and len({*(epochs or ())}) == len(epochs or ()) > 0),
@@ -184,7 +185,7 @@ def read_table(path: Path) -> pd.DataFrame:
         return pd.read_csv(path, low_memory=False, **EXACT)  # types are those of whole columns
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({reason(error)}), expected a table") from error
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: is no table: {error}") from error
 
 

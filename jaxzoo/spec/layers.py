@@ -114,6 +114,15 @@ CNN_L: Layers = (
     Dense("dense2", None),
 )
 
+# of the Small CNN Zoo (Unterthiner et al. 2020): 4,970 parameters with one channel and ten classes
+SMALL_CNN_ZOO: Layers = (
+    *(Conv("conv1", 3, 16, stride=2), Activate(), Dropout(0)),
+    *(Conv("conv2", 3, 16, stride=2), Activate(), Dropout(1)),
+    *(Conv("conv3", 3, 16, stride=2), Activate(), Dropout(2)),
+    MeanPool(),
+    Dense("dense", None),
+)
+
 
 def resnet_18(width: int) -> Layers:
     """ResNet-18 for small images (He et al. 2016): stages of `width`, 2, 4 and 8 times as many channels.
@@ -147,6 +156,7 @@ LAYERS: Mapping[str, Layers] = {
     "cnn-l": CNN_L,
     "resnet-18": resnet_18(64),
     "resnet-18-narrow": resnet_18(8),
+    "small-cnn-zoo": SMALL_CNN_ZOO,
 }
 
 

@@ -37,6 +37,7 @@ GROUPS = {
     "cnn-l": {"conv1": 16, "conv2": 32, "conv3": 15, "dense1": 20},
     "resnet-18": dict(zip(RESNET_GROUPS, 64 * RESNET_SIZES, strict=True)),
     "resnet-18-narrow": dict(zip(RESNET_GROUPS, 8 * RESNET_SIZES, strict=True)),
+    "small-cnn-zoo": {"conv1": 16, "conv2": 16, "conv3": 16},
 }
 END = (MeanPool(), Dense("end", None))
 # what no architecture has: (layers, shape of an image, groups)
@@ -122,7 +123,7 @@ def test_all_axes_but_those_of_pixels_images_and_classes_are_permuted(name):
     spec = jaxzoo.permutation_spec(small_spec(name))
     found = [(axis.collection, *axis.path, axis.axis) for group in spec.groups.values() for axis in group.axes]
     assert len(found) == len({*found})
-    first, last = ("conv1", "dense2") if name.startswith("cnn") else ("conv1", "fc")
+    first, last = "conv1", {"cnn-s": "dense2", "cnn-l": "dense2", "small-cnn-zoo": "dense"}.get(name, "fc")
     wanted = {
         (*path, axis) for path, shape in each_leaf(spec.shapes) for axis in range(max(len(shape) - 2, 0), len(shape))
     }

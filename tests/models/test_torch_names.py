@@ -205,4 +205,4 @@ def test_an_unknown_architecture_is_refused(shapes, size, begin):
     with pytest.raises(InputError) as error:
         find_architecture(shapes, size)
     assert str(error.value).startswith(begin)
-    assert str(error.value).endswith("expected one of: cnn-s, cnn-l, resnet-18, resnet-18-narrow")
+    assert str(error.value).endswith("expected one of: cnn-s, cnn-l, resnet-18, resnet-18-narrow, small-cnn-zoo")

@@ -1,8 +1,14 @@
 """What tests of several formats share: zoos to export, and the comparison of a zoo with what came back."""
 
+import contextlib
+
 import numpy as np
 import pandas as pd
+import pytest
 from populations import store_zoo
+
+import jaxzoo
+from jaxzoo.errors import InputError
 
 OWN = ["model", "cohort", "row"]  # columns that an import numbers anew
 
@@ -25,3 +31,17 @@ def assert_same_zoo(first, second, models=None):
 def store_with_a_diverged_model(folder, spec):
     """A drawn zoo whose model 1 is not finite at its last epoch."""
     return store_zoo(folder, spec, finite=lambda model, epoch: (model, epoch) != (1, spec.epochs))
+
+
+def there_and_back(zoo, folder, format, **options):
+    """The zoo that comes back of the export; both lie in `folder`."""
+    jaxzoo.export_zoo(zoo, folder / "out", format, **options)
+    return jaxzoo.import_zoo(folder / "out", folder / "back", format)
+
+
+@contextlib.contextmanager
+def one_line(match):
+    """Expects an InputError of one line that says so."""
+    with pytest.raises(InputError, match=match) as caught:
+        yield
+    assert len(str(caught.value).splitlines()) == 1

@@ -20,7 +20,13 @@ from jaxzoo.storage.zoo_folder import begin_zoo, cohort_folder, members_digest
 from jaxzoo.training.population import initial_state, initial_variables, put_cohort
 from jaxzoo.training.programs import build_program
 
-SHAPES = {"cnn-s": (28, 1), "cnn-l": (32, 3), "resnet-18": (32, 3), "resnet-18-narrow": (32, 3)}
+SHAPES = {
+    "cnn-s": (28, 1),
+    "cnn-l": (32, 3),
+    "resnet-18": (32, 3),
+    "resnet-18-narrow": (32, 3),
+    "small-cnn-zoo": (28, 1),
+}
 
 
 def small_spec(architecture="cnn-s", *, train=47, epochs=2, seeds=4, batch_size=10, **grid) -> ZooSpec:
