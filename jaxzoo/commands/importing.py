@@ -43,6 +43,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         metavar="METHOD=DIR",
         help="sparse twins, in the order of their parents (DIR-METHOD, where export writes them)",
     )
+    parser.add_argument("--no-twins", action="store_true", help="without those that lie beside")
     parser.add_argument("--skip-damaged", action="store_true", help="leave damaged members out, and say which")
     return parser.parse_args(arguments)
 
@@ -62,7 +63,7 @@ def _import(options: argparse.Namespace) -> int:
             options.format,
             name=options.name,
             dataset=options.dataset,
-            twins=None if options.twins is None else dict(options.twins),
+            twins={} if options.no_twins else None if options.twins is None else dict(options.twins),
             skip_damaged=options.skip_damaged,
             on_begin=bar.begin,
             on_states=bar.done,

@@ -94,7 +94,7 @@ def check_twins(folder: Path, twins: Found, parent: Found) -> None:
     if got != wanted or twins.network != parent.network:
         raise InputError(
             f"{folder}: its {len(got)} models are not twins of the {len(wanted)} parents, expected one for "
-            "each, of the same network and seed"
+            "each, of the same network and seed, or an import without twins"
         )
 
 

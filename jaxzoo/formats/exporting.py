@@ -68,9 +68,11 @@ def export_zoo(
         check_vacant(folder)
     on_begin(sum(chosen.states for chosen in jobs.values()))
     with contextlib.ExitStack() as stack:  # all folders appear at the end
-        for folder, chosen in jobs.items():
-            kind.write(chosen, stack.enter_context(new_folder(folder)), options, report)
-    for folder, chosen in jobs.items():
+        written = {
+            folder: kind.write(chosen, stack.enter_context(new_folder(folder)), options, report)
+            for folder, chosen in jobs.items()
+        }
+    for folder, chosen in written.items():
         _write_splits(folder, chosen)
     return tuple(jobs)
 

@@ -34,9 +34,14 @@ class ExportOptions(NamedTuple):
 
 
 class ImportOptions(NamedTuple):
-    """What an import may do: with `skip_damaged` it leaves out members that are damaged, and says so."""
+    """What an import may do, and what it knows.
+
+    With `skip_damaged` it leaves out members that are damaged, and says so. `sizes` has the heights of images that the
+    caller's dataset has: not every network tells it.
+    """
 
     skip_damaged: bool = False
+    sizes: tuple[int, ...] = ()
 
 
 class Network(NamedTuple):
@@ -66,14 +71,15 @@ class Found(NamedTuple):
     method: str | None = None
 
 
-Write = Callable[[Chosen, Path, ExportOptions, Report], None]
+Write = Callable[[Chosen, Path, ExportOptions, Report], Chosen]
 Read = Callable[[Path, ImportOptions, Report], Found]
 
 
 class Format(NamedTuple):
     """A format: `text` says in a line who reads it, `options` names what of `ExportOptions` it takes.
 
-    `write` fills a new folder; it raises InputError for a zoo that the format cannot hold. `read` is None where zoos
+    `write` fills a new folder, and returns what it wrote: all that was chosen, or less. It raises InputError for a zoo
+    that the format cannot hold. `read` is None where zoos
     cannot be imported from the format. `parts` shares the models out to several folders, by the end of their names.
     """
 

@@ -26,7 +26,7 @@ from jaxzoo.storage.licence import check_licence
 MEMBERS, METRICS, WEIGHTS = Path("data/members.parquet"), Path("data/metrics.parquet"), Path("weights")
 
 
-def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) -> None:
+def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) -> Chosen:
     """Writes the files into `folder`; croissant.json comes last, because it has the digests of the others."""
     for name in ("safetensors.numpy", "pyarrow.parquet"):
         needed(name, EXTRA)  # said before anything is read
@@ -41,6 +41,7 @@ def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) 
     (folder / "README.md").write_text(card(facts), encoding="utf-8")
     (folder / "datasheet.md").write_text(datasheet(facts), encoding="utf-8")
     (folder / "croissant.json").write_text(croissant(facts, folder), encoding="utf-8")
+    return chosen
 
 
 def read(folder: Path, options: ImportOptions, report: Report) -> Found:

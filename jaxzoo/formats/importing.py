@@ -1,6 +1,6 @@
 """Reads a zoo from another format into a zoo of its own, which everything that reads zoos takes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,8 +44,8 @@ def import_zoo(
 
     The zoo is called `name`, or as its folder is. `dataset` names the images (a dataset of jaxzoo's zoos, or a
     `DatasetSpec`), by which predictions can be made; without it they are not known. `twins` has the folder of sparse
-    twins by method; without it these are looked for beside `folder`, where `export_zoo` writes them. Twins are in the
-    order of their parents.
+    twins by method, {} for none; without it these are looked for beside `folder`, where `export_zoo` writes them. Twins
+    are in the order of their parents.
 
     The zoo cannot be resumed, and has no digest. A damaged member is an error, or with `skip_damaged` left out. Weights
     are read in portions, and `out` appears when it is whole. Raises InputError for what cannot be read.
@@ -55,13 +55,14 @@ def import_zoo(
         readable = [each for each, kind in FORMATS.items() if kind.read is not None]
         raise InputError(f"format is {format!r}, expected one of: {nearest(format, readable)}")
     check_vacant(target)
-    report = Report(on_states, on_notice)
+    report, datasets = Report(on_states, on_notice), _datasets(dataset)
+    options = ImportOptions(skip_damaged, tuple(each.size for each in datasets))
     with new_folder(target) as partial:
-        sources = [*_sources(source, twins, format, partial, ImportOptions(skip_damaged), report)]
+        sources = [*_sources(source, twins, format, partial, options, report)]
         on_begin(sum(len(each.found.rows) * len(each.found.epochs) for each in sources))
         for each in sources:
             check_twins(each.folder, each.found, sources[0].found)
-            write_imported(each.target, each.found, _spec(each.found, name or target.name, dataset), format, report)
+            write_imported(each.target, each.found, _spec(each.found, name or target.name, datasets), format, report)
     return open_zoo(target)
 
 
@@ -87,8 +88,9 @@ def _sources(
         yield Source(beside, found._replace(method=method), twins_folder(target, method))
 
 
-def _spec(found: Found, name: str, dataset: str | DatasetSpec | None) -> ImportedSpec:
+def _spec(found: Found, name: str, datasets: Sequence[DatasetSpec]) -> ImportedSpec:
     size, _, channels = found.network.image_shape
+    fitting = [each for each in datasets if each.image_shape == found.network.image_shape]
     return ImportedSpec(
         name=name,
         architecture=found.network.architecture,
@@ -97,16 +99,17 @@ def _spec(found: Found, name: str, dataset: str | DatasetSpec | None) -> Importe
         classes=found.network.classes,
         epochs=max(found.metrics["epoch"].tolist()),
         batch_size=found.batch_size,
-        dataset=_dataset(dataset, found) if isinstance(dataset, str) else dataset,
+        dataset=(*fitting, *datasets, None)[0],  # one that does not fit is refused, with what it is
     )
 
 
-def _dataset(name: str, found: Found) -> DatasetSpec:
-    """The dataset of that name among those of jaxzoo's zoos, as the networks take its images. Raises InputError."""
+def _datasets(given: str | DatasetSpec | None) -> tuple[DatasetSpec, ...]:
+    """What the caller's dataset may be: those of that name among the datasets of jaxzoo's zoos. Raises InputError."""
+    if given is None or isinstance(given, DatasetSpec):
+        return () if given is None else (given,)
     known = dict.fromkeys(spec.dataset for spec in published_specs().values())
-    named = [each for each in known if same_name(each.name, name)]
-    fitting = [each for each in named if each.image_shape == found.network.image_shape]
+    named = tuple(each for each in known if same_name(each.name, given))
     if not named:
         names = dict.fromkeys(each.name for each in known)
-        raise InputError(f"dataset is {name!r}, expected one of: {nearest(name, names)}, or a DatasetSpec")
-    return (fitting or named)[0]  # one that does not fit is refused with its shape
+        raise InputError(f"dataset is {given!r}, expected one of: {nearest(given, names)}, or a DatasetSpec")
+    return named

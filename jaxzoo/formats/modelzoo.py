@@ -41,7 +41,7 @@ METRICS: Mapping[str, str] = {
 PREFIX = "NN_tune_trainable_"
 
 
-def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) -> None:
+def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) -> Chosen:
     """Writes the tree into `folder`. Raises InputError for networks that it cannot hold."""
     zoo = chosen.zoo
     check_holds(zoo)
@@ -62,6 +62,7 @@ def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) 
         for portion in chosen.portions(epoch):
             _write_states(folders, portion, entries, epoch, batches_until(zoo.record, epoch))
             report.states(len(portion.models))
+    return chosen
 
 
 def layouts(chosen: Chosen) -> dict[str, Chosen]:

@@ -53,7 +53,7 @@ def read(folder: Path, options: ImportOptions, report: Report) -> Found:
     models = [
         model
         for path in _folders(folder)
-        if (model := _attempt(functools.partial(_read_model, path), options, report)) is not None
+        if (model := _attempt(functools.partial(_read_model, path, options.sizes), options, report)) is not None
     ]
     epochs = sorted({epoch for model in models for epoch in model.files})
     check = functools.partial(_check_model, epochs=epochs, read_all=options.skip_damaged)
@@ -97,7 +97,7 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(entries, key=lambda path: (int((numbers[path] or [0, 0])[1]), path.name))
 
 
-def _read_model(folder: Path) -> _Model:
+def _read_model(folder: Path, sizes: Sequence[int]) -> _Model:
     params = _read_json(folder / "params.json")
     row = row_of(folder / "params.json", params)
     files = {}
@@ -111,7 +111,7 @@ def _read_model(folder: Path) -> _Model:
         raise InputError(f"{folder}: has no weights, expected folders checkpoint_<epoch>")
     state = read_state(files[max(files)])
     try:
-        architecture = find_architecture({name: array.shape for name, array in state.items()})
+        architecture = find_architecture({name: array.shape for name, array in state.items()}, sizes)
     except InputError as error:
         raise InputError(f"{files[max(files)]}: {error}") from error
     return _Model(folder, row, _read_results(folder / "result.json"), files, batch_size_of(params), architecture)

@@ -14,11 +14,11 @@ SIZES = (28, 32, 64, 8, 16)  # of images, the likeliest first
 MOST_PIXELS = 256  # of a size that only a dense layer tells
 
 
-def find_network(where: object, parameters: Sequence[tuple[str, Shape]], size: int | None = None) -> Network:
+def find_network(where: object, parameters: Sequence[tuple[str, Shape]], sizes: Sequence[int] = ()) -> Network:
     """The networks that have such parameters: (kind, shape) of each in the order of the layers.
 
     Kinds are kernel, bias, scale, mean and var, and kernels are (height, width, in, out) or (in, out). Within a layer
-    they may come in any order. Where several sizes of images fit, they are of the `size` given, or the first in SIZES:
+    they may come in any order. Where several sizes of images fit, they are of the first of the `sizes`, or of SIZES:
     a network that takes the mean over all positions does not tell. `where` is what the error names. Raises InputError
     where no network of `LAYERS` fits.
     """
@@ -26,7 +26,7 @@ def find_network(where: object, parameters: Sequence[tuple[str, Shape]], size: i
     if kernels and len(kernels[0]) == 4 and len(kernels[-1]) == 2 and kernels[-1][1] >= 2:
         channels, classes = kernels[0][2], kernels[-1][1]
         for name, layers in LAYERS.items():
-            for side in _fitting_sizes(layers, kernels, size):
+            for side in _fitting_sizes(layers, kernels, sizes):
                 network = Network(name, (side, side, channels), classes)
                 if _by_kind(_parameters_of(network)) == _by_kind(parameters):
                     return network
@@ -41,14 +41,14 @@ def paths_of(network: Network, kinds: Sequence[str]) -> list[tuple[str, ...]]:
     return [next(paths[kind]) for kind in kinds]
 
 
-def _fitting_sizes(layers: Layers, kernels: Sequence[Shape], size: int | None) -> Iterator[int]:
+def _fitting_sizes(layers: Layers, kernels: Sequence[Shape], sizes: Sequence[int]) -> Iterator[int]:
     """Sizes of images by which the layers may have the kernels. The exact check takes long, and is left for few."""
     weighted = weight_layers(layers)
     classes = kernels[-1][-1]
     if [layer.features or classes for layer in weighted] != [kernel[-1] for kernel in kernels]:
         return
     flattens = Flatten() in layers
-    likely = [*([] if size is None else [size]), *SIZES, *(range(1, MOST_PIXELS + 1) if flattens else [])]
+    likely = [*sizes, *SIZES, *(range(1, MOST_PIXELS + 1) if flattens else [])]
     before = layers[: layers.index(Flatten())] if flattens else layers
     for each in dict.fromkeys(likely):
         try:

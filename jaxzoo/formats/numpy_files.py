@@ -24,11 +24,12 @@ from jaxzoo.models.networks import Variables
 from jaxzoo.storage.files import reason
 
 
-def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) -> None:
+def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) -> Chosen:
     """Writes the files into `folder`."""
     write_tables(folder, chosen)
     for epoch in chosen.epochs:
         _write_epoch(epoch_path(folder, epoch), chosen, epoch, report)
+    return chosen
 
 
 def epoch_path(folder: Path, epoch: int) -> Path:

@@ -37,7 +37,7 @@ COLUMNS = {"params": "weights", "batch_stats": "batch_stats"}  # by collection
 GROUP_MODELS = 1024  # of a row group: an import reads as many at a time
 
 
-def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) -> None:
+def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) -> Chosen:
     """Writes the files into `folder`. Raises InputError where pyarrow is missing."""
     _parquet()
     write_description(folder, chosen)
@@ -45,6 +45,7 @@ def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) 
     write_arrow(folder / "metrics.parquet", chosen.metrics)
     for epoch in chosen.epochs:
         _write_epoch(epoch_path(folder, epoch), chosen, epoch, report)
+    return chosen
 
 
 def epoch_path(folder: Path, epoch: int) -> Path:

@@ -35,7 +35,7 @@ from jaxzoo.storage.files import entries_of, reason
 FLOATS, WHOLE_NUMBERS = ("F16", "F32", "F64"), ("I32", "I64")  # names of types in these files
 
 
-def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) -> None:
+def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) -> Chosen:
     """Writes the files into `folder`."""
     needed("safetensors.numpy", EXTRA)  # said before anything is read
     write_tables(folder, chosen)
@@ -44,6 +44,7 @@ def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) 
             _write_models(folder, chosen, epoch, report)
         else:
             write_epoch(epoch_path(folder, epoch), chosen, epoch, report)
+    return chosen
 
 
 def epoch_path(folder: Path, epoch: int) -> Path:

@@ -33,8 +33,11 @@ from jaxzoo.storage.imported import NUMBERS
 PERMUTATION_SEED = 42
 
 
-def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) -> None:
-    """Writes the files into `folder`. Raises InputError for networks that such a layout cannot hold."""
+def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) -> Chosen:
+    """Writes the files into `folder`, and returns the models that they hold, which are finite.
+
+    Raises InputError for networks that such a layout cannot hold.
+    """
     _check_network(chosen)
     steps = _steps(chosen.epochs, options.final_step)
     layout = _write_layout(folder / "layout.csv", chosen)
@@ -56,6 +59,7 @@ def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) 
     table.to_csv(folder / "metrics.csv.gz", index=False, compression=packing)
     order = np.random.default_rng(PERMUTATION_SEED).permutation(len(table))
     np.savetxt(folder / _permutation_name(chosen), order, fmt="%d")
+    return kept
 
 
 def _check_network(chosen: Chosen) -> None:

@@ -59,7 +59,7 @@ def read(folder: Path, options: ImportOptions, report: Report) -> Found:
     epochs = sorted({*table["epoch"].tolist()})
     rows = table.assign(row=table.index).pivot(index="model", columns="epoch", values="row")
     kinds = [(column.kind, column.shape) for column in layout]
-    network = find_network(folder / "layout.csv", kinds, _image_size(table))
+    network = find_network(folder / "layout.csv", kinds, (*options.sizes, *_image_sizes(table)))
     paths = ["/".join(each) for each in paths_of(network, [column.kind for column in layout])]
     return Found(
         network=network,
@@ -200,11 +200,12 @@ def _read_states(
     return variables_of_names(leaves)
 
 
-def _image_size(table: pd.DataFrame) -> int | None:
+def _image_sizes(table: pd.DataFrame) -> list[int]:
     """The size of the images, where the table or the name of the dataset tells."""
     column = f"{CONFIG}dataset"
     published = str(table[column].iloc[0]) if column in table.columns else ""
-    return _whole_of_zoo(table, "image_size") or IMAGE_SIZES.get(published)
+    told = (_whole_of_zoo(table, "image_size"), IMAGE_SIZES.get(published))
+    return [size for size in told if size is not None]
 
 
 def _whole_of_zoo(table: pd.DataFrame, name: str) -> int | None:

@@ -21,6 +21,7 @@ from jaxzoo.spec.layers import (
     Conv,
     Dense,
     Dropout,
+    Flatten,
     Layers,
     MaxPool,
     MeanPool,
@@ -34,6 +35,7 @@ Shape = tuple[int, ...]
 Named = Conv | BatchNorm | Dense  # the layers that have variables
 
 SIZES = (28, 32, 64, 8, 16)  # of images, in the order in which they are tried where nobody says the size
+AVERAGED = 32  # the likeliest size where a network averages over positions, as those of CIFAR-10
 
 # by the number of axes, which axis of Flax's array comes where: PyTorch has outputs first, then channels, then pixels
 ORDERS: Mapping[int, Shape] = {0: (), 1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
@@ -240,24 +242,27 @@ def _models(stacked: Mapping[str, Any]) -> int:
     return len(array)
 
 
-def find_architecture(shapes: Mapping[str, Sequence[int]], size: int | None = None) -> TorchArchitecture:
+def find_architecture(shapes: Mapping[str, Sequence[int]], sizes: Sequence[int] = ()) -> TorchArchitecture:
     """What a state dict is of, from the names and shapes of its tensors.
 
-    `size` is the height and width of images. Without it the first size of SIZES that fits is taken; a network that
-    averages over positions, such as a ResNet, fits all of them. Raises InputError where no architecture fits.
+    Images are of the first of the `sizes`, and after them of SIZES, that fits. A network that averages over positions,
+    such as a ResNet, fits all of them: it is taken to be one for 32 pixels, unless the `sizes` are others. Raises
+    InputError where no architecture fits.
     """
     wanted = {name: tuple(shape) for name, shape in shapes.items()}
     for name, layers in LAYERS.items():
         ways = sorted({counts_dropout(layers, rate) for rate in (0.0, 0.5)})
-        for pixels, counted in itertools.product(SIZES if size is None else (size,), ways):
+        likely = dict.fromkeys((*sizes, *SIZES))
+        if Flatten() not in layers and (AVERAGED in sizes or not sizes):
+            likely = dict.fromkeys((AVERAGED, *likely))
+        for pixels, counted in itertools.product(likely, ways):
             found = _architecture(name, pixels, counted, wanted)
             if found is not None and {entry.name: entry.shape for entry in found.entries()} == wanted:
                 return found
-    where = f"images of {size} pixels" if size else f"images of {', '.join(map(str, SIZES))} pixels"
     first = ", ".join(f"{name} {shape}" for name, shape in itertools.islice(wanted.items(), 2)) or "none"
     raise InputError(
-        f"a state dict of {len(wanted)} tensors (the first: {first}) fits no architecture for {where}, "
-        f"expected one of: {', '.join(LAYERS)}"
+        f"a state dict of {len(wanted)} tensors (the first: {first}) fits no architecture for images of "
+        f"{', '.join(map(str, dict.fromkeys((*sizes, *SIZES))))} pixels, expected one of: {', '.join(LAYERS)}"
     )
 
 

@@ -134,14 +134,17 @@ class StoredEpochs:
         return pd.concat(tables).sort_values("model", ignore_index=True)
 
     def _read_weights(self, collection: str, layout: Layout, epoch: int, chosen: Sequence[Member]) -> np.ndarray:
-        weights = np.empty((len(chosen), layout_width(layout)), np.float32)
+        weights = np.empty((0, layout_width(layout)), np.float32)
         for cohort in {member.cohort for member in chosen}:
             indices = [index for index, member in enumerate(chosen) if member.cohort == cohort]
             rows = [chosen[index].row for index in indices]
             identity = self._unchecked(cohort, epoch)
             stored = read_snapshot(cohort_folder(self._path, cohort), epoch, collection, rows, identity)
             self._checked.add((cohort, epoch))
-            weights[indices] = flatten(layout, stored)
+            flat = flatten(layout, stored)
+            if not len(weights):  # only now: a layout that is not that of the files may be of any size
+                weights = np.empty((len(chosen), flat.shape[-1]), np.float32)
+            weights[indices] = flat
         return weights
 
 

@@ -3,10 +3,12 @@
 from dataclasses import dataclass, field
 
 from jaxzoo.errors import require
-from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.dataset_spec import MOST_CLASSES, MOST_PIXELS, DatasetSpec
 from jaxzoo.spec.fields import require_choices, require_name, settle_fields
 from jaxzoo.spec.layers import LAYERS, Layers, check_layers
 from jaxzoo.spec.zoo_spec import MOST_EPOCHS, ZOO_NAME, ZooSpec
+
+MOST_CHANNELS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +34,11 @@ class ImportedSpec:
         settle_fields(self)
         require_name("name", self.name, ZOO_NAME, "letters, digits, spaces, _, -, + and dots, not with a dot first")
         require_choices("architecture", (self.architecture,), LAYERS)
-        require(self.channels >= 1, "channels", self.channels, "1 or more")
-        require(self.classes >= 2, "classes", self.classes, "2 or more")
+        require(1 <= self.size <= MOST_PIXELS, "size", self.size, f"1 to {MOST_PIXELS} pixels")
+        require(1 <= self.channels <= MOST_CHANNELS, "channels", self.channels, f"1 to {MOST_CHANNELS}")
+        require(2 <= self.classes <= MOST_CLASSES, "classes", self.classes, f"2 to {MOST_CLASSES}")
+        batch = self.batch_size
+        require(batch is None or batch >= 1, "batch_size", batch, "1 or more images")
         require(0 <= self.epochs <= MOST_EPOCHS, "epochs", self.epochs, f"0 to {MOST_EPOCHS}")
         require_choices("precision", (self.precision,), ("float32",))
         check_layers(self.layers, self.size)

@@ -107,6 +107,8 @@ def members_of_rows(path: Path, rows: Any, cohorts: int) -> tuple[Member, ...]:
     """The members of an imported zoo from the rows of its members.msgpack, in `path`. Raises InputError."""
     if not isinstance(rows, list) or not rows:
         raise InputError(f"{path}: holds {shown(rows)}, expected a row for each model")
+    if cohorts > len(rows):
+        raise InputError(f"{path}: holds {len(rows)} rows, expected one or more for each of {cohorts} cohorts")
     members = tuple(_member(path, number, row) for number, row in enumerate(rows))
     where = {(member.cohort, member.row) for member in members}
     counts = [sum(cohort == each for cohort, _ in where) for each in range(cohorts)]

@@ -82,6 +82,8 @@ def test_a_zoo_comes_back_with_statistics_activations_and_diverged_models(tmp_pa
     jaxzoo.export_zoo(narrow, tmp_path / "y", "modelzoo", on_notice=said.append)
     assert_same_zoo(narrow, jaxzoo.import_zoo(tmp_path / "y", tmp_path / "resnets", "modelzoo"))
     assert "no narrow Resnet18" in said[0]
+    published = jaxzoo.import_zoo(tmp_path / "y", tmp_path / "cifar", "modelzoo", dataset="cifar10")
+    assert (published.spec.dataset.name, published.image_shape) == ("cifar10", (32, 32, 3))
     (first, *_) = sorted((tmp_path / "y").glob("NN*"))
     params = json.loads((first / "params.json").read_text())
     steps = math.ceil(narrow.spec.dataset.train / narrow.spec.batch_size)

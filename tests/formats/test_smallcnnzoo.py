@@ -1,6 +1,8 @@
 """The layout of the Small CNN Zoo: what its readers rely on, a folder made by hand, and what is refused."""
 
+import dataclasses
 import gzip
+import json
 
 import jax
 import numpy as np
@@ -54,6 +56,8 @@ def test_a_zoo_comes_back_without_models_that_are_not_finite(tmp_path):
     assert_same_zoo(zoo, back, [0, *range(2, 12)])
     assert said == [f"{zoo.path}: 1 models that are not finite are left out"]
     assert back.spec.batch_size == zoo.spec.batch_size
+    splits = json.loads((tmp_path / "out-splits.json").read_text())
+    assert 1 not in [*splits["train"], *splits["validation"], *splits["test"]]
 
 
 def test_the_last_epoch_has_the_number_that_was_asked_for(zoo, tmp_path):
@@ -138,6 +142,14 @@ def test_a_folder_made_by_hand_is_read(tmp_path):
             wanted = by_hand(weights[3 * model + column], image, zoo.members["activation"][model])
             np.testing.assert_allclose(logits, wanted, atol=1e-5)  # float32 against float64, logits near 1
     assert [*jaxzoo.verify_zoo(zoo.path, deep=True)] == []
+
+
+def test_the_dataset_says_the_size_that_the_network_does_not(tmp_path):
+    write_by_hand(tmp_path / "x")
+    dataset = dataclasses.replace(small_spec("small-cnn-zoo").dataset, size=40)
+    for given, size in (("mnist", 28), (dataset, 40)):
+        zoo = jaxzoo.import_zoo(tmp_path / "x", tmp_path / f"z{size}", "smallcnnzoo", dataset=given)
+        assert zoo.image_shape == (size, size, 1)
 
 
 def edit(name, change):

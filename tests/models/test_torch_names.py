@@ -180,29 +180,27 @@ FOUND = [(*case, size) for case in (*CASES, ("resnet-18", False)) for size in SI
 def test_the_architecture_is_found(architecture, counted, size):
     entries = torch_entries(LAYERS[architecture], 7, (size, size, 2), counts_dropout=counted)
     shapes = {entry.name: entry.shape for entry in reversed(entries)}
-    found = find_architecture(shapes, size)
+    found = find_architecture(shapes, [size])
     assert found == (architecture, (size, size, 2), 7, counted)
     assert found.entries() == entries
     guessed = find_architecture(shapes)
     # a ResNet averages over positions: its weights do not say the size
-    assert guessed == (found if architecture.startswith("cnn") else found._replace(image=(28, 28, 2)))
+    assert guessed == (found if architecture.startswith("cnn") else found._replace(image=(32, 32, 2)))
 
 
 @pytest.mark.parametrize(
-    ("shapes", "size", "begin"),
+    ("shapes", "begin"),
     [
-        ({}, None, "a state dict of 0 tensors"),
+        ({}, "a state dict of 0 tensors"),
         (
             {"fc.weight": (2, 3)},
-            None,
             "a state dict of 1 tensors (the first: fc.weight (2, 3)) fits no architecture for images",
         ),
-        ({entry.name: entry.shape for entry in entries_of("cnn-s", True)}, 32, "a state dict of 10 tensors"),
-        ({entry.name: () for entry in entries_of("cnn-s", True)}, None, "a state dict of 10 tensors"),
+        ({entry.name: () for entry in entries_of("cnn-s", True)}, "a state dict of 10 tensors"),
     ],
 )
-def test_an_unknown_architecture_is_refused(shapes, size, begin):
+def test_an_unknown_architecture_is_refused(shapes, begin):
     with pytest.raises(InputError) as error:
-        find_architecture(shapes, size)
+        find_architecture(shapes)
     assert str(error.value).startswith(begin)
     assert str(error.value).endswith("expected one of: cnn-s, cnn-l, resnet-18, resnet-18-narrow, small-cnn-zoo")
