@@ -12,6 +12,7 @@ from jaxzoo.formats.format import Found
 from jaxzoo.models.networks import Variables
 from jaxzoo.models.variables import each_leaf
 from jaxzoo.reading.stored import METRICS
+from jaxzoo.spec.dataset_spec import MOST_LETTERS
 from jaxzoo.spec.fields import LARGEST
 from jaxzoo.spec.zoo_spec import ACTIVATIONS, MOST_EPOCHS, NUMBERS
 
@@ -38,11 +39,25 @@ def _check_row(where: str, row: Mapping[str, Any]) -> None:
     if type(seed) is not int or not 0 <= seed <= LARGEST:
         raise InputError(f"{where}: seed is {shown(seed)}, expected a whole number, 0 or more")
     for name, value in row.items():
-        kinds = int | float | None if name in NUMBERS else int | float | str | None
-        small = not isinstance(value, int | float) or abs(value) <= LARGEST  # neither infinite nor not a number
-        if not isinstance(name, str) or not isinstance(value, kinds) or not small:
+        if not _is_text(name) or not (_is_number(value) or (name not in NUMBERS and _is_text(value))):
             wanted = "a number" if name in NUMBERS else "a number or a word"
             raise InputError(f"{where}: {name} is {shown(value)}, expected {wanted}")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number that is finite and not too large, or is not known."""
+    return value is None or (isinstance(value, int | float) and abs(value) <= LARGEST)
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is a text that files can hold: half of a surrogate pair, which JSON can spell, is none."""
+    if not isinstance(value, str) or len(value) > MOST_LETTERS:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _numbers(folder: Path, metrics: pd.DataFrame) -> pd.DataFrame:

@@ -160,8 +160,8 @@ class Tables(NamedTuple):
             epochs=tuple(sorted(self.description["epochs"])),
             metrics=self.metrics,
             read=read,
-            batch_size=self.description["batch_size"],
-            method=self.description["twins"],
+            batch_size=self.description.get("batch_size"),
+            method=self.description.get("twins"),
         )
 
 

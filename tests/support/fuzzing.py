@@ -149,7 +149,7 @@ def change_file(draws: random.Random, path: Path, other: Path) -> None:
         with contextlib.suppress(ValueError):  # lines of JSON
             path.write_text(json.dumps(changed(draws, json.loads(path.read_text()))))
     elif path.suffix == ".csv" and what > 0.3:
-        rows = [line.split(",") for line in path.read_text().splitlines()]
+        rows = [line.split(",") for line in path.read_text(errors="replace").splitlines() or [""]]
         row = draws.choice(rows)
         row[draws.randrange(len(row))] = str(draws.choice(STRANGE)).encode("ascii", "replace").decode()
         path.write_text("\n".join(map(",".join, rows)))
