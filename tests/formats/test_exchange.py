@@ -48,8 +48,10 @@ def test_a_zoo_is_read_in_portions(zoo, monkeypatch):
     assert [len(portion.variables["params"]["conv1"]["bias"]) for portion in portions] == [3, 3, 2]
 
 
-@pytest.mark.parametrize("format", [name for name, kind in FORMATS.items() if kind.read is not None])
+@pytest.mark.parametrize("format", FORMATS)
 def test_small_portions_come_back_whole_in_several_cohorts(zoo, format, tmp_path, monkeypatch):
+    if format == "modelzoo":
+        pytest.importorskip("torch")
     monkeypatch.setattr("jaxzoo.formats.chosen.PORTION_BYTES", 2 * 4 * 2464)
     monkeypatch.setattr("jaxzoo.formats.imported_zoo.COHORT_BYTES", 2 * 4 * 2464)
     (folder,) = jaxzoo.export_zoo(zoo, tmp_path / "x", format, models=range(5))
@@ -116,8 +118,6 @@ def test_a_target_that_is_not_empty_stays_as_it_is(zoo, format, tmp_path):
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "thesis.tex").write_text("years of work")
     for call in (jaxzoo.export_zoo, jaxzoo.import_zoo):
-        if call is jaxzoo.import_zoo and FORMATS[format].read is None:
-            continue
         with pytest.raises(InputError, match="is not empty, expected a new folder or an empty one"):
             call(zoo.path, tmp_path / "x", format, **({"models": range(5)} if call is jaxzoo.export_zoo else {}))
     assert [path.name for path in tmp_path.iterdir()] == ["x"]

@@ -5,6 +5,7 @@ Whatever is handed over, jaxzoo gives its numbers, or InputError of one line, or
 
 import contextlib
 import copy
+import importlib.util
 import io
 import json
 import random
@@ -225,7 +226,7 @@ def run_cases(root: Path, cases: int, seed: int) -> tuple[dict[str, int], list[s
     twin = {"twin": {"method": "magnitude", "epochs": 1}, "parent": {"digest": table["digest"], "epoch": 1}}
     (whole / "twins/magnitude/zoo.json").write_text(json.dumps({**table, **twin}))
     for name, kind in FORMATS.items():
-        if kind.read is not None:
+        if kind.read is not None and (name != "modelzoo" or importlib.util.find_spec("torch")):
             export_zoo(whole, root / "exports" / name, name, twins=False)
     for beside in (root / "exports").glob("*-splits.json"):
         beside.unlink()
