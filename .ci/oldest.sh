@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The oldest versions that pyproject.toml states, in short: specs, models, storage, reading, and a zoo with its twins.
+# The oldest versions that pyproject.toml states, in short: specs, models, storage, reading, formats, a zoo with twins.
 set -euo pipefail
 bin=$1/bin
 
 "$bin/pip" list --format=freeze | grep -iE '^(jax|jaxlib|flax|optax|orbax-checkpoint|tensorstore|numpy|pandas)=='
-"$bin/pytest" -n 2 -q tests/spec tests/models/test_networks.py tests/reading tests/storage/test_store.py
+"$bin/pytest" -n 2 -q tests/spec tests/models/test_networks.py tests/reading tests/storage/test_store.py tests/formats
 zoo=$(mktemp -d)
 trap 'rm -rf "$zoo"' EXIT
 "$bin/jaxzoo" generate --zoo digits --models 1 --epochs 1 --engine lanes --lanes 4 --out "$zoo"

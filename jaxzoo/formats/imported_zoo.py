@@ -92,7 +92,8 @@ def _stored_metrics(table: pd.DataFrame, finite: np.ndarray) -> Tree:
     tree: Tree = {name: table[name].to_numpy(np.float32) for name in METRICS if name != "finite"}
     if not table["train_loss"].isna().all():
         finite = finite & np.isfinite(tree["train_loss"])
-    tree["finite"] = table["finite"].where(table["finite"].notna(), finite).to_numpy(bool)
+    says = zip(table["finite"].tolist(), finite.tolist(), strict=True)
+    tree["finite"] = np.array([own if isinstance(own, bool) else found for own, found in says], bool)
     return tree
 
 
