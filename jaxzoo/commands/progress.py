@@ -120,11 +120,26 @@ def twins_summary(parent: Zoo, twins: Zoo) -> str:
 
 
 class StatesBar:
-    """A bar over the model states that an export or an import goes through; it is drawn once their number is known."""
+    """A bar over the model states that an export or an import goes through.
+
+    It is drawn when the first of them are done, so that an error before it stands alone on the screen.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._bar: tqdm | None = None
+        self._states = 0
+
+    @functools.cached_property
+    def _bar(self) -> tqdm:
+        interval = 0.2 if sys.stderr.isatty() else 10
+        return tqdm(
+            total=self._states,
+            desc=self._name,
+            unit=" states",
+            unit_scale=True,
+            dynamic_ncols=True,
+            mininterval=interval,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -133,20 +148,16 @@ class StatesBar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Closes the bar, which stays on the screen."""
-        if self._bar is not None:
+        if "_bar" in vars(self):
             self._bar.close()
 
     def begin(self, states: int) -> None:
         """There are so many states."""
-        interval = 0.2 if sys.stderr.isatty() else 10
-        self._bar = tqdm(
-            total=states, desc=self._name, unit=" states", unit_scale=True, dynamic_ncols=True, mininterval=interval
-        )
+        self._states = states
 
     def done(self, count: int) -> None:
         """So many states more are done."""
-        if self._bar is not None:
-            self._bar.update(count)
+        self._bar.update(count)
 
     def say(self, text: str) -> None:
         """Prints a line above the bar."""

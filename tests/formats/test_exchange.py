@@ -186,6 +186,7 @@ def test_the_command_lines(zoo, tmp_path):
     for arguments, message in (
         (("export", zoo.path, "--format", "numpy", "--out", "x"), "jaxzoo export: "),
         (("export", zoo.path, "--format", "numpy", "--out", "y", "--epochs", "2:"), "expected numbers as in 10,20"),
+        (("export", zoo.path, "--format", "smallcnnzoo", "--out", "y", "--final-step", "1"), "final_step is 1"),
         (("import", "x", "--format", "numpy", "--out", "w", "--twins", "lottery=x"), "expected METHOD=DIR with one of"),
     ):
         done = run(*arguments)
