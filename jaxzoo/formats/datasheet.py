@@ -42,15 +42,14 @@ def _composition(facts: Facts) -> Answers:
     part = "All of the zoo." if count == facts.whole else f"No: {count:,} of the {facts.whole:,} models of the zoo."
     return {
         "What are the instances?": f"Neural networks: {facts.architecture}, {facts.parameters:,} parameters each.",
-        "How many are there?": f"{count:,} models at {len(facts.epochs):,} epochs ({listed(facts.epochs)}): "
-        f"{states:,} states.",
+        "How many are there?": f"{count:,} models, each at epoch {listed(facts.epochs)}: {states:,} states.",
         "Is it everything, or a sample?": part,
         "What does each consist of?": "Its float32 parameters at each of these epochs, its seed and "
         "hyperparameters, and its losses and accuracies on the images for training, validation and testing.",
         "Are there labels?": "The metrics and the hyperparameters serve as such.",
         "Is anything missing?": "Hyperparameters and metrics that are not known are empty.",
-        "Are there recommended splits?": "The file `-splits.json` beside the folder shares the models out, by seed "
-        "where seeds allow that.",
+        "Are there recommended splits?": "`splits.json` shares the models out to training, validation and test, by "
+        "seed where seeds allow that.",
         "Are there errors or noise?": f"{facts.diverged:,} models are not finite at the last epoch; they are kept, and "
         "marked by `finite` in the metrics.",
         "Does it depend on other data?": "The models were trained on images that are not included: "

@@ -1,8 +1,6 @@
 """Writes a zoo in a format that others' code loads."""
 
 import contextlib
-import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +9,11 @@ from jaxzoo.errors import InputError, nearest
 from jaxzoo.formats.chosen import Chosen, choose, spread
 from jaxzoo.formats.format import ExportOptions, Format, OnNotice, OnStates, Report
 from jaxzoo.formats.formats import FORMATS
+from jaxzoo.formats.splits import write_splits
 from jaxzoo.paths import lasting_path
 from jaxzoo.reading.choices import Choice
-from jaxzoo.reading.selection import SHARES, split_models
 from jaxzoo.reading.zoo import Zoo, open_zoo
-from jaxzoo.storage.files import check_vacant, new_folder, reason, write_whole
-
-SPLIT_SEED = 42
+from jaxzoo.storage.files import check_vacant, new_folder
 
 
 def export_zoo(
@@ -73,7 +69,7 @@ def export_zoo(
             for folder, chosen in jobs.items()
         }
     for folder, chosen in written.items():
-        _write_splits(folder, chosen)
+        write_splits(folder.with_name(f"{folder.name}-splits.json"), chosen)
     return tuple(jobs)
 
 
@@ -98,25 +94,3 @@ def _twin_epochs(twin: Zoo, epochs: Choice | str) -> Choice | str:
     if given.dtype == bool:  # a mask of the parent's epochs says nothing of those of twins
         return []
     return [epoch for epoch in given.tolist() if epoch in twin.epochs]
-
-
-def _write_splits(folder: Path, chosen: Chosen) -> None:
-    """Where the zoo's own split puts the models: it is the same whatever was left out."""
-    seeds = chosen.zoo.members["seed"].tolist()
-    by = "seed" if len({*seeds}) >= len(SHARES) else "model"
-    table = {"by": by, "seed": SPLIT_SEED, "shares": SHARES, **dict(_shares_of(chosen, seeds, by))}
-    path = folder.with_name(f"{folder.name}-splits.json")
-    try:
-        write_whole(path, (json.dumps(table) + "\n").encode())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({reason(error)}), expected a folder that can") from error
-
-
-def _shares_of(chosen: Chosen, seeds: list[int], by: str) -> Iterator[tuple[str, list[int]]]:
-    kept: Callable[[int], bool] = {*chosen.models}.__contains__
-    try:
-        parts = split_models(seeds, *SHARES, seed=SPLIT_SEED, by=by)._asdict()
-    except InputError:  # a zoo of too few models to share out
-        parts = {"train": np.arange(len(seeds)), "validation": np.arange(0), "test": np.arange(0)}
-    for name, numbers in parts.items():
-        yield name, [number for number in numbers.tolist() if kept(number)]

@@ -3,6 +3,7 @@
 README.md                           the card, with the fields that the Hub reads
 datasheet.md, croissant.json        the data set for people and for programs
 zoo.json                            which networks these are
+splits.json                         numbers of models for training, validation and test
 data/members.parquet                a row per model
 data/metrics.parquet                a row per (model, epoch)
 weights/epoch_00050.safetensors     as in the format `safetensors`
@@ -20,9 +21,11 @@ from jaxzoo.formats.hub_card import card
 from jaxzoo.formats.hub_facts import facts_of
 from jaxzoo.formats.needed import EXTRA, needed
 from jaxzoo.formats.safetensors_files import check_epochs, epoch_path, read_epoch, write_epoch
+from jaxzoo.formats.splits import write_splits
 from jaxzoo.formats.tables import read_description, tables_of, write_description
 from jaxzoo.storage.licence import check_licence
 
+SPLITS = "splits.json"
 MEMBERS, METRICS, WEIGHTS = Path("data/members.parquet"), Path("data/metrics.parquet"), Path("weights")
 
 
@@ -38,6 +41,7 @@ def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) 
     (folder / WEIGHTS).mkdir()
     for epoch in chosen.epochs:
         write_epoch(epoch_path(folder / WEIGHTS, epoch), chosen, epoch, report)
+    write_splits(folder / SPLITS, chosen)
     (folder / "README.md").write_text(card(facts), encoding="utf-8")
     (folder / "datasheet.md").write_text(datasheet(facts), encoding="utf-8")
     (folder / "croissant.json").write_text(croissant(facts, folder), encoding="utf-8")

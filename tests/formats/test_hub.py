@@ -105,7 +105,7 @@ def test_every_file_is_listed_with_its_digest_and_every_column(exported):
     assert table["conformsTo"] == "http://mlcommons.org/croissant/1.0"
     listed = {each["contentUrl"]: each for each in table["distribution"]}
     weights = {f"weights/epoch_{epoch:05d}.safetensors" for epoch in (0, 2)}
-    assert listed.keys() == {"zoo.json", "data/members.parquet", "data/metrics.parquet", *weights}
+    assert listed.keys() == {"zoo.json", "splits.json", "data/members.parquet", "data/metrics.parquet", *weights}
     texts = {"README.md", "croissant.json", "datasheet.md"}
     assert {str(path.relative_to(exported)) for path in exported.rglob("*.*")} == listed.keys() | texts
     for name, each in listed.items():
@@ -146,7 +146,7 @@ def test_the_card_and_the_datasheet(exported):
     assert len(headings) == 7
     assert all(heading.startswith(wanted) for heading, wanted in zip(headings, SECTIONS, strict=True))
     assert "for the maker to fill in" in sheet.lower()
-    assert "4 models at 2 epochs (0, 2): 8 states" in sheet
+    assert "4 models, each at epoch 0, 2: 8 states" in sheet
 
 
 @pytest.mark.parametrize(
@@ -184,6 +184,7 @@ def test_a_sample_is_spread_over_the_models_and_twins_have_the_same(digits_zoo, 
         assert pq.read_table(folder / "data" / "members.parquet")["model"].to_pylist() == [0, 3, 7]
         splits = json.loads((tmp_path / f"{folder.name}-splits.json").read_text())
         assert sorted(splits["train"] + splits["validation"] + splits["test"]) == [0, 3, 7]
+        assert json.loads((folder / "splits.json").read_text()) == splits
     for count in (1, 2, 7, 8, 9):
         kept = spread(choose(zoo), count).models
         assert len({*kept}) == len(kept) == min(count, 8)
