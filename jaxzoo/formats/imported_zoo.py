@@ -1,6 +1,7 @@
 """Writes what was found in another format as a zoo."""
 
 import contextlib
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -47,9 +48,8 @@ def write_imported(folder: Path, found: Found, spec: ImportedSpec, format: str, 
         members=members_digest(members),
         twin=None if found.method is None else TwinSpec(method=found.method, epochs=max(1, spec.epochs)),
     )
-    for number in range(record.cohorts):
-        cohort = [member for member in members if member.cohort == number]
-        _write_cohort(folder, record, cohort, found, metrics, shapes, report)
+    for _, cohort in itertools.groupby(members, lambda member: member.cohort):
+        _write_cohort(folder, record, list(cohort), found, metrics, shapes, report)
     with contextlib.suppress(FileExistsError):
         folder.mkdir(parents=True)
     (folder / "members.msgpack").write_bytes(members_file(members))

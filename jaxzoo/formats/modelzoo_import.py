@@ -119,10 +119,11 @@ def _read_model(folder: Path, sizes: Sequence[int]) -> _Model:
 
 def _check_model(model: _Model, epochs: Sequence[int], *, read_all: bool) -> bool:
     """Raises InputError where a member lacks an epoch that others have, or metrics; with `read_all`, a readable one."""
+    measured = {*model.metrics["epoch"]}
     for epoch in epochs:
         if epoch not in model.files:
             raise InputError(f"{model.folder}: has no checkpoint of epoch {epoch}, expected one as other members have")
-        if epoch not in {*model.metrics["epoch"]}:
+        if epoch not in measured:
             raise InputError(f"{model.folder / 'result.json'}: has no line of epoch {epoch}, expected its metrics")
         if read_all:
             _variables_of(model, epoch)

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 
 from jaxzoo.errors import MOST_SHOWN, InputError
 from jaxzoo.formats.format import Network
+from jaxzoo.models.torch_names import SIZES
 from jaxzoo.models.variables import each_leaf, network_shapes
 from jaxzoo.spec.layers import LAYERS, Conv, Dense, Flatten, Layers, check_layers, weight_layers
 
 Shape = tuple[int, ...]
 
-SIZES = (28, 32, 64, 8, 16)  # of images, the likeliest first
 MOST_PIXELS = 256  # of a size that only a dense layer tells
 
 

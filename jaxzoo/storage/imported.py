@@ -5,6 +5,7 @@ Its snapshots are those of any zoo. They cannot be resumed, and nothing here cla
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,12 +111,10 @@ def members_of_rows(path: Path, rows: Any, cohorts: int) -> tuple[Member, ...]:
     if cohorts > len(rows):
         raise InputError(f"{path}: holds {len(rows)} rows, expected one or more for each of {cohorts} cohorts")
     members = tuple(_member(path, number, row) for number, row in enumerate(rows))
-    where = {(member.cohort, member.row) for member in members}
-    counts = [sum(cohort == each for cohort, _ in where) for each in range(cohorts)]
-    if where != {(cohort, row) for cohort, count in enumerate(counts) for row in range(count)}:
-        raise InputError(f"{path}: its rows and cohorts are not those of {cohorts} whole cohorts")
-    if len(where) != len(members) or 0 in counts:
-        raise InputError(f"{path}: has two models in one row, or none in a cohort, expected one in each row")
+    held = sorted((member.cohort, member.row) for member in members)
+    counts = Counter(cohort for cohort, _ in held)
+    if held != [(cohort, row) for cohort in range(cohorts) for row in range(counts[cohort])] or len(counts) != cohorts:
+        raise InputError(f"{path}: its rows are not those of {cohorts} cohorts, expected one model in each row of each")
     return members
 
 

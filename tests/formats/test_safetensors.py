@@ -5,8 +5,8 @@ import shutil
 import sys
 
 import numpy as np
-import pandas as pd
 import pytest
+from exchange import assert_same_zoo
 from populations import small_spec, store_zoo
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
@@ -39,24 +39,10 @@ def leaves_of(zoo, epoch, models=None):
     return {"/".join(path): leaf for path, leaf in each_leaf(zoo.variables(epoch, models))}
 
 
-def assert_same(back, zoo, models):
-    for epoch in back.epochs:
-        got, wanted = leaves_of(back, epoch), leaves_of(zoo, epoch, models)
-        assert got.keys() == wanted.keys()
-        for name, leaf in wanted.items():
-            np.testing.assert_array_equal(got[name], leaf)
-    metrics = zoo.metrics[zoo.metrics["model"].isin(models)].assign(model=lambda table: table["model"] - models[0])
-    pd.testing.assert_frame_equal(back.metrics, metrics.reset_index(drop=True)[back.metrics.columns])
-    columns = zoo.members.columns.drop(["model", "cohort", "row"])
-    wanted = zoo.members.loc[models, columns].reset_index(drop=True)
-    pd.testing.assert_frame_equal(back.members[columns], wanted, check_dtype=False)
-
-
 @pytest.mark.parametrize("exported", [False, True], indirect=True, ids=["stacked", "per-model"])
 def test_a_zoo_comes_back_bit_for_bit(zoo, exported, tmp_path):
     back = import_zoo(exported, tmp_path / "back", "safetensors")
-    assert back.epochs == EPOCHS
-    assert_same(back, zoo, [*range(1, 6)])
+    assert_same_zoo(zoo, back, range(1, 6), EPOCHS)
 
 
 @pytest.mark.parametrize("per_model", [False, True])
@@ -65,7 +51,7 @@ def test_portions_change_nothing(zoo, exported, tmp_path, monkeypatch, per_model
     monkeypatch.setattr(chosen, "PORTION_BYTES", 1)
     monkeypatch.setattr(imported_zoo, "MOST_MODELS", 2)
     (folder,) = export_zoo(zoo, tmp_path / "p", "safetensors", per_model=per_model)
-    assert_same(import_zoo(folder, tmp_path / "back", "safetensors"), zoo, [*range(6)])
+    assert_same_zoo(zoo, import_zoo(folder, tmp_path / "back", "safetensors"))
     if not per_model:
         names = {"members.csv", "metrics.csv", "zoo.json", *(f"epoch_{epoch:05d}.safetensors" for epoch in range(3))}
         assert {path.name for path in folder.iterdir()} == names
@@ -133,7 +119,7 @@ def test_a_tree_made_by_hand_is_read_and_written_again(tmp_path, per_model):
         for name, leaf in wanted.items():
             np.testing.assert_array_equal(got[name], leaf)
     (again,) = export_zoo(back, tmp_path / "again", "safetensors", per_model=per_model)
-    assert_same(import_zoo(again, tmp_path / "z", "safetensors"), back, [0, 1, 2])
+    assert_same_zoo(back, import_zoo(again, tmp_path / "z", "safetensors"))
 
 
 def change(path, **changes):

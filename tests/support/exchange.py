@@ -13,11 +13,15 @@ from jaxzoo.errors import InputError
 OWN = ["model", "cohort", "row"]  # columns that an import numbers anew
 
 
-def assert_same_zoo(first, second, models=None):
-    """The second zoo holds some models of the first, or all: weights and statistics bit for bit, metrics, members."""
+def assert_same_zoo(first, second, models=None, epochs=None):
+    """The second zoo holds some models of the first, or all: weights and statistics bit for bit, metrics, members.
+
+    `epochs` are those whose weights it has, by default all.
+    """
     models = list(range(len(first.members)) if models is None else models)
-    assert second.epochs == first.epochs
-    for epoch in first.epochs:
+    assert second.epochs == (first.epochs if epochs is None else epochs)
+    assert second.layout == first.layout
+    for epoch in second.epochs:
         for name, tree in first.variables(epoch, models).items():
             for layer, kinds in tree.items():
                 for kind, leaf in kinds.items():
