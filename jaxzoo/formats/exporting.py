@@ -50,16 +50,11 @@ def export_zoo(
     options = ExportOptions(final_step, per_model, sample, licence)
     kind = _checked_format(format, options)
     report = Report(on_states, on_notice)
+    parts = kind.parts(spread(choose(source, epochs, models, where), sample))
     jobs: dict[Path, Chosen] = {}
-    for ending, part in kind.parts(spread(choose(source, epochs, models, where), sample)).items():
+    for ending, part in parts.items():
         folder = target.with_name(target.name + ending)
-        jobs[folder] = part
-        for method, twin in source.twins.items() if twins else ():
-            held = _twin_epochs(twin, epochs)
-            if held:
-                jobs[folder.with_name(f"{folder.name}-{method}")] = choose(twin, held, part.models)
-            else:
-                on_notice(f"{twin.path}: its twins have none of the epochs, and are left out")
+        jobs |= {folder: part} | (_twin_jobs(folder, part, epochs, on_notice) if twins else {})
     for folder in jobs:
         check_vacant(folder)
     on_begin(sum(chosen.states for chosen in jobs.values()))
@@ -82,6 +77,18 @@ def _checked_format(name: str, options: ExportOptions) -> Format:
             takers = [other for other, kind in FORMATS.items() if each in kind.options]
             raise InputError(f"{each} is an option of the format {', '.join(takers)}, got the format {name}")
     return FORMATS[name]
+
+
+def _twin_jobs(folder: Path, chosen: Chosen, epochs: Choice | str, on_notice: OnNotice) -> dict[Path, Chosen]:
+    """The twins of the chosen models, by the folder beside `folder` that they go into."""
+    jobs = {}
+    for method, twin in chosen.zoo.twins.items():
+        held = _twin_epochs(twin, epochs)
+        if held:
+            jobs[folder.with_name(f"{folder.name}-{method}")] = choose(twin, held, chosen.models)
+        else:
+            on_notice(f"{twin.path}: its twins have none of the epochs, and are left out")
+    return jobs
 
 
 def _twin_epochs(twin: Zoo, epochs: Choice | str) -> Choice | str:
