@@ -17,7 +17,8 @@ import numpy as np
 import jaxzoo
 from jaxzoo.models.variables import parameter_count
 from jaxzoo.spec.dataset_spec import DatasetSpec
-from jaxzoo.spec.zoo_spec import TwinSpec, ZooSpec
+from jaxzoo.spec.twin_spec import TwinSpec
+from jaxzoo.spec.zoo_spec import ZooSpec
 
 PUBLISHED = 27
 

@@ -21,6 +21,7 @@ from jaxzoo.reading.verify import verify_zoo
 from jaxzoo.reading.zoo import Zoo, open_zoo
 from jaxzoo.spec.config import load_spec, read_config, zoo_names
 from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.grid import Grid
 from jaxzoo.spec.layers import (
     Activate,
     BatchNorm,
@@ -35,7 +36,10 @@ from jaxzoo.spec.layers import (
     Residual,
 )
 from jaxzoo.spec.plan import Cohort, CohortKey, Member, Plan, plan_zoo
-from jaxzoo.spec.zoo_spec import Grid, Schedule, SeedDraw, SeedRange, TwinSpec, ZooSpec
+from jaxzoo.spec.schedule import Schedule
+from jaxzoo.spec.seeds import SeedDraw, SeedRange
+from jaxzoo.spec.twin_spec import TwinSpec
+from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.training.events import EpochSaved, Event, Interrupted, Notice, Trained
 from jaxzoo.training.zoo import generate, make_twins
 from jaxzoo.version import __version__

@@ -22,10 +22,10 @@ from jaxzoo.errors import InputError
 from jaxzoo.reading.layout import layout_width
 from jaxzoo.reading.selection import SHARES, Parts, Selection
 from jaxzoo.reading.zoo import Zoo
-from jaxzoo.spec import zoo_spec
+from jaxzoo.spec import grid
 
-NUMBERS = ("test_accuracy", "generalization_gap", "epoch", *zoo_spec.NUMBERS)
-CLASSES = zoo_spec.WORDS
+NUMBERS = ("test_accuracy", "generalization_gap", "epoch", *grid.NUMBERS)
+CLASSES = grid.WORDS
 PENALTIES = (1e0, 1e1, 1e2, 1e3, 1e4, 1e5)  # of ridge, for standardised features and the sum of squares
 INVERSE_PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # of softmax regression, for the sum of cross-entropies
 MOST_ITERATIONS = 100  # of softmax regression, which has then converged, or nearly

@@ -16,7 +16,7 @@ from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.config import load_spec
 from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.plan import Cohort, plan_zoo
-from jaxzoo.spec.zoo_spec import TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.training.population import Slab, initial_state, initial_variables, put_cohort, put_images
 from jaxzoo.training.programs import build_program
 

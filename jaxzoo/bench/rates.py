@@ -15,7 +15,7 @@ from jaxzoo.bench import contenders
 from jaxzoo.bench.arithmetic import training_flops
 from jaxzoo.errors import InputError, nearest, require
 from jaxzoo.spec.config import load_spec
-from jaxzoo.spec.zoo_spec import METHODS, TwinSpec
+from jaxzoo.spec.twin_spec import METHODS, TwinSpec
 
 Builders = Mapping[str, Callable[[], contenders.Contender]]
 

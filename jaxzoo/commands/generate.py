@@ -19,7 +19,8 @@ from jaxzoo.errors import InputError, nearest
 from jaxzoo.models.engines import ENGINES
 from jaxzoo.spec.config import published_specs, read_config
 from jaxzoo.spec.dataset_spec import same_name
-from jaxzoo.spec.zoo_spec import METHODS, NO_TWINS, TwinSpec, ZooSpec, dataset_specs
+from jaxzoo.spec.twin_spec import METHODS, NO_TWINS, TwinSpec
+from jaxzoo.spec.zoo_spec import ZooSpec, dataset_specs
 from jaxzoo.storage.retention import ALL, LAST, Keep
 from jaxzoo.training.checks import AUTO, Job, check_generate, choose_twins
 from jaxzoo.training.events import Interrupted

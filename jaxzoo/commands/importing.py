@@ -8,7 +8,7 @@ from jaxzoo.commands.arguments import Parser, path_argument, run_command
 from jaxzoo.commands.progress import StatesBar
 from jaxzoo.formats.formats import FORMATS
 from jaxzoo.formats.importing import import_zoo
-from jaxzoo.spec.zoo_spec import METHODS
+from jaxzoo.spec.twin_spec import METHODS
 
 READABLE = tuple(name for name, kind in FORMATS.items() if kind.read is not None)
 EXAMPLES = f"""formats: {", ".join(READABLE)}

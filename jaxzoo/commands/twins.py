@@ -11,7 +11,7 @@ from jaxzoo.datasets import images_at_hand
 from jaxzoo.devices import model_mesh, use_all_cores
 from jaxzoo.errors import InputError
 from jaxzoo.reading.zoo import open_zoo
-from jaxzoo.spec.zoo_spec import METHODS, SCOPES, TwinSpec
+from jaxzoo.spec.twin_spec import METHODS, SCOPES, TwinSpec
 from jaxzoo.training.checks import check_make_twins
 from jaxzoo.training.events import Interrupted
 from jaxzoo.training.zoo import run_make_twins

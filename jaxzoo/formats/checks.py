@@ -14,7 +14,8 @@ from jaxzoo.models.variables import each_leaf
 from jaxzoo.reading.stored import METRICS
 from jaxzoo.spec.dataset_spec import MOST_LETTERS
 from jaxzoo.spec.fields import LARGEST
-from jaxzoo.spec.zoo_spec import ACTIVATIONS, MOST_EPOCHS, NUMBERS
+from jaxzoo.spec.grid import ACTIVATIONS, NUMBERS
+from jaxzoo.spec.twin_spec import MOST_EPOCHS
 
 
 def checked(folder: Path, found: Found) -> Found:

@@ -9,7 +9,9 @@ from jaxzoo.formats.chosen import Chosen
 from jaxzoo.formats.tables import members_table, plain
 from jaxzoo.reading.layout import layout_width
 from jaxzoo.spec.dataset_spec import DatasetSpec
-from jaxzoo.spec.zoo_spec import HYPERPARAMETERS, TwinSpec, ZooSpec
+from jaxzoo.spec.grid import HYPERPARAMETERS
+from jaxzoo.spec.twin_spec import TwinSpec
+from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.imported import ImportedRecord
 from jaxzoo.storage.record import NO_LICENCE, Maker
 

@@ -16,7 +16,7 @@ from jaxzoo.reading.stored import METRICS
 from jaxzoo.spec.imported_spec import ImportedSpec
 from jaxzoo.spec.layers import weight_layers
 from jaxzoo.spec.plan import Member
-from jaxzoo.spec.zoo_spec import TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.storage.checkpoints import Tree
 from jaxzoo.storage.identity import identity_of
 from jaxzoo.storage.imported import ImportedRecord, imported_members

@@ -14,7 +14,7 @@ from jaxzoo.reading.zoo import Zoo, open_zoo
 from jaxzoo.spec.config import published_specs
 from jaxzoo.spec.dataset_spec import DatasetSpec, same_name
 from jaxzoo.spec.imported_spec import ImportedSpec
-from jaxzoo.spec.zoo_spec import METHODS
+from jaxzoo.spec.twin_spec import METHODS
 from jaxzoo.storage.files import check_vacant, new_folder
 from jaxzoo.storage.zoo_folder import twins_folder
 

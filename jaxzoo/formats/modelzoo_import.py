@@ -20,7 +20,7 @@ from jaxzoo.models.networks import Variables
 from jaxzoo.models.torch_names import TorchArchitecture, find_architecture, variables_of_state
 from jaxzoo.paths import is_litter
 from jaxzoo.reading.torch_state import import_torch
-from jaxzoo.spec.zoo_spec import MOST_EPOCHS
+from jaxzoo.spec.twin_spec import MOST_EPOCHS
 from jaxzoo.storage.files import entries_of, reason
 
 CHECKPOINT = re.compile(r"checkpoint_(\d{1,9})")

@@ -9,9 +9,10 @@ from jaxzoo.formats.tables import plain
 from jaxzoo.reading.torch_state import steps_per_epoch
 from jaxzoo.reading.zoo import Zoo
 from jaxzoo.spec.fields import LARGEST
+from jaxzoo.spec.grid import ACTIVATIONS
 from jaxzoo.spec.layers import LAYERS
 from jaxzoo.spec.plan import Member
-from jaxzoo.spec.zoo_spec import ACTIVATIONS, ZooSpec
+from jaxzoo.spec.zoo_spec import ZooSpec
 
 Params = dict[str, Any]
 

@@ -27,7 +27,7 @@ from jaxzoo.formats.format import ExportOptions, Format, Report
 from jaxzoo.formats.smallcnnzoo_reading import CONFIG, OF_ZOO, OPTIMIZERS, OURS, read
 from jaxzoo.reading.layout import layout_width
 from jaxzoo.spec.layers import BatchNorm, Conv, Residual, weight_layers
-from jaxzoo.spec.zoo_spec import MOST_EPOCHS
+from jaxzoo.spec.twin_spec import MOST_EPOCHS
 from jaxzoo.storage.imported import NUMBERS
 
 PERMUTATION_SEED = 42

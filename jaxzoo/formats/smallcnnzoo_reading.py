@@ -17,7 +17,8 @@ from jaxzoo.formats.networks import Shape, find_network, paths_of
 from jaxzoo.formats.tables import plain, read_table, variables_of_names
 from jaxzoo.models.networks import Variables
 from jaxzoo.reading.stored import METRICS
-from jaxzoo.spec.zoo_spec import ACTIVATIONS, HYPERPARAMETERS, METHODS, MOST_EPOCHS
+from jaxzoo.spec.grid import ACTIVATIONS, HYPERPARAMETERS
+from jaxzoo.spec.twin_spec import METHODS, MOST_EPOCHS
 from jaxzoo.storage.files import reason
 from jaxzoo.storage.imported import NUMBERS
 

@@ -16,8 +16,9 @@ from jaxzoo.formats.chosen import Chosen
 from jaxzoo.formats.format import Found, Network, Report
 from jaxzoo.models.networks import Variables
 from jaxzoo.models.variables import each_leaf
+from jaxzoo.spec.grid import HYPERPARAMETERS
 from jaxzoo.spec.layers import LAYERS
-from jaxzoo.spec.zoo_spec import HYPERPARAMETERS, METHODS
+from jaxzoo.spec.twin_spec import METHODS
 from jaxzoo.storage.files import reason
 
 DESCRIPTION = "zoo.json"

@@ -13,6 +13,7 @@ import numpy as np
 from jaxzoo.errors import InputError
 from jaxzoo.models.initializers import INITIAL_BIAS, KERNEL_INITIALIZERS
 from jaxzoo.models.noise import normal_noise, uniform_noise
+from jaxzoo.spec.grid import NOISE_VALUES
 from jaxzoo.spec.layers import (
     Activate,
     BatchNorm,
@@ -28,7 +29,7 @@ from jaxzoo.spec.layers import (
     variance_name,
     weight_layers,
 )
-from jaxzoo.spec.zoo_spec import NOISE_VALUES, ZooSpec
+from jaxzoo.spec.zoo_spec import ZooSpec
 
 Array = jax.Array | np.ndarray  # on a device, or on the host
 Params = dict[str, dict[str, jax.Array]]

@@ -24,9 +24,10 @@ from jaxzoo.reading.stack import Stack, evaluate_stack, forms_of, stack_of_membe
 from jaxzoo.reading.stored import StoredEpochs
 from jaxzoo.reading.torch_state import torch_state
 from jaxzoo.reading.twins import Twins
+from jaxzoo.spec.grid import INITIALIZATIONS
 from jaxzoo.spec.imported_spec import AnySpec
 from jaxzoo.spec.plan import Member
-from jaxzoo.spec.zoo_spec import INITIALIZATIONS, METHODS
+from jaxzoo.spec.twin_spec import METHODS
 from jaxzoo.storage.imported import Record, read_any_record
 from jaxzoo.storage.zoo_folder import read_members, twins_folder
 

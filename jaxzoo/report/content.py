@@ -24,7 +24,7 @@ from jaxzoo.reading.layout import layout_width
 from jaxzoo.reading.selection import Selection, held_states
 from jaxzoo.reading.zoo import Zoo
 from jaxzoo.report.facts import zoo_facts
-from jaxzoo.spec.zoo_spec import HYPERPARAMETERS
+from jaxzoo.spec.grid import HYPERPARAMETERS
 
 MOST_COMPARED = 512  # models whose predictions are compared, in all pairs
 MOST_PAIRS = 1000  # pairs of models whose weights are compared

@@ -4,7 +4,8 @@ import dataclasses
 
 from jaxzoo.reading.layout import layout_width
 from jaxzoo.reading.zoo import Zoo
-from jaxzoo.spec.zoo_spec import HYPERPARAMETERS, ZooSpec
+from jaxzoo.spec.grid import HYPERPARAMETERS
+from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.imported import ImportedRecord, Record
 
 

@@ -6,7 +6,8 @@ from jaxzoo.errors import require
 from jaxzoo.spec.dataset_spec import MOST_CLASSES, MOST_PIXELS, DatasetSpec
 from jaxzoo.spec.fields import require_choices, require_name, settle_fields
 from jaxzoo.spec.layers import LAYERS, Layers, check_layers
-from jaxzoo.spec.zoo_spec import MOST_EPOCHS, ZOO_NAME, ZooSpec
+from jaxzoo.spec.twin_spec import MOST_EPOCHS
+from jaxzoo.spec.zoo_spec import ZOO_NAME, ZooSpec
 
 MOST_CHANNELS = 10_000
 

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.grid import HYPERPARAMETERS, Grid
 from jaxzoo.spec.layers import Layers
+from jaxzoo.spec.schedule import Schedule
+from jaxzoo.spec.seeds import SeedDraw
 from jaxzoo.spec.tables import digest_of
-from jaxzoo.spec.zoo_spec import HYPERPARAMETERS, Grid, Schedule, SeedDraw, ZooSpec
+from jaxzoo.spec.zoo_spec import ZooSpec
 
 GridPoint = Mapping[str, Any]  # a value of every hyperparameter, in the order of HYPERPARAMETERS
 

@@ -6,180 +6,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from jaxzoo.errors import InputError, require
 from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.fields import require_choices, require_name, settle_fields
+from jaxzoo.spec.grid import HYPERPARAMETERS, Grid
 from jaxzoo.spec.layers import LAYERS, Layers, check_layers
+from jaxzoo.spec.schedule import SCHEDULES, Schedule
+from jaxzoo.spec.seeds import SEED_LIMIT, SeedDraw, SeedRange
 from jaxzoo.spec.tables import differences, digest_of
+from jaxzoo.spec.twin_spec import METHODS, MOST_EPOCHS, NO_TWINS, TwinSpec
 
-ACTIVATIONS = ("tanh", "relu", "leaky_relu", "sigmoid", "silu", "gelu")
-INITIALIZATIONS = ("uniform", "normal", "kaiming_uniform", "kaiming_normal", "xavier_uniform", "xavier_normal")
-OPTIMIZERS = ("adam", "sgd", "rms_prop")
-SCHEDULES = ("constant", "one-cycle")
-METHODS = ("variational-dropout", "magnitude")
-NO_TWINS = "none"
-TWIN_EPOCHS = 25  # the original's
-SCOPES = ("global", "layer")
 AUGMENTATIONS = ("crop", "flip", "rotation")
 PRECISIONS = ("float32", "bfloat16")
 ZOO_NAME = r"\w[\w .+-]*"  # a file's name, too
-MOST_MEMBERS, MOST_EPOCHS = 10**6, 10**6
-SEED_LIMIT = 2**32
-NOISE_VALUES = 2**16  # dropout compares its rate with 16 random bits (see jaxzoo.models.networks.drop_out)
-
-
-@dataclass(frozen=True)
-class Range:
-    """The numbers from `low` to `high`; an end that is not `included` is left out."""
-
-    low: float
-    high: float
-    included: tuple[bool, bool] = (True, True)
-
-    def holds(self, value: float) -> bool:
-        """Whether the number is one of them."""
-        above = self.low <= value if self.included[0] else self.low < value
-        below = value <= self.high if self.included[1] else value < self.high
-        return above and below
-
-    def text(self, name: str) -> str:
-        """The condition in words, such as 0 <= dropout < 1."""
-        signs = ["<=" if included else "<" for included in self.included]
-        return f"{self.low} {signs[0]} {name} {signs[1]} {self.high}"
-
-
-def hyperparameter(allowed: tuple[str, ...] | Range) -> dict[str, tuple[str, ...] | Range]:
-    """The metadata of a field of `Grid`: the words, or the numbers, that it takes."""
-    return {"allowed": allowed}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """The hyperparameters of a zoo: every combination of these values is a grid point, with a member for each seed.
-
-    This is the one list of hyperparameters. Members, the tables of readers and the targets of probes are made from it.
-    A hyperparameter that is added later needs a default of one value, which every zoo made before has.
-    """
-
-    activation: tuple[str, ...] = field(metadata=hyperparameter(ACTIVATIONS))
-    initialization: tuple[str, ...] = field(metadata=hyperparameter(INITIALIZATIONS))
-    dropout: tuple[float, ...] = field(default=(0.0,), metadata=hyperparameter(Range(0, 1, (True, False))))
-    optimizer: tuple[str, ...] = field(metadata=hyperparameter(OPTIMIZERS))
-    learning_rate: tuple[float, ...] = field(metadata=hyperparameter(Range(0, 100, (False, True))))
-    weight_decay: tuple[float, ...] = field(default=(0.0,), metadata=hyperparameter(Range(0, 100)))
-
-    def __post_init__(self) -> None:
-        settle_fields(self)
-        for each in dataclasses.fields(self):
-            values, allowed = getattr(self, each.name), each.metadata["allowed"]
-            require(len(values) > 0, each.name, list(values), "at least one value")
-            require(len(set(values)) == len(values), each.name, list(values), "no value twice")
-            if isinstance(allowed, Range):
-                for value in values:
-                    require(allowed.holds(value), each.name, value, allowed.text(each.name))
-            else:
-                require_choices(each.name, values, allowed)
-        for rate in self.dropout:
-            wanted = "at most 0.9999923: with more, 16 random bits drop every unit"
-            require(_keeps_some(rate), "dropout", rate, wanted)
-
-
-def _keeps_some(rate: float) -> bool:
-    """Whether dropout at this rate keeps any of the random numbers, in the arithmetic of the device: float32."""
-    return bool(np.round(np.float32(rate) * np.float32(NOISE_VALUES)) < NOISE_VALUES)
-
-
-HYPERPARAMETERS = tuple(each.name for each in dataclasses.fields(Grid))
-NUMBERS = tuple(each.name for each in dataclasses.fields(Grid) if isinstance(each.metadata["allowed"], Range))
-WORDS = tuple(name for name in HYPERPARAMETERS if name not in NUMBERS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeedRange:
-    """The seeds `first` to `last`, both included. All grid points share them."""
-
-    first: int
-    last: int
-
-    def __post_init__(self) -> None:
-        settle_fields(self)
-        require(0 <= self.first < SEED_LIMIT, "first", self.first, f"0 <= first < {SEED_LIMIT}")
-        require(
-            self.first <= self.last < SEED_LIMIT,
-            "last",
-            self.last,
-            f"{self.first} or more, below {SEED_LIMIT}",
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeedDraw:
-    """`count` different seeds in 0..`below`-1 for each grid point, derived from the grid point's values."""
-
-    count: int
-    below: int
-
-    def __post_init__(self) -> None:
-        settle_fields(self)
-        require(self.count >= 1, "count", self.count, "1 or more seeds")
-        require(self.count <= self.below <= SEED_LIMIT, "below", self.below, f"{self.count} to {SEED_LIMIT}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """How the learning rate moves: `constant`, or `one-cycle` with the grid's learning rate as its peak.
-
-    One cycle spans all steps of a zoo, or all steps of its twins. The momentum moves the other way round (see
-    jaxzoo.training.schedules).
-    """
-
-    kind: str = "constant"
-
-    def __post_init__(self) -> None:
-        settle_fields(self)
-        require_choices("kind", (self.kind,), SCHEDULES)
-
-    @property
-    def depends_on_length(self) -> bool:
-        """Whether the rate at a step depends on how many epochs there are."""
-        return self.kind != "constant"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TwinSpec:
-    """How sparse twins are made of a zoo: `method` is "variational-dropout" or "magnitude".
-
-    Magnitude pruning reaches `sparsity` (zero weights of all weights) half-way through the epochs and keeps those
-    weights at zero. It takes the smallest weights of each layer (`scope` "layer"), or of all layers of a member
-    together ("global", which empties most of a layer that was initialised small). Variational dropout uses neither.
-
-    Without `epochs` twins have those of their zoo's spec, or 25, and no more than their zoo if a call cut that short.
-    """
-
-    method: str = "variational-dropout"
-    epochs: int | None = None
-    sparsity: float = 0.8
-    scope: str = "layer"
-
-    def __post_init__(self) -> None:
-        settle_fields(self)
-        require_choices("method", (self.method,), METHODS)
-        require(1 <= self.length <= MOST_EPOCHS, "epochs", self.epochs, f"1 or more, at most {MOST_EPOCHS}")
-        require(0 <= self.sparsity <= 1, "sparsity", self.sparsity, "0 <= sparsity <= 1")
-        require_choices("scope", (self.scope,), SCOPES)
-
-    @property
-    def length(self) -> int:
-        """How many epochs twins are made by: as said, else 25."""
-        return TWIN_EPOCHS if self.epochs is None else self.epochs
-
-    @property
-    def used(self) -> "TwinSpec":
-        """The settings that the method uses, the others at their defaults: specs of equal `used` make equal twins."""
-        twin = dataclasses.replace(self, epochs=self.length)
-        return twin if self.method == "magnitude" else TwinSpec(method=self.method, epochs=self.length)
+MOST_MEMBERS = 10**6
 
 
 @dataclass(frozen=True, kw_only=True)

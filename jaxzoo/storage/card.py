@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from jaxzoo.spec.grid import HYPERPARAMETERS
 from jaxzoo.spec.plan import Plan
-from jaxzoo.spec.zoo_spec import HYPERPARAMETERS, TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.storage.licence import card_line
 from jaxzoo.storage.record import NO_LICENCE
 

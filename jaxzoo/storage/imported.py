@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxzoo.errors import InputError, require, shown
+from jaxzoo.spec.grid import ACTIVATIONS, HYPERPARAMETERS
 from jaxzoo.spec.imported_spec import ImportedSpec
 from jaxzoo.spec.plan import Member
 from jaxzoo.spec.tables import read_table
-from jaxzoo.spec.zoo_spec import ACTIVATIONS, HYPERPARAMETERS, TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.storage.record import (
     FORMAT,
     NO_LICENCE,

@@ -14,7 +14,8 @@ import msgspec
 from jaxzoo.errors import InputError, shown
 from jaxzoo.spec.plan import Plan, plan_zoo, trajectory_digest
 from jaxzoo.spec.tables import full_table, read_table
-from jaxzoo.spec.zoo_spec import TwinSpec, ZooSpec
+from jaxzoo.spec.twin_spec import TwinSpec
+from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.retention import KEPT_CHECKPOINTS
 
 FORMAT = 2

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxzoo.errors import InputError
-from jaxzoo.spec.zoo_spec import TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 
 CHECKPOINT_BYTES = 52_000  # what the files of a checkpoint take besides its numbers, in blocks of 4 kB
 FILE_BYTES = 8_000

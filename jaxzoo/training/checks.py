@@ -11,7 +11,8 @@ from jaxzoo.paths import lasting_path
 from jaxzoo.spec.layers import Dropout, each_layer
 from jaxzoo.spec.plan import Cohort, Plan, plan_zoo
 from jaxzoo.spec.tables import differences
-from jaxzoo.spec.zoo_spec import NO_TWINS, TwinSpec, ZooSpec, spec_differences
+from jaxzoo.spec.twin_spec import NO_TWINS, TwinSpec
+from jaxzoo.spec.zoo_spec import ZooSpec, spec_differences
 from jaxzoo.storage.licence import check_licence
 from jaxzoo.storage.record import ZooRecord, read_record
 from jaxzoo.storage.retention import ALL, Keep, ZooBytes, check_space, kept_epochs, kept_of_twins

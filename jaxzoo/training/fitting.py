@@ -7,7 +7,7 @@ from jax.sharding import Mesh
 
 from jaxzoo.errors import InputError
 from jaxzoo.spec.plan import Cohort, CohortKey, Plan, plan_zoo
-from jaxzoo.spec.zoo_spec import TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.storage.record import ZooRecord
 from jaxzoo.storage.snapshots import snapshot_epochs
 from jaxzoo.storage.zoo_folder import cohort_folder, twins_folder

@@ -13,7 +13,7 @@ from jaxzoo.datasets.images import Images, Split
 from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.plan import Cohort
-from jaxzoo.spec.zoo_spec import TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.storage.retention import ZooBytes
 from jaxzoo.storage.snapshots import snapshot_epochs
 from jaxzoo.storage.zoo_folder import cohort_folder, twins_folder

@@ -10,8 +10,9 @@ from jax.sharding import Mesh
 
 from jaxzoo.devices import platform_of
 from jaxzoo.errors import InputError
+from jaxzoo.spec.grid import NUMBERS
 from jaxzoo.spec.plan import CohortKey
-from jaxzoo.spec.zoo_spec import NUMBERS, TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.training.programs import Program, abstract_arguments, build_program, state_shapes
 from jaxzoo.training.sparsify import Method, build_method
 

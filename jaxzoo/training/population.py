@@ -19,9 +19,9 @@ from jaxzoo.devices import COMPILER_OPTIONS, put_copies, put_lanes
 from jaxzoo.models.networks import Network, Params, Variables
 from jaxzoo.models.tally import Tally, empty_tally
 from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.grid import NUMBERS
 from jaxzoo.spec.layers import Layers
 from jaxzoo.spec.plan import Cohort
-from jaxzoo.spec.zoo_spec import NUMBERS
 from jaxzoo.training.events import Metrics
 from jaxzoo.training.keys import Role, fold, member_keys
 from jaxzoo.training.programs import Program

@@ -18,8 +18,9 @@ from jaxzoo.models.engines import evaluated_at_once, population_forward
 from jaxzoo.models.tally import Tally
 from jaxzoo.models.variables import abstract_variables
 from jaxzoo.settings import pinned_settings
+from jaxzoo.spec.grid import NUMBERS
 from jaxzoo.spec.plan import CohortKey
-from jaxzoo.spec.zoo_spec import NUMBERS, TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.training import steps
 from jaxzoo.training.optimizers import build_optimizer
 from jaxzoo.training.sparsify import Method, build_method

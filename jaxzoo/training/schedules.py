@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxzoo.spec.zoo_spec import Schedule
+from jaxzoo.spec.schedule import Schedule
 
 PEAK_AT = 0.3  # of all steps
 START_DIVISOR = 25.0  # the first rate is the peak divided by this

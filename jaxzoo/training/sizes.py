@@ -4,7 +4,7 @@ import functools
 
 from jaxzoo.spec.layers import weight_layers
 from jaxzoo.spec.plan import Cohort, CohortKey
-from jaxzoo.spec.zoo_spec import TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.storage.retention import METRICS_BYTES, CohortBytes
 from jaxzoo.training.memory import FLOAT_BYTES, tree_bytes
 from jaxzoo.training.programs import state_shapes

@@ -18,7 +18,8 @@ from jaxzoo.models.variables import parameter_count
 from jaxzoo.reading.zoo import Zoo, open_zoo
 from jaxzoo.settings import pinned_settings, under_callers_settings
 from jaxzoo.spec.plan import Cohort, Plan
-from jaxzoo.spec.zoo_spec import METHODS, TwinSpec, ZooSpec
+from jaxzoo.spec.twin_spec import METHODS, TwinSpec
+from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.card import zoo_card
 from jaxzoo.storage.identity import identity_of
 from jaxzoo.storage.licence import state_licence

@@ -12,7 +12,7 @@ from jaxzoo.bench.arithmetic import training_flops
 from jaxzoo.bench.contenders import matmul_peak, population
 from jaxzoo.bench.tpu import estimated_cycles
 from jaxzoo.spec.config import load_spec
-from jaxzoo.spec.zoo_spec import TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 
 HLO = """HloModule jit_step
 

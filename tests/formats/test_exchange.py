@@ -15,7 +15,7 @@ from jaxzoo.errors import InputError
 from jaxzoo.formats.chosen import Chosen, choose
 from jaxzoo.formats.format import Found, Network
 from jaxzoo.formats.formats import FORMATS
-from jaxzoo.spec.zoo_spec import TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.storage.checkpoints import saved_epochs
 
 

@@ -14,7 +14,7 @@ from jaxzoo.errors import InputError
 from jaxzoo.models.torch_names import variables_of_state
 from jaxzoo.models.variables import each_leaf
 from jaxzoo.reading.torch_state import batches_until, member_entries
-from jaxzoo.spec.zoo_spec import ACTIVATIONS
+from jaxzoo.spec.grid import ACTIVATIONS
 from jaxzoo.storage.record import Parent
 from jaxzoo.storage.zoo_folder import cohort_folder
 

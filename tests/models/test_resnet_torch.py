@@ -11,7 +11,7 @@ from populations import cohort_of, population_of, small_images, small_spec
 
 from jaxzoo.models.networks import build_network
 from jaxzoo.models.variables import parameter_count
-from jaxzoo.spec.zoo_spec import Schedule
+from jaxzoo.spec.schedule import Schedule
 from jaxzoo.training.population import get_state, initial_variables, put_images, train_epoch
 
 torch = pytest.importorskip("torch")

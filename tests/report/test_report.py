@@ -22,7 +22,7 @@ from jaxzoo.report.controls import color_choices, controls, share
 from jaxzoo.report.page import build_page
 from jaxzoo.report.pictures import save_pictures
 from jaxzoo.spec.config import read_config
-from jaxzoo.spec.zoo_spec import INITIALIZATIONS
+from jaxzoo.spec.grid import INITIALIZATIONS
 from jaxzoo.training.zoo import generate
 
 

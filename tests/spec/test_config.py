@@ -7,8 +7,10 @@ from populations import small_spec, write_digits_config
 
 from jaxzoo.errors import InputError, nearest
 from jaxzoo.spec.config import read_config
+from jaxzoo.spec.schedule import Schedule
 from jaxzoo.spec.tables import differences
-from jaxzoo.spec.zoo_spec import Schedule, TwinSpec, spec_differences
+from jaxzoo.spec.twin_spec import TwinSpec
+from jaxzoo.spec.zoo_spec import spec_differences
 
 
 def edited(tmp_path, old, new):

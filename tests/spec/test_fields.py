@@ -14,10 +14,14 @@ from populations import small_spec, write_digits_config
 from jaxzoo.errors import InputError
 from jaxzoo.spec.config import read_config
 from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.grid import Grid
 from jaxzoo.spec.layers import CNN_S, Conv, Dense, Residual
 from jaxzoo.spec.plan import plan_zoo, trajectory_digest
+from jaxzoo.spec.schedule import Schedule
+from jaxzoo.spec.seeds import SeedDraw, SeedRange
 from jaxzoo.spec.tables import read_table
-from jaxzoo.spec.zoo_spec import Grid, Schedule, SeedDraw, SeedRange, TwinSpec, ZooSpec
+from jaxzoo.spec.twin_spec import TwinSpec
+from jaxzoo.spec.zoo_spec import ZooSpec
 
 PROPERTY = settings(
     derandomize=True,

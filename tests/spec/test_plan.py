@@ -10,8 +10,9 @@ import jaxzoo
 from jaxzoo.commands.listing import list_zoos, zoo_table
 from jaxzoo.spec import plan
 from jaxzoo.spec.config import published_specs
+from jaxzoo.spec.grid import HYPERPARAMETERS
 from jaxzoo.spec.plan import Member, plan_zoo
-from jaxzoo.spec.zoo_spec import HYPERPARAMETERS, SeedDraw
+from jaxzoo.spec.seeds import SeedDraw
 from jaxzoo.storage.retention import human_bytes
 
 # models and epochs of every published zoo (arXiv 2209.14764)

@@ -12,8 +12,11 @@ import jaxzoo
 from jaxzoo.errors import InputError
 from jaxzoo.models.networks import drop_out
 from jaxzoo.spec.config import read_config
+from jaxzoo.spec.grid import Grid
+from jaxzoo.spec.seeds import SeedDraw, SeedRange
 from jaxzoo.spec.tables import read_table
-from jaxzoo.spec.zoo_spec import Grid, SeedDraw, SeedRange, TwinSpec, ZooSpec
+from jaxzoo.spec.twin_spec import TwinSpec
+from jaxzoo.spec.zoo_spec import ZooSpec
 
 
 def test_a_spec_comes_back_through_json():

@@ -6,8 +6,9 @@ from pathlib import Path
 from populations import small_spec
 
 from jaxzoo.spec.config import read_config
+from jaxzoo.spec.grid import HYPERPARAMETERS
 from jaxzoo.spec.plan import plan_zoo
-from jaxzoo.spec.zoo_spec import HYPERPARAMETERS, TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.storage.card import zoo_card
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from jaxzoo.reading.zoo import open_zoo
 from jaxzoo.spec.config import read_config
-from jaxzoo.spec.zoo_spec import TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.storage.snapshots import snapshot_epochs
 from jaxzoo.storage.zoo_folder import cohort_folder
 from jaxzoo.training.events import EpochSaved, Notice

@@ -11,7 +11,9 @@ from populations import record_of, small_spec, store_zoo
 from jaxzoo.errors import InputError
 from jaxzoo.reading.zoo import open_zoo
 from jaxzoo.spec.plan import Trajectory, plan_zoo, row_hash, trajectory_digest
-from jaxzoo.spec.zoo_spec import Schedule, SeedRange, TwinSpec
+from jaxzoo.spec.schedule import Schedule
+from jaxzoo.spec.seeds import SeedRange
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.storage.cohort_store import CohortStore
 from jaxzoo.storage.identity import identity_of
 from jaxzoo.storage.record import read_record

@@ -11,7 +11,7 @@ from populations import small_spec, store_zoo, write_digits_config
 import jaxzoo
 from jaxzoo.commands.generate import _check, _parse
 from jaxzoo.errors import InputError
-from jaxzoo.spec.zoo_spec import TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.storage.licence import MOST_CHARACTERS, check_licence, state_licence
 from jaxzoo.storage.record import NO_LICENCE, read_record
 

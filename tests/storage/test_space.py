@@ -13,7 +13,7 @@ from populations import write_digits_config
 from jaxzoo.errors import InputError
 from jaxzoo.reading.verify import verify_zoo
 from jaxzoo.spec.config import read_config
-from jaxzoo.spec.zoo_spec import TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.storage.retention import CohortBytes, ZooBytes, check_space, kept_epochs, states_kept
 from jaxzoo.training.checks import check_generate, space_of
 from jaxzoo.training.cohort import EpochSaved, Interrupted

@@ -11,8 +11,11 @@ from jaxzoo.models.variables import variable_shapes
 from jaxzoo.reading.stored import METRICS
 from jaxzoo.reading.zoo import open_zoo
 from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.grid import Grid
 from jaxzoo.spec.plan import plan_zoo
-from jaxzoo.spec.zoo_spec import Grid, Schedule, SeedRange, ZooSpec
+from jaxzoo.spec.schedule import Schedule
+from jaxzoo.spec.seeds import SeedRange
+from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.cohort_store import CohortStore
 from jaxzoo.storage.identity import identity_of
 from jaxzoo.storage.record import CohortRecord, ImagesRecord, Maker, ZooRecord, only_stage

@@ -10,7 +10,7 @@ from fake_program import SPEC, run_fake
 from populations import MADE
 
 from jaxzoo.errors import InputError
-from jaxzoo.spec.zoo_spec import SeedRange
+from jaxzoo.spec.seeds import SeedRange
 from jaxzoo.storage.snapshots import read_snapshot, snapshot_epochs
 from jaxzoo.storage.zoo_folder import cohort_folder
 from jaxzoo.training.events import EpochSaved, Interrupted, Notice

@@ -17,7 +17,7 @@ from jaxzoo.datasets import load_images
 from jaxzoo.errors import InputError
 from jaxzoo.reading.stored import METRICS
 from jaxzoo.reading.zoo import Zoo, open_zoo
-from jaxzoo.spec.zoo_spec import TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.storage.zoo_folder import cohort_folder, twins_folder
 from jaxzoo.training.checks import choose_twins
 from jaxzoo.training.events import EpochSaved, Interrupted, Notice, Trained

@@ -11,7 +11,7 @@ from populations import replace_dataset, small_spec, write_digits_config, write_
 import jaxzoo
 from jaxzoo.commands.forecasts import forecast_text
 from jaxzoo.devices import model_mesh
-from jaxzoo.spec.zoo_spec import TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.training.checks import check_generate
 from jaxzoo.training.forecast import forecast
 

@@ -10,7 +10,7 @@ from populations import write_digits_config
 import jaxzoo
 from jaxzoo.devices import model_mesh
 from jaxzoo.errors import InputError
-from jaxzoo.spec.zoo_spec import TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.training import memory, tuning
 from jaxzoo.training.checks import check_generate
 from jaxzoo.training.fitting import fit_cohorts

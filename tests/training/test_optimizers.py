@@ -6,7 +6,7 @@ import optax
 import pytest
 import reference
 
-from jaxzoo.spec.zoo_spec import OPTIMIZERS
+from jaxzoo.spec.grid import OPTIMIZERS
 from jaxzoo.training.optimizers import build_optimizer
 
 pytestmark = pytest.mark.usefixtures("promotions_of_programs")

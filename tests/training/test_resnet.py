@@ -17,7 +17,8 @@ from jaxzoo.errors import InputError
 from jaxzoo.models.engines import engines_for, population_forward
 from jaxzoo.models.networks import Network, build_network
 from jaxzoo.spec.layers import CNN_L, LAYERS, Conv, norm_layers, weight_layers
-from jaxzoo.spec.zoo_spec import Schedule, TwinSpec
+from jaxzoo.spec.schedule import Schedule
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.training import memory
 from jaxzoo.training.cohort import EpochSaved, Interrupted, Notice
 from jaxzoo.training.population import evaluate, get_state, initial_variables, put_images, train_epoch

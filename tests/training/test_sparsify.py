@@ -19,7 +19,7 @@ from jaxzoo.models.networks import DropoutSource, Network, SamplingSource, sampl
 from jaxzoo.models.noise import normal_noise
 from jaxzoo.models.sparsity import sparsity_metrics
 from jaxzoo.spec.layers import CNN_S, LAYERS, Conv, Dense
-from jaxzoo.spec.zoo_spec import TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.training.keys import member_keys
 from jaxzoo.training.population import get_params, get_state, initial_variables, put_images, train_epoch
 from jaxzoo.training.sparsify import magnitude, variational

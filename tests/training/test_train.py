@@ -20,7 +20,7 @@ from jaxzoo.models.engines import population_forward
 from jaxzoo.models.networks import build_network
 from jaxzoo.models.tally import empty_tally
 from jaxzoo.spec.layers import LAYERS
-from jaxzoo.spec.zoo_spec import TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.training import programs
 from jaxzoo.training import steps as loops
 from jaxzoo.training.population import Stopped, evaluate, get_state, put_images, train_epoch

@@ -14,7 +14,7 @@ import jaxzoo
 from jaxzoo.commands.generate import _parse, _twins
 from jaxzoo.errors import InputError
 from jaxzoo.reading.stored import METRICS
-from jaxzoo.spec.zoo_spec import METHODS, TwinSpec
+from jaxzoo.spec.twin_spec import METHODS, TwinSpec
 from jaxzoo.storage.snapshots import read_whole_variables
 from jaxzoo.training.checks import check_generate
 from jaxzoo.training.zoo import generate, make_twins

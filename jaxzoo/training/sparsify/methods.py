@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxzoo.models.networks import Params
 from jaxzoo.spec.layers import Layers, weight_layers
-from jaxzoo.spec.zoo_spec import TwinSpec
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.training.sparsify import magnitude, variational
 
 
