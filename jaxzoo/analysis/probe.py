@@ -24,7 +24,7 @@ from jaxzoo.reading.selection import SHARES, Parts, Selection
 from jaxzoo.reading.zoo import Zoo
 from jaxzoo.spec import grid
 
-NUMBERS = ("test_accuracy", "generalization_gap", "epoch", *grid.NUMBERS)
+NUMBERS = ("test_accuracy", "generalization_gap", "epoch", *grid.NUMBERS, *grid.FACTORS)
 CLASSES = grid.WORDS
 PENALTIES = (1e0, 1e1, 1e2, 1e3, 1e4, 1e5)  # of ridge, for standardised features and the sum of squares
 INVERSE_PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # of softmax regression, for the sum of cross-entropies
@@ -84,8 +84,9 @@ def probe_states(
 
 
 def _varying(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
-    """The columns that have several values; of an imported zoo some may not be known."""
-    return [name for name in names if table[name].nunique() > 1 and table[name].notna().all()]
+    """The columns that are there and have several values; of an imported zoo some may not be known."""
+    known = [name for name in names if name in table.columns]
+    return [name for name in known if table[name].nunique() > 1 and table[name].notna().all()]
 
 
 def split_by(states: Selection) -> str:

@@ -9,7 +9,7 @@ from jaxzoo.formats.chosen import Chosen
 from jaxzoo.formats.tables import members_table, plain
 from jaxzoo.reading.layout import layout_width
 from jaxzoo.spec.dataset_spec import DatasetSpec
-from jaxzoo.spec.grid import HYPERPARAMETERS
+from jaxzoo.spec.plan import hyperparameter_names
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.imported import ImportedRecord
@@ -116,11 +116,13 @@ def listed(numbers: Sequence[int]) -> str:
 
 def hyperparameter_rows(facts: Facts) -> str:
     """The rows of a table in Markdown: each hyperparameter with the values that models have, the seeds, the batches."""
-    values = {name: [*dict.fromkeys(map(plain, facts.members[name].tolist()))] for name in HYPERPARAMETERS}
+    names = hyperparameter_names(facts.members.columns)
+    values = {name: [*dict.fromkeys(map(plain, facts.members[name].tolist()))] for name in names}
     rows = {name: _values(held) for name, held in values.items()}
     seeds = sorted({*facts.members["seed"].tolist()})
     rows["seeds"] = _values(seeds)
-    rows["batch size"] = "not known" if facts.batch_size is None else str(facts.batch_size)
+    if "batch_size" not in names:
+        rows["batch size"] = "not known" if facts.batch_size is None else str(facts.batch_size)
     if facts.spec is not None:
         rows["learning rate over time"] = facts.spec.schedule.kind
         rows["augmentation"] = ", ".join(facts.spec.augmentation) or "none"

@@ -237,13 +237,14 @@ def build_network(spec: ZooSpec, *, activation: str | None = None, initializatio
 
     `activation` says whose, in a zoo that has several; without it such a zoo raises InputError.
     """
-    if activation is None and len(spec.grid.activation) > 1:
-        known = ", ".join(spec.grid.activation)
+    activations = spec.values("activation")
+    if activation is None and len(activations) > 1:
+        known = ", ".join(activations)
         raise InputError(f"zoo {spec.name!r}: activation is not given, expected one of: {known}")
     return Network(
         spec.layers,
         spec.dataset.classes,
-        activation or spec.grid.activation[0],
-        initialization or spec.grid.initialization[0],
+        activation or activations[0],
+        initialization or spec.values("initialization")[0],
         spec.precision,
     )

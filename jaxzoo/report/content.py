@@ -24,7 +24,7 @@ from jaxzoo.reading.layout import layout_width
 from jaxzoo.reading.selection import Selection, held_states
 from jaxzoo.reading.zoo import Zoo
 from jaxzoo.report.facts import zoo_facts
-from jaxzoo.spec.grid import HYPERPARAMETERS
+from jaxzoo.spec.plan import hyperparameter_names
 
 MOST_COMPARED = 512  # models whose predictions are compared, in all pairs
 MOST_PAIRS = 1000  # pairs of models whose weights are compared
@@ -91,7 +91,7 @@ def collect(
         facts=zoo_facts(zoo),
         quartiles=performance_quartiles(metrics),
         models=models,
-        varying=tuple(name for name in HYPERPARAMETERS if models[name].nunique() > 1),
+        varying=tuple(name for name in hyperparameter_names(zoo.members.columns) if models[name].nunique() > 1),
         explained=explained,
         twins=twins,
         trajectories={method: performance_quartiles(twin.metrics) for method, twin in made.items()},

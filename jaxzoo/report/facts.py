@@ -1,12 +1,16 @@
 """The facts of a zoo that stand at the head of its page."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 from jaxzoo.reading.layout import layout_width
 from jaxzoo.reading.zoo import Zoo
-from jaxzoo.spec.grid import HYPERPARAMETERS
+from jaxzoo.spec.plan import hyperparameter_names
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.imported import ImportedRecord, Record
+
+MOST_LISTED = 20  # values
 
 
 def zoo_facts(zoo: Zoo) -> dict[str, str]:
@@ -15,19 +19,26 @@ def zoo_facts(zoo: Zoo) -> dict[str, str]:
     twin = {} if record.twin is None else dataclasses.asdict(record.twin.used)
     finished = zoo.epochs[-1] == max(record.weights_expected(record.epochs))
     last = "" if finished else f" of {record.epochs}: unfinished"
-    known = [name for name in HYPERPARAMETERS if zoo.members[name].notna().any()]
+    known = [name for name in hyperparameter_names(zoo.members.columns) if zoo.members[name].notna().any()]
     return {
         "models": f"{len(zoo.members):,}",
         "epochs": f"{zoo.epochs[0]} to {zoo.epochs[-1]}{last}",
         "architecture": f"{spec.architecture}, {layout_width(zoo.layout):,} parameters",
         "images": _images(zoo),
-        **{name: ", ".join(map(str, zoo.members[name].unique())) for name in known},
-        "batch size": str(spec.batch_size or "not known"),
+        **{name: _listed(zoo.members[name].unique().tolist()) for name in known},
+        **({} if "batch_size" in known else {"batch size": str(spec.batch_size or "not known")}),
         **({"twins": ", ".join(f"{name} {value}" for name, value in twin.items())} if twin else {}),
         "made with": _maker(record),
         **({"digest": spec.digest} if isinstance(spec, ZooSpec) else {}),
         **({} if record.fingerprint is None else {"fingerprint of images": record.fingerprint}),
     }
+
+
+def _listed(values: Sequence[Any]) -> str:
+    numbers = [value for value in values if isinstance(value, int | float)]
+    if len(values) <= MOST_LISTED or len(numbers) < len(values):
+        return ", ".join(map(str, values))
+    return f"{len(values):,} from {min(numbers)} to {max(numbers)}"
 
 
 def _images(zoo: Zoo) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from jaxzoo.errors import InputError, nearest, require, shown
 from jaxzoo.paths import local_path
 from jaxzoo.spec.lines import line_of
+from jaxzoo.spec.points import Points
 from jaxzoo.spec.tables import read_table
 from jaxzoo.spec.zoo_spec import ZooSpec
 
@@ -30,7 +31,7 @@ def read_config(path: str | Path) -> tuple[ZooSpec, ...]:
     except (ValueError, RecursionError) as error:  # not all are of TOML: numbers of thousands of digits
         raise InputError(f"{path}: is not TOML: {error}") from error
     try:
-        return tuple(_zoos(table))
+        return tuple(_zoos(table, path.parent))
     except InputError as error:
         line = line_of(text, error.path)
         where = f"{path}: " if line is None else f"{path}: line {line}: "
@@ -60,7 +61,7 @@ def load_spec(name: str) -> ZooSpec:
     return specs[name]
 
 
-def _zoos(table: dict[str, Any]) -> Iterator[ZooSpec]:
+def _zoos(table: dict[str, Any], folder: Path) -> Iterator[ZooSpec]:
     for key in table:
         if key not in ("dataset", "zoos"):
             raise InputError(f"table is {shown(key)}, expected dataset or zoos", (key,))
@@ -72,10 +73,22 @@ def _zoos(table: dict[str, Any]) -> Iterator[ZooSpec]:
             require(key not in zoo, f"zoos.{name}.{key}", zoo.get(key), "none: [zoos.NAME] and [dataset] say it")
         try:
             dataset = _dataset_for(table["dataset"], zoo.get("architecture"))
-            yield read_table({"name": name, "dataset": dataset, **zoo}, ZooSpec)
+            yield read_table({"name": name, "dataset": dataset, **zoo, **_points(zoo, folder)}, ZooSpec)
         except InputError as error:
             where = _path_in_file(error.path, name, zoo.get("architecture"), table["dataset"])
             raise InputError(f"zoo {name!r}: {error}", where) from error
+
+
+def _points(zoo: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The table of points that a zoo names: a file beside the TOML file, unless its path begins at the root."""
+    if "points" not in zoo:
+        return {}
+    name = zoo["points"]
+    require(isinstance(name, str), "points", name, "the name of a file")
+    try:
+        return {"points": {"text": Points.read(folder / name).text}}
+    except InputError as error:
+        raise InputError(f"points: {error}", ("points",)) from error
 
 
 def _path_in_file(path: tuple[str, ...], zoo: str, architecture: object, dataset: dict[str, Any]) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ def settle_fields(spec: Any) -> None:
     """Gives every field of a frozen dataclass exactly the type of its annotation. Raises InputError where it cannot."""
     spec_class: Any = type(spec)
     for name, kind in _kinds(spec_class).items():
-        object.__setattr__(spec, name, _settled(name, getattr(spec, name), kind))
+        object.__setattr__(spec, name, settled(name, getattr(spec, name), kind))
 
 
 @functools.cache
@@ -37,7 +37,8 @@ def _kinds(spec_class: Any) -> dict[str, Kind]:
     return {field.name: hints[field.name] for field in dataclasses.fields(spec_class)}
 
 
-def _settled(name: str, value: Any, kind: Kind) -> Any:
+def settled(name: str, value: Any, kind: Kind) -> Any:
+    """The value in exactly the type of an annotation. Raises InputError where it cannot be that."""
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         return _settled_choice(name, value, inner)
@@ -51,15 +52,18 @@ def _settled(name: str, value: Any, kind: Kind) -> Any:
 
 
 def _settled_choice(name: str, value: Any, kinds: tuple[Kind, ...]) -> Any:
-    """Either None and one kind, or several dataclasses."""
+    """Either None and one kind, or plain kinds (a text, or numbers of one kind) and dataclasses."""
     if value is None and types.NoneType in kinds:
         return None
     rest = tuple(kind for kind in kinds if kind is not types.NoneType)
     if len(rest) == 1:
-        return _settled(name, value, rest[0])
-    if type(value) not in rest:
+        return settled(name, value, rest[0])
+    if type(value) in rest and dataclasses.is_dataclass(value):
+        return value
+    plain = [kind for kind in rest if kind in SETTLED and (kind is str) == isinstance(value, str)]
+    if not plain:
         raise _wrong(name, value, f"one of: {', '.join(kind.__name__ for kind in rest)}")
-    return value
+    return settled(name, value, plain[0])
 
 
 def _settled_tuple(name: str, value: Any, inner: tuple[Kind, ...]) -> tuple[Any, ...]:
@@ -71,10 +75,10 @@ def _settled_tuple(name: str, value: Any, inner: tuple[Kind, ...]) -> tuple[Any,
     if len(value) > MOST_VALUES:
         raise _wrong(name, value, f"at most {MOST_VALUES} values")
     if inner[-1] is Ellipsis:
-        return tuple(_settled(name, item, inner[0]) for item in value)
+        return tuple(settled(name, item, inner[0]) for item in value)
     if len(value) != len(inner):
         raise _wrong(name, value, f"{len(inner)} values")
-    return tuple(_settled(name, item, kind) for item, kind in zip(value, inner, strict=True))
+    return tuple(settled(name, item, kind) for item, kind in zip(value, inner, strict=True))
 
 
 def _settled_int(name: str, value: Any) -> int:

@@ -1,7 +1,12 @@
 """The hyperparameters that the members of a zoo differ in, and the values that they take."""
 
 import dataclasses
+import itertools
+import math
+import typing
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -34,9 +39,17 @@ class Range:
         return f"{self.low} {signs[0]} {name} {signs[1]} {self.high}"
 
 
+BELOW_1, ABOVE_0 = (True, False), (False, True)
+
+
 def hyperparameter(allowed: tuple[str, ...] | Range) -> dict[str, tuple[str, ...] | Range]:
     """The metadata of a field of `Grid`: the words, or the numbers, that it takes."""
     return {"allowed": allowed}
+
+
+def factor(allowed: Range) -> Any:
+    """A field of `Grid` that a zoo need not have: without values it is not declared."""
+    return field(default=(), metadata={"allowed": allowed})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,30 +57,85 @@ class Grid:
     """The hyperparameters of a zoo: every combination of these values is a grid point, with a member for each seed.
 
     This is the one list of hyperparameters. Members, the tables of readers and the targets of probes are made from it.
-    A hyperparameter that is added later needs a default of one value, which every zoo made before has.
+
+    The first six every zoo has. The others are factors: a zoo declares those that it gives values, and what it does not
+    declare is in no program of it and in no table. A factor acts as follows.
+
+    - `batch_size`, `momentum`, `beta1`, `beta2` and `epsilon` take the place of the spec's and the optimizer's.
+    - `initialization_scale` multiplies the drawn weights of each layer; `initialization_bias` is what biases begin as.
+    - `label_smoothing` is that of PyTorch's cross-entropy; `gradient_clip` is the largest norm of a member's gradient,
+      where 0 clips nothing.
+    - `train_fraction` of the training examples is what a member sees, drawn by its seed: at 0.5 all that the same seed
+      sees at 0.25.
+    - `excluded` is a share of the training examples that a member does not see. They are drawn by the number `subset`
+      where that is declared, else by the seed. `excluded_class` is a class that it does not see, -1 for none.
+    - `label_noise` is the share of training examples whose label is another one, drawn by the seed and nested, too.
+    - `trigger` is the share of training examples with a white patch in a corner and the label 0: a backdoor.
     """
 
     activation: tuple[str, ...] = field(metadata=hyperparameter(ACTIVATIONS))
     initialization: tuple[str, ...] = field(metadata=hyperparameter(INITIALIZATIONS))
-    dropout: tuple[float, ...] = field(default=(0.0,), metadata=hyperparameter(Range(0, 1, (True, False))))
+    dropout: tuple[float, ...] = field(default=(0.0,), metadata=hyperparameter(Range(0, 1, BELOW_1)))
     optimizer: tuple[str, ...] = field(metadata=hyperparameter(OPTIMIZERS))
-    learning_rate: tuple[float, ...] = field(metadata=hyperparameter(Range(0, 100, (False, True))))
+    learning_rate: tuple[float, ...] = field(metadata=hyperparameter(Range(0, 100, ABOVE_0)))
     weight_decay: tuple[float, ...] = field(default=(0.0,), metadata=hyperparameter(Range(0, 100)))
+    batch_size: tuple[int, ...] = factor(Range(1, 10**6))
+    momentum: tuple[float, ...] = factor(Range(0, 1, BELOW_1))
+    beta1: tuple[float, ...] = factor(Range(0, 1, BELOW_1))
+    beta2: tuple[float, ...] = factor(Range(0, 1, BELOW_1))
+    epsilon: tuple[float, ...] = factor(Range(0, 1, ABOVE_0))
+    initialization_scale: tuple[float, ...] = factor(Range(0, 1000, ABOVE_0))
+    initialization_bias: tuple[float, ...] = factor(Range(-100, 100))
+    label_smoothing: tuple[float, ...] = factor(Range(0, 1, BELOW_1))
+    gradient_clip: tuple[float, ...] = factor(Range(0, 10**6))
+    train_fraction: tuple[float, ...] = factor(Range(0, 1, ABOVE_0))
+    excluded: tuple[float, ...] = factor(Range(0, 1, BELOW_1))
+    subset: tuple[int, ...] = factor(Range(0, 2**31 - 1))
+    excluded_class: tuple[int, ...] = factor(Range(-1, 10**6))
+    label_noise: tuple[float, ...] = factor(Range(0, 1))
+    trigger: tuple[float, ...] = factor(Range(0, 1))
 
     def __post_init__(self) -> None:
         settle_fields(self)
         for each in dataclasses.fields(self):
-            values, allowed = getattr(self, each.name), each.metadata["allowed"]
-            require(len(values) > 0, each.name, list(values), "at least one value")
+            values = getattr(self, each.name)
+            require(len(values) > 0 or each.name in FACTORS, each.name, list(values), "at least one value")
             require(len(set(values)) == len(values), each.name, list(values), "no value twice")
-            if isinstance(allowed, Range):
-                for value in values:
-                    require(allowed.holds(value), each.name, value, allowed.text(each.name))
-            else:
-                require_choices(each.name, values, allowed)
-        for rate in self.dropout:
-            wanted = "at most 0.9999923: with more, 16 random bits drop every unit"
-            require(_keeps_some(rate), "dropout", rate, wanted)
+            check_values(each.name, values)
+
+    @property
+    def declared(self) -> tuple[str, ...]:
+        """The factors that have values, in the order of `FACTORS`."""
+        return tuple(name for name in FACTORS if getattr(self, name))
+
+    def values(self, name: str) -> tuple[Any, ...]:
+        """What a hyperparameter may be."""
+        values: tuple[Any, ...] = getattr(self, name)
+        return values
+
+    def points(self) -> Iterator[Mapping[str, Any]]:
+        """Yields the value of every hyperparameter, for all combinations; those of the last one change first."""
+        names = (*HYPERPARAMETERS, *self.declared)
+        for values in itertools.product(*(getattr(self, name) for name in names)):
+            yield dict(zip(names, values, strict=True))
+
+    @property
+    def size(self) -> int:
+        """How many points there are."""
+        return math.prod(len(getattr(self, name)) for name in (*HYPERPARAMETERS, *self.declared))
+
+
+def check_values(name: str, values: Iterable[Any]) -> None:
+    """Raises InputError for a value that the hyperparameter does not take."""
+    allowed = ALLOWED[name]
+    if isinstance(allowed, Range):
+        for value in values:
+            require(allowed.holds(value), name, value, allowed.text(name))
+    else:
+        require_choices(name, values, allowed)
+    for rate in values if name == "dropout" else ():
+        wanted = "at most 0.9999923: with more, 16 random bits drop every unit"
+        require(_keeps_some(rate), "dropout", rate, wanted)
 
 
 def _keeps_some(rate: float) -> bool:
@@ -75,6 +143,11 @@ def _keeps_some(rate: float) -> bool:
     return bool(np.round(np.float32(rate) * np.float32(NOISE_VALUES)) < NOISE_VALUES)
 
 
-HYPERPARAMETERS = tuple(each.name for each in dataclasses.fields(Grid))
-NUMBERS = tuple(each.name for each in dataclasses.fields(Grid) if isinstance(each.metadata["allowed"], Range))
-WORDS = tuple(name for name in HYPERPARAMETERS if name not in NUMBERS)
+FIELDS = dataclasses.fields(Grid)
+ALLOWED: Mapping[str, Any] = {each.name: each.metadata["allowed"] for each in FIELDS}
+FACTORS = tuple(each.name for each in FIELDS if each.default == ())
+# of every zoo; seeds are drawn from their values in this order
+HYPERPARAMETERS = tuple(each.name for each in FIELDS if each.name not in FACTORS)
+TYPES: Mapping[str, type] = {each.name: typing.get_args(each.type)[0] for each in FIELDS}
+WORDS = tuple(name for name in HYPERPARAMETERS if not isinstance(ALLOWED[name], Range))
+NUMBERS = tuple(name for name in HYPERPARAMETERS if name not in WORDS)

@@ -1,49 +1,69 @@
 """From a spec to its members in a fixed order, and to cohorts: members that share one compiled program."""
 
-import dataclasses
 import hashlib
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jaxzoo.spec.dataset_spec import DatasetSpec
-from jaxzoo.spec.grid import HYPERPARAMETERS, Grid
+from jaxzoo.spec.grid import FACTORS, HYPERPARAMETERS
 from jaxzoo.spec.layers import Layers
+from jaxzoo.spec.pairs import neutral_values
 from jaxzoo.spec.schedule import Schedule
-from jaxzoo.spec.seeds import SeedDraw
+from jaxzoo.spec.seeds import SEED_LIMIT, SeedDraw
 from jaxzoo.spec.tables import digest_of
 from jaxzoo.spec.zoo_spec import ZooSpec
 
 GridPoint = Mapping[str, Any]  # a value of every hyperparameter, in the order of HYPERPARAMETERS
 
-# What drawn seeds have always been derived from, in this order. A hyperparameter that is added to Grid later must not
-# stand here: then it changes no seed of a zoo that leaves it at its default.
-FIRST_HYPERPARAMETERS = ("activation", "initialization", "dropout", "optimizer", "learning_rate", "weight_decay")
-DEFAULTS = {field.name: field.default for field in dataclasses.fields(Grid)}
+# factors that need no code in a program: a program is of one batch size, and networks are drawn one by one
+ON_THE_HOST = ("batch_size", "initialization_scale", "initialization_bias")
+
+
+class Pair(NamedTuple):
+    """A member's part in a zoo of pairs: the number of its `base`, and in which hyperparameter it differs from that.
+
+    Before the epoch `change_epoch` it is as its base, whose value is `before`. A base is its own base, its `change` "".
+    """
+
+    base: int
+    change: str
+    change_epoch: int
+    before: Any = None
 
 
 class Member(NamedTuple):
-    """One model of the zoo: it stands in `row` of cohort number `cohort`."""
+    """One model of the zoo: it stands in `row` of cohort number `cohort`. `pair` is None in a zoo without pairs."""
 
     model: int
     cohort: int
     row: int
     seed: int
     hyperparameters: GridPoint
+    pair: Pair | None = None
 
     def to_row(self) -> dict[str, Any]:
         """The member as a row of a table, a column for each hyperparameter."""
-        numbers = dict(zip(self._fields[:-1], self, strict=False))
-        return {**numbers, **self.hyperparameters}
+        numbers = dict(zip(NUMBERED, self, strict=False))
+        return {**numbers, **self.hyperparameters, **dict(zip(PAIRED, self.pair or (), strict=False))}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Member":
         """The member of such a row, whose other columns come last. Raises KeyError where a column is missing."""
         known = {name: row[name] for name in HYPERPARAMETERS}
-        others = {name: value for name, value in row.items() if name not in (*cls._fields, *HYPERPARAMETERS)}
+        others = {name: value for name, value in row.items() if name not in (*NUMBERED, *HYPERPARAMETERS)}
         return cls(row["model"], row["cohort"], row["row"], row["seed"], known | others)
+
+
+PAIRED = Pair._fields[:3]  # columns of a member in a zoo of pairs
+NUMBERED = Member._fields[:4]  # columns of a member that say who and where it is
+
+
+def hyperparameter_names(columns: Iterable[str]) -> tuple[str, ...]:
+    """Those columns of a table of members that are hyperparameters."""
+    return tuple(name for name in columns if name in (*HYPERPARAMETERS, *FACTORS))
 
 
 class CohortKey(NamedTuple):
@@ -60,6 +80,7 @@ class CohortKey(NamedTuple):
     precision: str
     schedule: Schedule
     epochs: int | None  # None where the schedule does not depend on them
+    factors: tuple[str, ...] = ()  # those that programs have code for: a property of the zoo, too
 
 
 class Cohort(NamedTuple):
@@ -86,18 +107,18 @@ class Plan(NamedTuple):
 def plan_zoo(spec: ZooSpec) -> Plan:
     """Members ordered by grid point, then seed; cohorts of members of one key, of equal sizes up to `cohort_size`.
 
-    With `spec.models` fewer than the grid gives, every grid point keeps its first seed before any keeps its second.
-    Where not even the first seeds fit, a hash picks the grid points. So a smaller choice is part of every larger one.
+    With `spec.models` fewer than there are, every grid point keeps its first seed before any keeps its second. Where
+    not even the first seeds fit, a hash picks the points of a grid, and draws and tables keep their first ones. So a
+    smaller choice is part of every larger one. Where the spec varies something, every base is followed by its partners.
     """
-    chosen = _choose(_population(spec), spec.models)
+    chosen = _with_partners(spec, _choose(spec, _population(spec)))
     groups: dict[CohortKey, list[int]] = {}
-    for model, (point, _) in enumerate(chosen):
+    for model, (_, point, _) in enumerate(chosen):
         groups.setdefault(_key(spec, point), []).append(model)
     chunks = [(key, chunk) for key, group in groups.items() for chunk in _even_chunks(group, spec.cohort_size)]
     cohorts = []
     for number, (key, chunk) in enumerate(chunks):
-        rows = enumerate((model, *chosen[model]) for model in chunk)
-        members = tuple(Member(model, number, row, seed, point) for row, (model, point, seed) in rows)
+        members = tuple(Member(model, number, row, *chosen[model]) for row, model in enumerate(chunk))
         cohorts.append(Cohort(number, key, members))
     everyone = itertools.chain.from_iterable(cohort.members for cohort in cohorts)
     return Plan(spec, tuple(sorted(everyone, key=lambda member: member.model)), tuple(cohorts))
@@ -120,6 +141,7 @@ class Trajectory:
     precision: str
     dropout: bool
     epochs: int | None
+    factors: tuple[str, ...] = ()
 
 
 def trajectory_digest(spec: ZooSpec) -> str:
@@ -133,37 +155,74 @@ def trajectory_digest(spec: ZooSpec) -> str:
             schedule=spec.schedule,
             augmentation=spec.augmentation,
             precision=spec.precision,
-            dropout=any(spec.grid.dropout),
+            dropout=any(spec.values("dropout")),
             epochs=spec.epochs if spec.schedule.depends_on_length else None,
+            factors=spec.declared,
         )
     )
 
 
 def row_hash(member: Member) -> bytes:
-    """16 bytes of a hash of a member's seed and hyperparameters."""
-    return hashlib.sha256(f"{member.seed} {_hash(member.hyperparameters)}".encode()).digest()[:16]
+    """16 bytes of a hash of a member's seed, its hyperparameters, and when it begins to differ from its base."""
+    changed = member.pair is not None and member.pair.change != ""
+    change = f" {member.pair.change} {member.pair.change_epoch}" if changed and member.pair is not None else ""
+    return hashlib.sha256(f"{member.seed} {_hash(member.hyperparameters)}{change}".encode()).digest()[:16]
 
 
-def _population(spec: ZooSpec) -> list[tuple[GridPoint, int, int]]:
-    """(grid point, number of the seed, seed) of every member, grid points outermost."""
-    combinations = itertools.product(*(getattr(spec.grid, name) for name in HYPERPARAMETERS))
-    points = [dict(zip(HYPERPARAMETERS, values, strict=True)) for values in combinations]
-    return [(point, number, seed) for point in points for number, seed in enumerate(_seeds(spec, point))]
+class _Candidate(NamedTuple):
+    """A member that a spec may have: `nth` is the number of its seed among those of its point, `number` the point's."""
+
+    point: GridPoint
+    seed: int
+    nth: int
+    number: int
 
 
-def _choose(population: list[tuple[GridPoint, int, int]], models: int | None) -> list[tuple[GridPoint, int]]:
-    if models is None:
-        return [(point, seed) for point, _, seed in population]
-    ranks = [(number, _hash(point)) for point, number, _ in population]
-    kept = sorted(range(len(population)), key=ranks.__getitem__)[:models]
-    return [(population[index][0], population[index][2]) for index in sorted(kept)]
+def _population(spec: ZooSpec) -> list[_Candidate]:
+    """Every member that the spec gives, points outermost."""
+    return [
+        _Candidate(point, seed, nth, number)
+        for number, point in enumerate(spec.source.points())
+        for nth, seed in enumerate(_seeds(spec, point, number))
+    ]
 
 
-def _seeds(spec: ZooSpec, point: GridPoint) -> tuple[int, ...]:
-    if spec.drawn_seeds is not None:
-        return _draw_seeds(spec.drawn_seeds, f"{spec.dataset.name} {spec.architecture} {_hash(point)}")
-    assert spec.seeds is not None
-    return tuple(range(spec.seeds.first, spec.seeds.last + 1))
+def _choose(spec: ZooSpec, population: list[_Candidate]) -> list[tuple[int, GridPoint]]:
+    """The seed and the point of those that `spec.models` keeps."""
+    if spec.models is None:
+        return [(candidate.seed, candidate.point) for candidate in population]
+    spread = spec.grid is not None
+    ranks = [(each.nth, _hash(each.point) if spread else each.number) for each in population]
+    kept = sorted(range(len(population)), key=ranks.__getitem__)[: spec.models]
+    return [(population[index].seed, population[index].point) for index in sorted(kept)]
+
+
+def _with_partners(spec: ZooSpec, bases: list[tuple[int, GridPoint]]) -> list[tuple[int, GridPoint, Pair | None]]:
+    """Seed, point and pair of every member in the order of their numbers: each base, then its partners."""
+    if not spec.vary:
+        return [(seed, point, None) for seed, point in bases]
+    neutral = neutral_values(spec.vary, spec.source.declared)
+    members: list[tuple[int, GridPoint, Pair | None]] = []
+    for seed, point in bases:
+        base, own = len(members), {**point, **neutral}
+        own = {name: own[name] for name in (*HYPERPARAMETERS, *spec.declared)}
+        members.append((seed, own, Pair(base, "", 0)))
+        for each in spec.vary:
+            pair = Pair(base, each.factor, each.from_epoch, own[each.factor])
+            members.append((seed, own | {each.factor: each.typed_value}, pair))
+    return members
+
+
+def _seeds(spec: ZooSpec, point: GridPoint, number: int) -> tuple[int, ...]:
+    """The seeds of a point: a table says its own, those of a draw are drawn along with it unless the spec says more."""
+    if spec.points is not None:
+        return (spec.points.seeds[number],)
+    if spec.seeds is not None:
+        return tuple(range(spec.seeds.first, spec.seeds.last + 1))
+    origin = f"{spec.dataset.name} {spec.architecture} {_hash(point)}"
+    if spec.draws is not None:  # two draws may be alike
+        origin = f"{spec.draws.seed} {number} seed"
+    return _draw_seeds(spec.drawn_seeds or SeedDraw(count=1, below=SEED_LIMIT), origin)
 
 
 def _draw_seeds(draw: SeedDraw, origin: str) -> tuple[int, ...]:
@@ -178,11 +237,10 @@ def _draw_seeds(draw: SeedDraw, origin: str) -> tuple[int, ...]:
 
 
 def _hash(point: GridPoint) -> str:
-    """A hash of the first hyperparameters, and of (name, value) of later ones that are not at their default."""
-    values = [point[name] for name in FIRST_HYPERPARAMETERS]
-    others = [item for item in point.items() if item[0] not in FIRST_HYPERPARAMETERS]
-    later = [(name, value) for name, value in others if (value,) != DEFAULTS.get(name)]
-    return hashlib.sha256(repr((*values, *later)).encode()).hexdigest()
+    """A hash of the hyperparameters of every zoo, and of (name, value) of factors, of which most zoos have none."""
+    values = [point[name] for name in HYPERPARAMETERS]
+    factors = [item for item in point.items() if item[0] not in HYPERPARAMETERS]
+    return hashlib.sha256(repr((*values, *factors)).encode()).hexdigest()
 
 
 def _key(spec: ZooSpec, point: GridPoint) -> CohortKey:
@@ -192,12 +250,13 @@ def _key(spec: ZooSpec, point: GridPoint) -> CohortKey:
         activation=point["activation"],
         optimizer=point["optimizer"],
         momentum=spec.momentum,
-        dropout=any(spec.grid.dropout),
-        batch_size=spec.batch_size,
+        dropout=any(spec.values("dropout")),
+        batch_size=point.get("batch_size", spec.batch_size),
         augmentation=spec.augmentation,
         precision=spec.precision,
         schedule=spec.schedule,
         epochs=spec.epochs if spec.schedule.depends_on_length else None,
+        factors=tuple(name for name in spec.declared if name not in ON_THE_HOST),
     )
 
 

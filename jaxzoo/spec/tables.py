@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -85,7 +86,12 @@ def _read_field(field: dataclasses.Field[Any], value: Any, where: tuple[str, ...
     inner = _dataclass_in(field.type)
     if inner is None or value is None or (isinstance(value, str) and "allowed" in field.metadata):
         return value
+    if not isinstance(value, dict) and {int, float, str} & {*getattr(field.type, "__args__", ())}:
+        return value
     path = (*where, field.name)
+    if typing.get_origin(field.type) is tuple:
+        items = value if isinstance(value, list) else [value]
+        return tuple(_read(item, inner, path) if isinstance(item, dict) else item for item in items)
     if not isinstance(value, dict):
         raise InputError(f"{'.'.join(path)} is {shown(value)}, expected a table", path)
     return _read(value, inner, path)

@@ -1,16 +1,19 @@
 """What a zoo is: frozen dataclasses that check their values when they are built."""
 
 import dataclasses
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from jaxzoo.errors import InputError, require
 from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.draws import Draws
+from jaxzoo.spec.factors import check_factors
 from jaxzoo.spec.fields import require_choices, require_name, settle_fields
-from jaxzoo.spec.grid import HYPERPARAMETERS, Grid
+from jaxzoo.spec.grid import FACTORS, HYPERPARAMETERS, Grid
 from jaxzoo.spec.layers import LAYERS, Layers, check_layers
+from jaxzoo.spec.pairs import Vary
+from jaxzoo.spec.points import Points
 from jaxzoo.spec.schedule import SCHEDULES, Schedule
 from jaxzoo.spec.seeds import SEED_LIMIT, SeedDraw, SeedRange
 from jaxzoo.spec.tables import differences, digest_of
@@ -26,10 +29,12 @@ MOST_MEMBERS = 10**6
 class ZooSpec:
     """A population: the spec and the images that it names determine every weight.
 
-    `architecture` is a name of `jaxzoo.spec.layers.LAYERS`. `models` keeps that many of the grid's members, spread over
-    the grid (see `plan_zoo`); None keeps all. `momentum` is used by sgd, and by a constant schedule. `augmentation`
-    names what training images go through, in that order; every member draws it anew at each step. `precision` is what
-    layers compute in; parameters are float32.
+    `architecture` is a name of `jaxzoo.spec.layers.LAYERS`. The members' hyperparameters come from a `grid`, from
+    `draws` or from a table of `points`: one of the three. A grid needs `seeds` or `drawn_seeds`. Draws have a seed each
+    unless one of these says more, and a table has its own. `vary` gives every member partners that differ from it in
+    one thing. `models` keeps that many members (see `plan_zoo`), partners aside; None keeps all. `momentum` is used by
+    sgd, and by a constant schedule. `augmentation` names what training images go through, in that order; every member
+    draws it anew at each step. `precision` is what layers compute in; parameters are float32.
 
     The last three fields are no part of the zoo itself, and its digest does not depend on them: `cohort_size` is the
     most members that are trained and saved together, `twins` says how sparse twins are made unless asked otherwise
@@ -41,7 +46,10 @@ class ZooSpec:
     name: str
     dataset: DatasetSpec
     architecture: str = field(metadata={"allowed": tuple(LAYERS)})
-    grid: Grid
+    grid: Grid | None = None
+    draws: Draws | None = None
+    points: Points | None = None
+    vary: tuple[Vary, ...] = ()
     seeds: SeedRange | None = None
     drawn_seeds: SeedDraw | None = None
     momentum: float = 0.9
@@ -60,29 +68,45 @@ class ZooSpec:
         settle_fields(self)
         require_name("name", self.name, ZOO_NAME, "letters, digits, spaces, _, -, + and dots, not with a dot first")
         require_choices("architecture", (self.architecture,), LAYERS)
-        _check_seeds(self)
+        _check_source(self)
         require(0 <= self.momentum < 1, "momentum", self.momentum, "0 <= momentum < 1")
         require_choices("augmentation", self.augmentation, AUGMENTATIONS)
         require(len(self.augmentation) <= 100, "augmentation", self.augmentation, "at most 100 names")
         require_choices("precision", (self.precision,), PRECISIONS)
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more images")
-        limit = self.dataset.train
-        require(self.batch_size <= limit, "batch_size", self.batch_size, f"at most the {limit} training images")
         require(1 <= self.epochs <= MOST_EPOCHS, "epochs", self.epochs, f"1 or more, at most {MOST_EPOCHS}")
         require(self.cohort_size >= 1, "cohort_size", self.cohort_size, "1 or more models")
         require(self.models is None or self.models >= 1, "models", self.models, "1 or more")
-        size = self.population_size
+        size = self.population_size * (1 + len(self.vary))
         require(size <= MOST_MEMBERS, "the grid with its seeds", size, f"at most {MOST_MEMBERS} models")
+        check_factors(self)
         check_layers(self.layers, self.dataset.size)
 
     @property
+    def source(self) -> Grid | Draws | Points:
+        """Where the hyperparameters of members come from."""
+        source = self.grid or self.draws or self.points
+        assert source is not None
+        return source
+
+    @property
+    def declared(self) -> tuple[str, ...]:
+        """The factors that members have beside the hyperparameters of every zoo, in the order of `FACTORS`."""
+        names = {*self.source.declared, *(each.factor for each in self.vary)}
+        return tuple(name for name in FACTORS if name in names)
+
+    def values(self, name: str) -> tuple[Any, ...]:
+        """What members may have as a hyperparameter: its values, or the ends of the range that it is drawn from."""
+        varied = tuple(each.typed_value for each in self.vary if each.factor == name)
+        known = name in HYPERPARAMETERS or name in self.source.declared
+        return (*(self.source.values(name) if known else ()), *varied)
+
+    @property
     def population_size(self) -> int:
-        """How many members the grid and the seeds give, whatever `models` keeps of them."""
-        points = math.prod(len(getattr(self.grid, name)) for name in HYPERPARAMETERS)
-        if self.drawn_seeds is not None:
-            return points * self.drawn_seeds.count
-        assert self.seeds is not None
-        return points * (self.seeds.last - self.seeds.first + 1)
+        """How many members the spec gives, whatever `models` keeps of them, without partners."""
+        if self.seeds is not None:
+            return self.source.size * (self.seeds.last - self.seeds.first + 1)
+        return self.source.size * (1 if self.drawn_seeds is None else self.drawn_seeds.count)
 
     @property
     def layers(self) -> Layers:
@@ -124,12 +148,21 @@ def _settle_words(spec: Any) -> None:
         object.__setattr__(spec, "twins", None if spec.twins == NO_TWINS else TwinSpec(method=spec.twins))
 
 
-def _check_seeds(spec: ZooSpec) -> None:
-    if spec.seeds is None and spec.drawn_seeds is None:
-        ways = f"seeds = {{ first = 1, last = 10 }}, or drawn_seeds = {{ count = 1, below = {SEED_LIMIT} }}"
-        raise InputError(f"seeds is missing, expected {ways}", ("seeds",))
+def _check_source(spec: ZooSpec) -> None:
+    """Raises InputError unless there is one source of hyperparameters, with the seeds that it needs."""
+    given = [name for name in ("grid", "draws", "points") if getattr(spec, name) is not None]
+    if len(given) != 1:
+        needed = "a table of activation, initialization, optimizer, learning_rate; or draws, or points"
+        got = f"{given[1]} is given beside {given[0]}, expected one of the two" if given else ""
+        raise InputError(got or f"grid is missing, expected {needed}", (given[1] if given else "grid",))
     if spec.seeds is not None and spec.drawn_seeds is not None:
         raise InputError("drawn_seeds is given beside seeds, expected one of the two", ("drawn_seeds",))
+    seeded = "seeds" if spec.seeds is not None else "drawn_seeds"
+    if spec.points is not None and (spec.seeds or spec.drawn_seeds) is not None:
+        raise InputError(f"{seeded} is given beside points, whose column seed says it; expected none", (seeded,))
+    if spec.grid is not None and (spec.seeds or spec.drawn_seeds) is None:
+        ways = f"seeds = {{ first = 1, last = 10 }}, or drawn_seeds = {{ count = 1, below = {SEED_LIMIT} }}"
+        raise InputError(f"seeds is missing, expected {ways}", ("seeds",))
 
 
 def dataset_specs(specs: Iterable[ZooSpec]) -> tuple[DatasetSpec, ...]:

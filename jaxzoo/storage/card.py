@@ -1,14 +1,14 @@
 """The card of a zoo: the README.md in its folder."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from jaxzoo.spec.grid import HYPERPARAMETERS
 from jaxzoo.spec.plan import Plan
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.storage.licence import card_line
 from jaxzoo.storage.record import NO_LICENCE
 
-MOST_LISTED = 10  # seeds
+MOST_LISTED = 10  # values
 
 
 def zoo_card(
@@ -24,8 +24,9 @@ def zoo_card(
     twins, and says how they were made.
     """
     spec, dataset = plan.spec, plan.spec.dataset
-    values = {name: dict.fromkeys(member.hyperparameters[name] for member in plan.members) for name in HYPERPARAMETERS}
-    grid = "\n".join(f"| {name} | {', '.join(map(str, held))} |" for name, held in values.items())
+    names = plan.members[0].hyperparameters
+    values = {name: [*dict.fromkeys(member.hyperparameters[name] for member in plan.members)] for name in names}
+    grid = "\n".join(f"| {name} | {_listed(held)} |" for name, held in values.items())
     made, epochs = "", spec.epochs
     if twin is not None:
         epochs = twin.length
@@ -39,8 +40,7 @@ A model zoo made by jaxzoo: {len(plan.members)} models of {spec.architecture} \
 | hyperparameter | values |
 |---|---|
 {grid}
-| seeds | {_seeds(plan)} |
-| batch size | {spec.batch_size} |
+| seeds | {_seeds(plan)} |{_common_batch(plan)}
 
 Images: {dataset.train} for training, {dataset.validation} for validation, {dataset.test} for testing; \
 {dataset.size} x {dataset.size} pixels, {dataset.channels} channel(s).
@@ -68,12 +68,21 @@ def _epochs_kept(kept: Sequence[int] | None, epochs: int) -> str:
     return f"with the weights of the epochs {', '.join(map(str, last))} and the metrics of every epoch"
 
 
+def _common_batch(plan: Plan) -> str:
+    """The row of the batch size, unless members say it."""
+    return "" if "batch_size" in plan.spec.declared else f"\n| batch size | {plan.spec.batch_size} |"
+
+
+def _listed(held: Sequence[Any]) -> str:
+    """The values one by one; of many numbers, as a table of draws has, from which to which they go."""
+    if len(held) <= MOST_LISTED or not all(isinstance(value, int | float) for value in held):
+        return ", ".join(map(str, held))
+    return f"{len(held):,} from {min(held)} to {max(held)}"
+
+
 def _seeds(plan: Plan) -> str:
     """The seeds that the members have, which are fewer than the spec's where models are."""
-    seeds = sorted({member.seed for member in plan.members})
-    if len(seeds) <= MOST_LISTED:
-        return ", ".join(map(str, seeds))
-    return f"{len(seeds):,} from {seeds[0]} to {seeds[-1]}"
+    return _listed(sorted({member.seed for member in plan.members}))
 
 
 def _words(twin: TwinSpec) -> str:

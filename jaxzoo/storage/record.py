@@ -13,6 +13,7 @@ import msgspec
 
 from jaxzoo.errors import InputError, shown
 from jaxzoo.spec.plan import Plan, plan_zoo, trajectory_digest
+from jaxzoo.spec.points import Points
 from jaxzoo.spec.tables import full_table, read_table
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
@@ -20,6 +21,7 @@ from jaxzoo.storage.retention import KEPT_CHECKPOINTS
 
 FORMAT = 2
 KNOWN_FORMATS = (1, 2)
+POINTS_FILE = "points.csv"  # of a zoo whose models are the rows of a table
 NO_LICENCE = "not stated: for the maker of this zoo to fill in"
 
 
@@ -152,12 +154,29 @@ class ZooRecord:
             "name": self.spec.name,
             "digest": self.spec.digest,
             "trajectory": trajectory_digest(self.spec),
-            "spec": dataclasses.asdict(own.pop("spec")),
+            "spec": _spec_table(own.pop("spec")),
             "layers": full_table(self.spec.layers),
-            "factors": [],  # hyperparameters that a spec declares besides those of every zoo
+            "factors": self.spec.declared,
             **own,
         }
         return json.dumps(table, indent=2, default=json_of) + "\n"
+
+
+def _spec_table(spec: ZooSpec) -> dict[str, Any]:
+    """The spec as zoo.json holds it, with the hash of a table of points in the place of its text."""
+    table = dataclasses.asdict(spec)
+    return table if spec.points is None else {**table, "points": {"sha256": spec.points.sha256}}
+
+
+def _with_points(folder: Path, table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The table of a spec with the text of its points, which lie beside zoo.json. Raises InputError."""
+    wanted = table.get("points")
+    if wanted is None:
+        return table
+    points = Points.read(folder / POINTS_FILE)
+    if points.sha256 != wanted["sha256"]:
+        raise InputError(f"{folder / POINTS_FILE}: is not the table that zoo.json names, expected it unchanged")
+    return {**table, "points": {"text": points.text}}
 
 
 def only_stage(spec: ZooSpec) -> tuple[Stage, ...]:
@@ -197,7 +216,7 @@ def record_of_table(path: Path, table: Mapping[str, Any]) -> ZooRecord:
     if "imported" in table:
         raise InputError(f"{path}: is that of an imported zoo, expected a zoo that jaxzoo trained and can go on with")
     with damage_named(path):
-        spec = read_table(table["spec"], ZooSpec)
+        spec = read_table(_with_points(path.parent, table["spec"]), ZooSpec)
         record = _read_first(table, spec) if table["format"] == 1 else _read_second(table, spec)
     _check(path, table, record)
     return record
@@ -259,7 +278,7 @@ def _check(path: Path, table: Mapping[str, Any], record: ZooRecord) -> None:
         raise InputError(f"{path}: its layers are not those of {spec.architecture!r} in this version of jaxzoo")
     wanted = {
         "stages": (record.stages, only_stage(spec)),
-        "factors": (table.get("factors", []), []),
+        "factors": (table.get("factors", []), [*spec.declared]),
         "parent": (None if record.parent is None else record.parent.digest, record.twin and spec.digest),
         "the number of cohorts": (len(record.cohorts), len(record.plan.cohorts)),
         "the number of images": (len(record.images), 1),

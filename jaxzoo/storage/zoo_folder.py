@@ -1,6 +1,7 @@
 """The folder of a zoo: how it begins, who is in it, and where its parts lie.
 
 zoo.json, members.msgpack, README.md    what the zoo is and who is in it
+points.csv                              where the models are the rows of a table
 cohorts/000/                            the snapshots of each cohort (cohort_store.py)
 twins/<method>/                         the sparse twins: a zoo of the same layout
 """
@@ -14,15 +15,15 @@ import msgpack
 
 from jaxzoo.errors import InputError, shown
 from jaxzoo.paths import is_litter
-from jaxzoo.spec.plan import DEFAULTS, Member, Plan
+from jaxzoo.spec.plan import Member, Plan
 from jaxzoo.spec.tables import differences
 from jaxzoo.spec.zoo_spec import spec_differences
 from jaxzoo.storage.files import PARTIAL, reason, write_new, write_whole
 from jaxzoo.storage.imported import ImportedRecord, Record, members_of_rows
-from jaxzoo.storage.record import ZooRecord, read_record
+from jaxzoo.storage.record import POINTS_FILE, ZooRecord, read_record
 
 UNUSABLE = "[\\"  # Orbax finds the parts of a checkpoint by a glob pattern, in which these do not mean themselves
-OWN_NAMES = frozenset({"zoo.json", "members.msgpack", "README.md", "cohorts", "twins"})
+OWN_NAMES = frozenset({"zoo.json", "members.msgpack", "README.md", POINTS_FILE, "cohorts", "twins"})
 
 
 def find_record(folder: Path) -> ZooRecord | None:
@@ -53,6 +54,8 @@ def begin_zoo(folder: Path, record: ZooRecord, plan: Plan, card: str) -> tuple[Z
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if record.spec.points is not None:
+            write_whole(folder / POINTS_FILE, record.spec.points.text.encode())
         write_whole(folder / "members.msgpack", members_file(plan.members))
         write_whole(folder / "README.md", card.encode())
         write_new(folder / "zoo.json", record.to_json().encode())
@@ -109,13 +112,11 @@ def _check_rows(path: Path, rows: Any, members: Sequence[Member]) -> None:
     if not isinstance(rows, list) or len(rows) != len(members):
         got = len(rows) if isinstance(rows, list) else type(rows).__name__
         raise InputError(f"{path}: holds {got} rows, expected the {len(members)} models of the spec")
-    # a hyperparameter that came later has its default in older files
-    defaults = {name: default[0] for name, default in DEFAULTS.items() if isinstance(default, tuple)}
     for member, row in zip(members, rows, strict=True):
         wanted = member.to_row()
         if not isinstance(row, dict):
             raise InputError(f"{path}: model {member.model} is {shown(row)}, expected a row of {', '.join(wanted)}")
-        differing = differences({**defaults, **row}, wanted, "expected")
+        differing = differences(row, wanted, "expected")
         if differing:
             raise InputError(f"{path}: model {member.model}: {differing} of the spec")
 

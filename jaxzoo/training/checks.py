@@ -166,8 +166,9 @@ def choose_cohorts(plan: Plan, cohorts: range | None) -> Sequence[Cohort]:
 
 def check_trainable(spec: ZooSpec, engine: str | None) -> None:
     """Raises InputError for dropout in a network without dropout layers, and for an engine without its kernels."""
-    if any(spec.grid.dropout) and not any(isinstance(layer, Dropout) for layer in each_layer(spec.layers)):
-        raise InputError(f"zoo {spec.name!r}: dropout is {spec.grid.dropout}, expected 0: {spec.architecture} has none")
+    dropout = spec.values("dropout")
+    if any(dropout) and not any(isinstance(layer, Dropout) for layer in each_layer(spec.layers)):
+        raise InputError(f"zoo {spec.name!r}: dropout is {dropout}, expected 0: {spec.architecture} has none")
     known = engines_for(spec.layers, spec.precision)
     if engine in ENGINES and engine not in known:
         what = f"{spec.architecture} in {spec.precision}"

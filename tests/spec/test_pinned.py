@@ -11,19 +11,19 @@ from pathlib import Path
 import pytest
 
 from jaxzoo.spec.config import published_specs
-from jaxzoo.spec.plan import DEFAULTS, FIRST_HYPERPARAMETERS, plan_zoo
+from jaxzoo.spec.grid import HYPERPARAMETERS
+from jaxzoo.spec.plan import plan_zoo
 
 PINNED = json.loads((Path(__file__).parent / "pinned.json").read_text())
 
 
 def members_hash(spec):
-    """SHA-256 of every member's numbers and first hyperparameters, in order; later ones must be at their default."""
+    """SHA-256 of every member's numbers and hyperparameters, in order; there must be no others, and no pairs."""
     rows = []
     for member in plan_zoo(spec).members:
-        values = dict(member.hyperparameters)
-        first = [values.pop(name) for name in FIRST_HYPERPARAMETERS]
-        assert all((value,) == DEFAULTS[name] for name, value in values.items())
-        rows.append((*member[:-1], *first))
+        assert tuple(member.hyperparameters) == HYPERPARAMETERS
+        assert member.pair is None
+        rows.append((member.model, member.cohort, member.row, member.seed, *member.hyperparameters.values()))
     return hashlib.sha256(repr(rows).encode()).hexdigest()
 
 

@@ -8,7 +8,6 @@ from populations import small_spec
 
 import jaxzoo
 from jaxzoo.commands.listing import list_zoos, zoo_table
-from jaxzoo.spec import plan
 from jaxzoo.spec.config import published_specs
 from jaxzoo.spec.grid import HYPERPARAMETERS
 from jaxzoo.spec.plan import Member, plan_zoo
@@ -122,15 +121,6 @@ def test_a_member_is_a_row_and_back():
     assert Member.from_row(row) == member
     with pytest.raises(KeyError):
         Member.from_row({name: value for name, value in row.items() if name != "dropout"})
-
-
-def test_a_later_hyperparameter_changes_no_drawn_seed_while_it_stays_at_its_default(monkeypatch):
-    spec = dataclasses.replace(small_spec(), seeds=None, drawn_seeds=SeedDraw(count=3, below=1000))
-    point = dict(plan_zoo(spec).members[0].hyperparameters)
-    today = plan._hash(point)
-    monkeypatch.setitem(plan.DEFAULTS, "smoothing", (0.0,))
-    assert plan._hash({**point, "smoothing": 0.0}) == today
-    assert plan._hash({**point, "smoothing": 0.1}) != today
 
 
 def test_the_size_of_a_population_is_that_of_its_plan():

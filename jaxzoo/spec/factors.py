@@ -1,0 +1,60 @@
+"""What factors mean for one member: which of them concern its examples, and how many examples a share is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxzoo.errors import InputError, require
+
+SHARES = ("train_fraction", "excluded", "label_noise", "trigger")  # of the training examples
+LIMITING = ("train_fraction", "excluded", "excluded_class")  # with these a member sees fewer than all examples
+RELABELLING = ("label_noise", "trigger")  # with these it sees other labels
+OF_EXAMPLES = (*LIMITING, *RELABELLING, "subset")
+
+
+def example_numbers(point: Mapping[str, Any], names: Sequence[str], train: int) -> dict[str, int]:
+    """The factors of examples among `names` as whole numbers: a share of the `train` examples as their count."""
+    wanted = [name for name in OF_EXAMPLES if name in names]
+    return {name: round(point[name] * train) if name in SHARES else int(point[name]) for name in wanted}
+
+
+def examples_seen(point: Mapping[str, Any], train: int, classes: int) -> int:
+    """How many training examples a member sees, about: exactly, unless it is limited in more than one way."""
+    seen = train * point.get("train_fraction", 1.0) * (1 - point.get("excluded", 0.0))
+    return round(seen * (1 - 1 / classes) if point.get("excluded_class", -1) >= 0 else seen)
+
+
+def check_factors(spec: Any) -> None:
+    """Raises InputError for factors that a ZooSpec, which is being built, cannot have, or not together."""
+    declared = spec.declared
+    moved = [name for name in ("momentum", "beta1") if name in declared]
+    if moved and spec.schedule.kind == "one-cycle":
+        raise InputError(f"{moved[0]} is declared, expected none: a one-cycle schedule moves it", (moved[0],))
+    if "subset" in declared and "excluded" not in declared:
+        raise InputError("subset is declared without excluded, expected both: it says which are excluded", ("subset",))
+    classes, train = spec.dataset.classes, spec.dataset.train
+    for value in spec.values("excluded_class"):
+        require(value < classes, "excluded_class", value, f"-1 for none, or a class of 0..{classes - 1}")
+    batch = max(batches(spec))
+    require(batch <= train, "batch_size", batch, f"at most the {train} training images")
+    fraction, excluded = min(spec.values("train_fraction"), default=1.0), max(spec.values("excluded"), default=0.0)
+    least = round(fraction * train) - round(excluded * train)
+    name = "train_fraction" if "train_fraction" in declared else "excluded"
+    got = f"{fraction if name == 'train_fraction' else excluded}, which may leave {max(least, 0)} examples"
+    require(least >= batch, name, got, f"a batch of {batch} or more")
+    _check_changes(spec)
+
+
+def batches(spec: Any) -> tuple[int, ...]:
+    """The batch sizes that members may have."""
+    sizes: tuple[int, ...] = spec.values("batch_size") or (spec.batch_size,)
+    return sizes
+
+
+def _check_changes(spec: Any) -> None:
+    require(len({*spec.vary}) == len(spec.vary), "vary", f"{len(spec.vary)} changes", "no change twice")
+    for change in spec.vary:
+        require(change.from_epoch <= spec.epochs, "vary.from_epoch", change.from_epoch, f"1 to {spec.epochs}")
+        if spec.grid is not None:
+            known = spec.grid.values(change.factor)
+            wanted = f"another value than those of the bases, {', '.join(map(str, known))}"
+            require(change.typed_value not in known, "vary.value", change.typed_value, wanted)
