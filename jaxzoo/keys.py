@@ -20,6 +20,11 @@ class Role(IntEnum):
     AUGMENTATION = 3
     SAMPLING = 4
     TWIN = 5  # the root of its sparse twin's keys
+    SUBSET = 6  # these, of examples, are the same for a twin
+    EXCLUDED = 7
+    LABEL_NOISE = 8
+    OTHER_LABEL = 9
+    TRIGGER = 10
 
 
 def member_keys(seeds: np.ndarray | jax.Array) -> jax.Array:

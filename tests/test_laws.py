@@ -21,7 +21,7 @@ FLOORS = {
     6: {"reading"},
     5: {"storage"},
     4: {"models", "datasets"},
-    3: {"spec", "devices", "settings", "compilation"},
+    3: {"spec", "devices", "settings", "compilation", "keys"},
     2: {"paths"},
     1: {"errors", "version"},
 }

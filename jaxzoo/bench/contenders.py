@@ -96,17 +96,18 @@ def _cohort_run(cohort: Cohort, engine: str, twin: TwinSpec | None) -> Callable[
     program = build_program(cohort.key, engine, LANES, mesh, twin)
     images = put_images(_random_images(cohort.key.dataset), mesh)
     slabs = put_cohort(program, cohort, initial_state(initial_variables(cohort), program.method)).slabs
-    orders = [program.shuffle(slab.hyperparameters.seed, 1) for slab in slabs]
+    orders = [program.shuffle(slab.hyperparameters[0], images.labels, 1) for slab in slabs]
 
     def run(seconds: float) -> float:
         samples = 0
         start = time.monotonic()
         for index in itertools.cycle(range(len(slabs))):
-            state, hyperparameters = slabs[index]
+            state, phases = slabs[index]
+            hyperparameters = phases[0]
             tally = empty_tally(hyperparameters.numbers["learning_rate"])
             state, tally = program.train(state, tally, hyperparameters, images, orders[index], 1, 0, STEPS)
             jax.block_until_ready(tally)  # JAX returns before the program has run
-            slabs[index] = Slab(state, hyperparameters)  # the program has taken over the memory of the old state
+            slabs[index] = Slab(state, phases)  # the program has taken over the memory of the old state
             samples += program.width * STEPS * cohort.key.batch_size
             if time.monotonic() - start >= seconds:
                 break

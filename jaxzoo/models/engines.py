@@ -52,7 +52,8 @@ def population_forward(
 
     (params_M, batch_stats_M, images_BHWCM, dropout_M or None, sampling_M or None, counted_B or None) ->
     (logits_BOM, batch_stats_M). The arguments mean what they mean to the Flax module; the result has the running batch
-    statistics as they are after the batch. Images with a model axis of 1 are shared by all models. `platform` is the
+    statistics as they are after the batch. Images with a model axis of 1 are shared by all models. `counted_B` may have
+    a model axis, too. `platform` is the
     kind of device that computes. Raises InputError for an engine that cannot compute these layers.
     """
     known = engines_for(layers, precision)
@@ -98,7 +99,8 @@ def _vmapped(network: Network) -> Forward:
         # the rate and the key are per model, the index of the first image is not
         dropout_axes: Any = None if dropout_M is None else DropoutSource(*cast(Any, (0, 0, None)))
         sampling_axes: Any = None if sampling_M is None else SamplingSource(*cast(Any, (0, None)))
-        axes = (-1, -1, None if shared else -1, dropout_axes, sampling_axes, None)
+        counted_axis = -1 if counted_B is not None and counted_B.ndim > 1 else None
+        axes = (-1, -1, None if shared else -1, dropout_axes, sampling_axes, counted_axis)
         mapped = jax.vmap(one_model, in_axes=axes, out_axes=-1)
         return mapped(params_M, batch_stats_M, images, dropout_M, sampling_M, counted_B)
 

@@ -104,4 +104,5 @@ def tree_bytes(tree: Any) -> int:
 
 def _waiting(key: CohortKey, method: Method | None, lanes: int) -> int:
     state = state_shapes(key, method, lanes)
-    return tree_bytes(state) + lanes * FLOAT_BYTES * (1 + len(NUMBERS))  # with the seed, and a value of each number
+    values = 1 + len(NUMBERS) + len(key.factors)  # of a model: the seed, and each hyperparameter
+    return tree_bytes(state) + lanes * FLOAT_BYTES * values

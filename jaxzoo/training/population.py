@@ -16,35 +16,44 @@ from jax.sharding import Mesh
 
 from jaxzoo.datasets import Images
 from jaxzoo.devices import COMPILER_OPTIONS, put_copies, put_lanes
+from jaxzoo.keys import Role, fold, member_keys
+from jaxzoo.models.initializers import rescaled
 from jaxzoo.models.networks import Network, Params, Variables
 from jaxzoo.models.tally import Tally, empty_tally
 from jaxzoo.spec.dataset_spec import DatasetSpec
-from jaxzoo.spec.grid import NUMBERS
 from jaxzoo.spec.layers import Layers
 from jaxzoo.spec.plan import Cohort
 from jaxzoo.training.events import Metrics
-from jaxzoo.training.keys import Role, fold, member_keys
+from jaxzoo.training.hyperparameters import Hyperparameters, epochs_of_change, hyperparameters_at
+from jaxzoo.training.order import Order
 from jaxzoo.training.programs import Program
 from jaxzoo.training.sparsify import Method
-from jaxzoo.training.steps import DeviceImages, Hyperparameters, State
+from jaxzoo.training.steps import DeviceImages, State
 
 SEGMENT_SECONDS = 0.5  # how often progress shows and an interrupt acts
 FIRST_SEGMENT = 16  # steps
 
 
 class Slab(NamedTuple):
-    """As many members as one run of a program takes, on the devices, with the model axis last."""
+    """As many members as one run of a program takes, on the devices, with the model axis last.
+
+    `hyperparameters` are those of each of the population's `phases`.
+    """
 
     state: State
-    hyperparameters: Hyperparameters
+    hyperparameters: Sequence[Hyperparameters]
 
 
 class Population(NamedTuple):
-    """A cohort on the devices: `size` members, in slabs that training replaces."""
+    """A cohort on the devices: `size` members, in slabs that training replaces.
+
+    `phases` are the epochs, counted from 1, from which on members have other hyperparameters than before.
+    """
 
     program: Program
     slabs: list[Slab]
     size: int
+    phases: Sequence[int] = (1,)
 
 
 class Stopped(Exception):
@@ -74,7 +83,11 @@ def initial_variables(cohort: Cohort) -> Variables:
         draws[member.hyperparameters["initialization"]](key)
         for member, key in zip(cohort.members, member_keys(_seeds(cohort)), strict=True)
     ]
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *jax.device_get(drawn))
+    begun = [
+        rescaled(cohort.key.layers, variables, member.hyperparameters)
+        for member, variables in zip(cohort.members, jax.device_get(drawn), strict=True)
+    ]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *begun)
 
 
 @functools.lru_cache(maxsize=8)  # compiled once for the cohorts of a zoo, and not kept for ever
@@ -96,7 +109,8 @@ def initial_state(variables: Variables, method: Method | None = None) -> State:
 
 def put_cohort(program: Program, cohort: Cohort, state: State) -> Population:
     """Puts the cohort on the devices, from its state on the host. An optimizer that is None is initialised there."""
-    hyperparameters = Hyperparameters(_seeds(cohort), {name: _numbers(cohort, name) for name in NUMBERS})
+    phases = epochs_of_change(cohort)
+    hyperparameters = [hyperparameters_at(cohort, epoch) for epoch in phases]
     count = len(cohort.members)
     slabs = []
     for first in range(0, count, program.width):
@@ -106,7 +120,7 @@ def put_cohort(program: Program, cohort: Cohort, state: State) -> Population:
             optimizer = program.begin_optimizer(slab.state.params)
             slab = slab._replace(state=slab.state._replace(optimizer=optimizer))
         slabs.append(slab)
-    return Population(program, slabs, count)
+    return Population(program, slabs, count, phases)
 
 
 def get_state(population: Population) -> State:
@@ -144,33 +158,47 @@ def train_epoch(
     Returns loss and accuracy as running means over the epoch, (models,). After every segment of about half a second
     `on_steps` hears how many training samples it was. Raises Stopped between two segments when `should_stop()`.
     """
-    program, slabs, count = population
-    tallies = []
+    program, slabs, count, phases = population
+    phase = sum(first <= epoch for first in phases) - 1
+    tallies, examples = [], []
     segment = FIRST_SEGMENT
-    for index, (state, hyperparameters) in enumerate(slabs):
-        order = program.shuffle(hyperparameters.seed, epoch)
+    for index, (state, of_phases) in enumerate(slabs):
+        hyperparameters = of_phases[phase]
+        order = program.shuffle(hyperparameters, images.labels, epoch)
+        seen_M = _examples_seen(program, order)
+        steps = -(-int(seen_M.max()) // program.key.batch_size)
         state = state if program.mask is None else program.mask(state, epoch)
-        members = min(program.width, count - index * program.width)
+        own = slice(min(program.width, count - index * program.width))  # lanes that are not copies of the last member
         tally = empty_tally(hyperparameters.numbers["learning_rate"])
         first = 0
-        while first < program.steps:
+        while first < steps:
             if should_stop():
                 raise Stopped
             start = time.monotonic()
-            last = min(first + segment, program.steps)
+            last = min(first + segment, steps)
             when = map(np.int32, (epoch, first, last))  # typed as they were when the program was compiled ahead of time
             state, tally = program.train(state, tally, hyperparameters, images, order, *when)
             jax.block_until_ready(tally)
             segment = _next_segment(segment, last - first, time.monotonic() - start)
-            on_steps(members * (_samples_before(program, last) - _samples_before(program, first)))
+            on_steps(_samples_between(program, first, last, seen_M[own]))
             first = last
-        slabs[index] = Slab(state, hyperparameters)
+        slabs[index] = Slab(state, of_phases)
         tallies.append(jax.device_get(tally))
-    return _metrics("train", tallies, count, program.key.dataset.train)
+        examples.append(seen_M)
+    return _metrics("train", tallies, count, np.concatenate(examples)[:count])
 
 
-def _samples_before(program: Program, step: int) -> int:
-    return min(step * program.key.batch_size, program.key.dataset.train)
+def _examples_seen(program: Program, order: Order) -> np.ndarray:
+    """How many training examples each lane's member sees, (M,)."""
+    if order.seen is None:
+        return np.full(program.width, program.key.dataset.train)
+    return np.asarray(jax.device_get(order.seen))
+
+
+def _samples_between(program: Program, first: int, last: int, seen_M: np.ndarray) -> int:
+    """The training samples of the steps first to last - 1, of members that see so many examples."""
+    before, after = (np.minimum(step * program.key.batch_size, seen_M) for step in (first, last))
+    return int((after - before).sum())
 
 
 def evaluate(
@@ -183,7 +211,7 @@ def evaluate(
 
     Raises Stopped between two slabs when `should_stop()`.
     """
-    program, slabs, count = population
+    program, slabs, count, _ = population
     dataset = program.key.dataset
     sizes = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     firsts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
@@ -203,9 +231,9 @@ def _tally(program: Program, slab: Slab, images: DeviceImages, bounds: tuple[int
     return program.evaluate(_evaluated(program, slab), slab.state.batch_stats, images, *bounds)
 
 
-def _metrics(split: str, tallies: Sequence[Tally], count: int, examples: int) -> Metrics:
+def _metrics(split: str, tallies: Sequence[Tally], count: int, examples: int | np.ndarray) -> Metrics:
     loss, correct = (np.concatenate(sums)[:count] for sums in zip(*tallies, strict=True))
-    divisor = examples or math.nan
+    divisor = np.where(np.asarray(examples) > 0, examples, math.nan)
     return {f"{split}_loss": loss / divisor, f"{split}_accuracy": correct / divisor}
 
 
@@ -216,7 +244,3 @@ def _next_segment(segment: int, steps: int, seconds: float) -> int:
 
 def _seeds(cohort: Cohort) -> np.ndarray:
     return np.array([member.seed for member in cohort.members], np.uint32)
-
-
-def _numbers(cohort: Cohort, name: str) -> np.ndarray:
-    return np.array([member.hyperparameters[name] for member in cohort.members], np.float32)

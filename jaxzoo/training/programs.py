@@ -8,6 +8,7 @@ import math
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding
@@ -15,16 +16,18 @@ from jax.sharding import PartitionSpec as P
 
 from jaxzoo.devices import AXIS, Spread, over_models, platform_of, sharding_specs
 from jaxzoo.models.engines import evaluated_at_once, population_forward
+from jaxzoo.models.networks import Params
 from jaxzoo.models.tally import Tally
 from jaxzoo.models.variables import abstract_variables
 from jaxzoo.settings import pinned_settings
-from jaxzoo.spec.grid import NUMBERS
 from jaxzoo.spec.plan import CohortKey
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.training import steps
+from jaxzoo.training.hyperparameters import Hyperparameters, limits_examples, number_names, whole_names
 from jaxzoo.training.optimizers import build_optimizer
+from jaxzoo.training.order import shuffle
 from jaxzoo.training.sparsify import Method, build_method
-from jaxzoo.training.steps import DeviceImages, Hyperparameters, Recipe, State, steps_of
+from jaxzoo.training.steps import DeviceImages, Recipe, State, steps_of
 
 TILE = (8, 128)  # a TPU's register: no kernel cuts one where the models are folded to such tiles
 CACHED_IMAGES = 2  # at a time, or a few more: the activations of a training step then stay in a core's cache
@@ -36,7 +39,7 @@ MODELS, COPIES = Spread.MODELS, Spread.COPIES
 class Program(NamedTuple):
     """The compiled functions of a cohort key. M is the slab's width, S the steps and B the batch size.
 
-    shuffle(seed_M, epoch) -> order (S * B, M).
+    shuffle(hyperparameters, labels, epoch) -> Order, of arrays (S * B, M).
     begin_optimizer(params) -> the optimizer's state before the first step.
     train(state, tally, hyperparameters, images, order, epoch, first, last) -> (state, tally), both after the steps
     first to last - 1. An epoch may be cut anywhere and ends in the same bits.
@@ -85,7 +88,7 @@ def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh, twin: Twi
         models=_model_axes(engine, lanes, mesh),
         schedule_steps=_schedule_steps(key, twin),
     )
-    shuffle = functools.partial(steps.shuffle, key, method)
+    order = functools.partial(shuffle, key, method)
     train = functools.partial(steps.train, recipe)
     evaluate = functools.partial(steps.evaluate, forward, evaluated_at_once(engine, lanes))
     begin = _begin_optimizer(key)
@@ -94,7 +97,13 @@ def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh, twin: Twi
         mesh=mesh,
         lanes=lanes,
         method=method,
-        shuffle=over_models(mesh, "shuffle", shuffle, (MODELS, COPIES), lambda *_: P(None, AXIS)),
+        shuffle=over_models(
+            mesh,
+            "shuffle",
+            order,
+            (MODELS, COPIES, COPIES),
+            lambda *arguments: sharding_specs(jax.eval_shape(order, *arguments)),
+        ),
         begin_optimizer=over_models(
             mesh, "begin_optimizer", begin, (MODELS,), lambda params: sharding_specs(jax.eval_shape(begin, params))
         ),
@@ -128,7 +137,16 @@ def _build_sparse(mesh: Mesh, method: Method) -> jax.stages.Wrapped:
 def _begin_optimizer(key: CohortKey) -> Any:
     """Parameters to the optimizer's state, which depends on no learning rate and no weight decay."""
     nothing = np.zeros((), np.float32)
-    return build_optimizer(key.optimizer, key.momentum, nothing, nothing).init
+    begin = build_optimizer(key.optimizer, key.momentum, nothing, nothing).init
+    if not limits_examples(key):
+        return begin
+
+    def begin_each(params: Params) -> optax.OptState:
+        """With a step count for each model: they are through with their examples at different steps."""
+        models = jax.tree.leaves(params)[0].shape[-1]
+        return jax.tree.map(lambda leaf: leaf if leaf.ndim else jnp.full(models, leaf), begin(params))
+
+    return begin_each
 
 
 def _schedule_steps(key: CohortKey, twin: TwinSpec | None) -> int | None:
@@ -190,8 +208,13 @@ def abstract_arguments(program: Program) -> tuple[Any, ...]:
         shaped(P(), np.int32, count),
         *(shaped(P(), np.float32, dataset.channels) for _ in range(2)),
     )
-    order = shaped(P(None, AXIS), np.int32, program.steps * key.batch_size, width)
-    hyperparameters = Hyperparameters(per_model(np.uint32), {name: per_model(np.float32) for name in NUMBERS})
+    hyperparameters = Hyperparameters(
+        per_model(np.uint32),
+        {name: per_model(np.float32) for name in number_names(key)},
+        {name: per_model(np.int32) for name in whole_names(key)},
+    )
+    shapes = jax.eval_shape(program.shuffle, hyperparameters, shaped(P(), np.int32, dataset.train), np.int32(1))
+    order = jax.tree.map(lambda leaf: shaped(sharding_specs(leaf), leaf.dtype, *leaf.shape), shapes)
     tally = Tally(*(per_model(np.float32) for _ in range(2)))
     # scalars as the host gives them, so that a call of the same shapes finds the program compiled
     return state, tally, hyperparameters, images, order, *[jax.ShapeDtypeStruct((), np.int32)] * 3

@@ -1,4 +1,4 @@
-"""The functions that a program compiles: shuffle an epoch, loop over training steps, loop over images to evaluate.
+"""The functions that a program compiles: loop over training steps, loop over images to evaluate.
 
 Arrays have the model axis last. While training, it may be folded to two axes of the shape `models`.
 """
@@ -11,22 +11,18 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from jaxzoo.datasets.subsets import with_patch
+from jaxzoo.keys import Role, fold
 from jaxzoo.models.engines import Forward
 from jaxzoo.models.networks import Array, DropoutSource, Params, SamplingSource
 from jaxzoo.models.tally import Tally, count_batch, empty_tally
 from jaxzoo.spec.plan import CohortKey
 from jaxzoo.training.augmentation import augment
-from jaxzoo.training.keys import Role, fold, member_keys
+from jaxzoo.training.hyperparameters import Hyperparameters
 from jaxzoo.training.optimizers import build_optimizer
+from jaxzoo.training.order import Order, root_keys
 from jaxzoo.training.schedules import moment_at
 from jaxzoo.training.sparsify import Derived, Method, apply_masks
-
-
-class Hyperparameters(NamedTuple):
-    """The values that differ between the members of a cohort, (M,) each: the seed, and hyperparameters by name."""
-
-    seed: Array
-    numbers: dict[str, Array]
 
 
 class State(NamedTuple):
@@ -76,24 +72,13 @@ def steps_of(key: CohortKey) -> int:
     return -(-key.dataset.train // key.batch_size)
 
 
-def shuffle(key: CohortKey, method: Method | None, seed_M: jax.Array, epoch: jax.Array) -> jax.Array:
-    """Every member's own order of the training images in an epoch, (S * B, M). Image 0 fills up the last batch."""
-    count, batch = key.dataset.train, key.batch_size
-
-    def permutation(member_key: jax.Array) -> jax.Array:
-        return jax.random.permutation(fold(member_key, Role.SHUFFLE, epoch), count)
-
-    order_NM = jax.vmap(permutation, out_axes=-1)(_root_keys(method, seed_M))
-    return jnp.pad(order_NM, ((0, -count % batch), (0, 0)))
-
-
 def train(
     recipe: Recipe,
     state: State,
     tally: Tally,
     hyper: Hyperparameters,
     images: DeviceImages,
-    order: jax.Array,
+    order: Order,
     epoch: jax.Array,
     first: jax.Array,
     last: jax.Array,
@@ -102,6 +87,7 @@ def train(
     key, models = recipe.key, recipe.models
     role_keys = _epoch_keys(recipe, hyper.seed, epoch)
     state, tally, hyper = fold_models((state, tally, hyper), models)
+    order = order._replace(seen=fold_models(order.seen, models))
     gradients_of = functools.partial(_gradients, recipe, hyper, images, order, epoch)
 
     def step(number: jax.Array, carry: tuple[State, Tally]) -> tuple[State, Tally]:
@@ -112,9 +98,18 @@ def train(
         optimizer = _optimizer(recipe, hyper, (epoch - 1) * steps_of(key) + number)
         updates, moments = optimizer.update(gradients, state.optimizer, state.params)
         params = apply_masks(optax.apply_updates(state.params, updates), state.masks)
-        return State(params, moments, state.masks, batch_stats), jax.tree.map(jnp.add, tally, batch_tally)
+        trained = _unless_through(key, order, number, State(params, moments, state.masks, batch_stats), state)
+        return trained, jax.tree.map(jnp.add, tally, batch_tally)
 
     return unfold_models(lax.fori_loop(first, last, step, (state, tally)), models)
+
+
+def _unless_through(key: CohortKey, order: Order, number: jax.Array, trained: State, before: State) -> State:
+    """The state after a step; of members that are through with their examples, the one before it."""
+    if order.seen is None:
+        return trained
+    active_M = number * key.batch_size < order.seen
+    return jax.tree.map(lambda new, old: jnp.where(active_M, new, old), trained, before)
 
 
 def _optimizer(recipe: Recipe, hyper: Hyperparameters, step: jax.Array) -> optax.GradientTransformation:
@@ -131,34 +126,31 @@ def _gradients(
     recipe: Recipe,
     hyper: Hyperparameters,
     images: DeviceImages,
-    order: jax.Array,
+    order: Order,
     epoch: jax.Array,
     state: State,
     keys: dict[Role, jax.Array],
     number: jax.Array,
 ) -> tuple[Params, Params, Tally]:
     """The gradients of the mean loss of a step's batch, the batch statistics after the step, and the batch's tally."""
-    key, method, at_once, models = recipe.key, recipe.method, recipe.at_once, recipe.models
-    B, N = key.batch_size, key.dataset.train
-    examples = jnp.minimum(B, N - number * B).astype(jnp.float32)
+    key, method, at_once = recipe.key, recipe.method, recipe.at_once
+    B = key.batch_size
+    examples = _examples_in_batch(key, order, number)
     derive = (lambda params: Derived(params, None)) if method is None else method.derive
     derived, pull_back = jax.vjp(derive, state.params)
 
     def add_part(part: jax.Array, carry: tuple[Params, Params, Tally]) -> tuple[Params, Params, Tally]:
         gradients, batch_stats, tally = carry
         first = part * at_once
-        weight_B = (number * B + first + jnp.arange(at_once) < N).astype(jnp.float32)
-        choice_BM = fold_models(lax.dynamic_slice_in_dim(order, number * B + first, at_once), models)
-        pixels, label_BM = _gather(images, choice_BM)
-        pixels = _augment(pixels, keys.get(Role.AUGMENTATION), key.augmentation, first)
+        batch = _batch(recipe, images, order, keys, number * B + first, first)
         dropout = DropoutSource(hyper.numbers["dropout"], keys[Role.DROPOUT], first) if key.dropout else None
         sampling = SamplingSource(keys[Role.SAMPLING], first) if method is not None and method.samples else None
 
         def loss(layers: Params) -> tuple[jax.Array, tuple[Params, Tally]]:
-            batch = _normalise(images, pixels)
-            logits, moved = recipe.forward(layers, batch_stats, batch, dropout, sampling, weight_B)
-            part_tally = count_batch(logits, label_BM, weight_B)
-            return jnp.sum(part_tally.loss) / examples, (moved, part_tally)
+            inputs = _normalise(images, batch.pixels)
+            logits, moved = recipe.forward(layers, batch_stats, inputs, dropout, sampling, batch.weight)
+            part_tally = count_batch(logits, batch.labels, batch.weight, hyper.numbers.get("label_smoothing"))
+            return _mean_loss(part_tally.loss, examples), (moved, part_tally)
 
         part_gradients, (moved, part_tally) = jax.grad(loss, has_aux=True)(derived.layers)
         return jax.tree.map(jnp.add, gradients, part_gradients), moved, jax.tree.map(jnp.add, tally, part_tally)
@@ -172,7 +164,65 @@ def _gradients(
     weight = jnp.float32(0) if method is None else method.divergence_weight(epoch)
     weights = jax.tree.map(lambda divergence_M: jnp.full_like(divergence_M, weight), derived.divergence)
     (gradients,) = pull_back(Derived(gradients, weights))
+    if "gradient_clip" in key.factors:
+        gradients = clip_gradients(gradients, hyper.numbers["gradient_clip"])
     return gradients, batch_stats, tally
+
+
+def _examples_in_batch(key: CohortKey, order: Order, number: jax.Array) -> jax.Array:
+    """How many examples the batch of a step has: (), or (M,) where members see different numbers of them."""
+    left = (key.dataset.train if order.seen is None else order.seen) - number * key.batch_size
+    # at least 1: a member that is through divides by it, too, and what comes out is not used
+    return (jnp.minimum(key.batch_size, left) if order.seen is None else jnp.clip(left, 1, key.batch_size)).astype(
+        jnp.float32
+    )
+
+
+def _mean_loss(loss_M: Array, examples: jax.Array) -> jax.Array:
+    """The sum over models, of which each is the mean over its examples: no model's loss depends on another's."""
+    return jnp.sum(loss_M) / examples if examples.ndim == 0 else jnp.sum(loss_M / examples)
+
+
+class _Batch(NamedTuple):
+    """Pixels (B, M, H, W, C) and labels (B, M) of a part of a batch; weights, (B,) or (B, M), are 0 after the last."""
+
+    pixels: jax.Array
+    labels: jax.Array
+    weight: jax.Array
+
+
+def _batch(
+    recipe: Recipe, images: DeviceImages, order: Order, keys: dict[Role, jax.Array], start: jax.Array, first: jax.Array
+) -> _Batch:
+    """The examples from `start` on in the order, augmented. `first` is the index in the batch of the first of them."""
+    key, at_once, models = recipe.key, recipe.at_once, recipe.models
+
+    def cut(part: Array) -> jax.Array:
+        return fold_models(lax.dynamic_slice_in_dim(part, start, at_once), models)
+
+    choice_BM = cut(order.examples)
+    position_B = start + jnp.arange(at_once)
+    if order.seen is None:
+        weight = (position_B < key.dataset.train).astype(jnp.float32)
+    else:
+        weight = (position_B.reshape(-1, *(1,) * len(models)) < order.seen).astype(jnp.float32)
+    pixels, label_BM = _gather(images, choice_BM)
+    if order.labels is not None:
+        label_BM = cut(order.labels)
+    if order.triggered is not None:
+        pixels = with_patch(pixels, cut(order.triggered))
+    return _Batch(_augment(pixels, keys.get(Role.AUGMENTATION), key.augmentation, first), label_BM, weight)
+
+
+def clip_gradients(gradients: Params, most_M: Array) -> Params:
+    """Each model's gradients, scaled down so that their norm is at most so much; 0 leaves them as they are.
+
+    It is `torch.nn.utils.clip_grad_norm_`, which adds 1e-6 to the norm.
+    """
+    squares = [jnp.sum(leaf**2, axis=tuple(range(leaf.ndim - most_M.ndim))) for leaf in jax.tree.leaves(gradients)]
+    norm_M = jnp.sqrt(sum(squares[1:], start=squares[0]))
+    factor_M = jnp.where(most_M > 0, jnp.minimum(1.0, most_M / (norm_M + 1e-6)), 1.0)
+    return jax.tree.map(lambda leaf: leaf * factor_M, gradients)
 
 
 def mask(method: Method, state: State, epoch: jax.Array) -> State:
@@ -214,17 +264,11 @@ def unfold_models(tree: Any, models: tuple[int, ...]) -> Any:
     return jax.tree.map(lambda leaf: leaf.reshape(*leaf.shape[:-axes], -1) if leaf.ndim else leaf, tree)
 
 
-def _root_keys(method: Method | None, seed_M: Array) -> jax.Array:
-    """The keys, (M,), that all keys of the members are folded from. A twin has another than its parent."""
-    key_M = member_keys(jnp.asarray(seed_M))
-    return key_M if method is None else jax.vmap(lambda key: fold(key, Role.TWIN))(key_M)
-
-
 def _epoch_keys(recipe: Recipe, seed_M: Array, epoch: jax.Array) -> dict[Role, jax.Array]:
     """The keys, (M,) by role, that the keys of an epoch's steps are folded from."""
     roles = (Role.DROPOUT, Role.SAMPLING, *((Role.AUGMENTATION,) if recipe.key.augmentation else ()))
     fold_role = jax.vmap(lambda key, role: fold(key, role, epoch), in_axes=(0, None))
-    root_M = _root_keys(recipe.method, seed_M)
+    root_M = root_keys(recipe.method, seed_M)
     return {role: fold_role(root_M, role) for role in roles}
 
 

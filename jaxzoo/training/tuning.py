@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 
-from jaxzoo.devices import AXIS, platform_of
+from jaxzoo.devices import platform_of
 from jaxzoo.errors import InputError
 from jaxzoo.models.engines import engines_for, usual_lanes
 from jaxzoo.models.tally import empty_tally
@@ -113,10 +112,9 @@ def _candidates(cohort: Cohort, mesh: Mesh) -> list[tuple[str, int]]:
 def examples_per_second(program: Program, compiled: Any, cohort: Cohort, images: DeviceImages) -> float:
     """The examples that a slab trains on in a second, each by all of its models."""
     one = cohort._replace(members=cohort.members[:1])  # copies of one member fill every lane
-    ((state, hyperparameters),) = put_cohort(program, one, initial_state(initial_variables(one), program.method)).slabs
-    examples = program.steps * cohort.key.batch_size
-    sharding = NamedSharding(program.mesh, P(None, AXIS))
-    order = jax.device_put(np.zeros((examples, program.width), np.int32), sharding)
+    (slab,) = put_cohort(program, one, initial_state(initial_variables(one), program.method)).slabs
+    state, hyperparameters = slab.state, slab.hyperparameters[0]
+    order = program.shuffle(hyperparameters, images.labels, np.int32(1))
     tally = empty_tally(hyperparameters.numbers["learning_rate"])
     rates = []
     start = time.monotonic()

@@ -8,11 +8,11 @@ from populations import cohort_of, small_spec
 
 import jaxzoo
 from jaxzoo.errors import InputError
+from jaxzoo.keys import member_keys
 from jaxzoo.models.networks import build_network, drop_out
 from jaxzoo.models.noise import uniform_noise
 from jaxzoo.models.variables import parameter_count
 from jaxzoo.spec.grid import INITIALIZATIONS
-from jaxzoo.training.keys import member_keys
 from jaxzoo.training.population import initial_variables
 
 COUNTS = {

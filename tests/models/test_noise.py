@@ -15,6 +15,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
+from jaxzoo.keys import Role, fold, member_keys
 from jaxzoo.models.noise import (
     FAST_ROUNDS,
     ROUNDS,
@@ -24,7 +25,6 @@ from jaxzoo.models.noise import (
     normal_noise,
     uniform_noise,
 )
-from jaxzoo.training.keys import Role, fold, member_keys
 
 MEMBERS, STEPS, LAYERS, IMAGES, BLOCKS = 16, 8, 4, 16, 128
 NUMBERS = 4 * MEMBERS * STEPS * LAYERS * IMAGES * BLOCKS  # 2^22; a block is 64 bits, four numbers of 16 bits

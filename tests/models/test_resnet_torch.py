@@ -65,8 +65,9 @@ def train_in_jaxzoo(spec, images, epochs):
         population = population_of(cohort_of(spec), mesh, engine="vmap", lanes=1)
         population = population._replace(slabs=[widen(slab) for slab in population.slabs])
         device_images = widen(put_images(images, mesh))
-        seeds = population.slabs[0].hyperparameters.seed
-        orders = [np.asarray(population.program.shuffle(seeds, epoch))[:, 0] for epoch in range(1, epochs + 1)]
+        shuffle, hyper = population.program.shuffle, population.slabs[0].hyperparameters[0]
+        drawn = [shuffle(hyper, device_images.labels, epoch).examples for epoch in range(1, epochs + 1)]
+        orders = [np.asarray(order)[:, 0] for order in drawn]
         for epoch in range(1, epochs + 1):
             train_epoch(population, device_images, epoch)
         state = get_state(population)

@@ -97,8 +97,9 @@ def train_in_lanes(spec, cohort, images):
         population = population_of(cohort, mesh, lanes=2)
         population = population._replace(slabs=[widen(slab) for slab in population.slabs])
         device_images = widen(put_images(images, mesh))
-        shuffle, seeds = population.program.shuffle, population.slabs[0].hyperparameters.seed
-        orders = [np.asarray(shuffle(seeds, epoch))[: spec.dataset.train] for epoch in range(1, EPOCHS + 1)]
+        shuffle, hyper = population.program.shuffle, population.slabs[0].hyperparameters[0]
+        epochs = [shuffle(hyper, device_images.labels, epoch).examples for epoch in range(1, EPOCHS + 1)]
+        orders = [np.asarray(order)[: spec.dataset.train] for order in epochs]
         for epoch in range(1, EPOCHS + 1):
             train_epoch(population, device_images, epoch)
         return get_state(population).params, orders

@@ -13,7 +13,9 @@ from jaxzoo.models.tally import Tally
 from jaxzoo.models.variables import abstract_variables
 from jaxzoo.spec.plan import plan_zoo
 from jaxzoo.training.cohort import Beginning, Run, run_cohort
+from jaxzoo.training.order import Order
 from jaxzoo.training.programs import Program, state_shapes
+from jaxzoo.training.steps import DeviceImages
 
 SPEC = small_spec(seeds=2, epochs=2, optimizer=("sgd",))
 
@@ -36,7 +38,7 @@ def fake_program(key) -> Program:
         mesh=model_mesh(),
         lanes=2,
         method=None,
-        shuffle=lambda seed, epoch: None,
+        shuffle=lambda hyperparameters, labels, epoch: Order(None),
         begin_optimizer=lambda params: jax.tree.map(
             lambda leaf: np.zeros(leaf.shape, leaf.dtype), state_shapes(key, None, 2).optimizer
         ),
@@ -54,5 +56,6 @@ def run_fake(
     (cohort,) = plan_zoo(spec).cohorts
     shapes = abstract_variables(cohort.key.layers, cohort.key.dataset)
     beginning = Beginning(lambda: jax.tree.map(lambda leaf: np.ones((2, *leaf.shape), np.float32), shapes))
-    run = Run(1, None, made, repair, on_event, should_stop)
+    images = DeviceImages(*(np.zeros(1),) * 4)
+    run = Run(1, images, made, repair, on_event, should_stop)
     run_cohort(folder, record_of(spec, kept=kept), fake_program(cohort.key), cohort, beginning, run)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxzoo.keys import member_keys
 from jaxzoo.training.augmentation import augment, crop, flip, random_crop, random_flip, random_rotation, rotate
-from jaxzoo.training.keys import member_keys
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 32, 24, 3), np.uint8)
 NAMES = ("crop", "flip", "rotation")

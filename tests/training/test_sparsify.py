@@ -12,6 +12,7 @@ import scipy.stats
 from jax.sharding import Mesh
 from populations import cohort_of, population_of, small_images, small_spec
 
+from jaxzoo.keys import member_keys
 from jaxzoo.models.engines import population_forward
 from jaxzoo.models.lanes.pooling import max_pool
 from jaxzoo.models.lanes.sampling import sample as fast_sample
@@ -20,7 +21,6 @@ from jaxzoo.models.noise import normal_noise
 from jaxzoo.models.sparsity import sparsity_metrics
 from jaxzoo.spec.layers import CNN_S, LAYERS, Conv, Dense
 from jaxzoo.spec.twin_spec import TwinSpec
-from jaxzoo.training.keys import member_keys
 from jaxzoo.training.population import get_params, get_state, initial_variables, put_images, train_epoch
 from jaxzoo.training.sparsify import magnitude, variational
 

@@ -23,6 +23,7 @@ from jaxzoo.spec.layers import LAYERS
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.training import programs
 from jaxzoo.training import steps as loops
+from jaxzoo.training.order import Order
 from jaxzoo.training.population import Stopped, evaluate, get_state, put_images, train_epoch
 from jaxzoo.training.steps import Recipe
 
@@ -105,7 +106,8 @@ def test_every_image_is_trained_on_once_an_epoch(train):
     mesh = model_mesh()
     population = population_of(cohort_of(spec), mesh)
     program = population.program
-    orders = [np.asarray(program.shuffle(population.slabs[0].hyperparameters.seed, epoch)) for epoch in (1, 2)]
+    hyper, labels = population.slabs[0].hyperparameters[0], np.zeros(train + 25, np.int32)
+    orders = [np.asarray(program.shuffle(hyper, labels, epoch).examples) for epoch in (1, 2)]
     count = spec.dataset.train
     for order_NM in orders:
         assert order_NM.shape == (program.steps * spec.batch_size, program.width)
@@ -166,12 +168,12 @@ def test_training_with_folded_models_is_the_same_training(twin):
     cohort = cohort_of(spec)
     population = population_of(cohort, model_mesh(), lanes=2, twin=twin)
     key, (slab,) = cohort.key, population.slabs
-    state, hyper = jax.tree.map(jnp.asarray, jax.device_get((slab.state, slab.hyperparameters)))
+    state, hyper = jax.tree.map(jnp.asarray, jax.device_get((slab.state, slab.hyperparameters[0])))
     images = jax.device_get(put_images(small_images(spec.dataset), model_mesh()))
     forward = population_forward("lanes", LAYERS["cnn-s"], 10, "tanh")
 
     def train(models):
-        order = jnp.arange(16).reshape(4, 4) % 3
+        order = Order(jnp.arange(16).reshape(4, 4) % 3)
         recipe = Recipe(key, population.program.method, forward, at_once=2, models=models, schedule_steps=None)
         run = jax.jit(functools.partial(loops.train, recipe))
         return run(state, empty_tally(hyper.numbers["learning_rate"]), hyper, images, order, 1, 0, 2)
