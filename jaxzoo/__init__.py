@@ -21,6 +21,7 @@ from jaxzoo.reading.verify import verify_zoo
 from jaxzoo.reading.zoo import Zoo, open_zoo
 from jaxzoo.spec.config import load_spec, read_config, zoo_names
 from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.draws import Choice, Distribution, Draws, Integers, LogUniform, Uniform
 from jaxzoo.spec.grid import Grid
 from jaxzoo.spec.layers import (
     Activate,
@@ -35,7 +36,9 @@ from jaxzoo.spec.layers import (
     MeanPool,
     Residual,
 )
+from jaxzoo.spec.pairs import Vary
 from jaxzoo.spec.plan import Cohort, CohortKey, Member, Plan, plan_zoo
+from jaxzoo.spec.points import Points
 from jaxzoo.spec.schedule import Schedule
 from jaxzoo.spec.seeds import SeedDraw, SeedRange
 from jaxzoo.spec.twin_spec import TwinSpec
@@ -47,11 +50,14 @@ from jaxzoo.version import __version__
 __all__ = [
     "Activate",
     "BatchNorm",
+    "Choice",
     "Cohort",
     "CohortKey",
     "Conv",
     "DatasetSpec",
     "Dense",
+    "Distribution",
+    "Draws",
     "Dropout",
     "EpochSaved",
     "Event",
@@ -59,9 +65,11 @@ __all__ = [
     "Grid",
     "Images",
     "InputError",
+    "Integers",
     "Interrupted",
     "Layer",
     "Layers",
+    "LogUniform",
     "MaxPool",
     "MeanPool",
     "Member",
@@ -69,6 +77,7 @@ __all__ = [
     "Notice",
     "PermutationSpec",
     "Plan",
+    "Points",
     "Residual",
     "Schedule",
     "SeedDraw",
@@ -76,6 +85,8 @@ __all__ = [
     "Selection",
     "Trained",
     "TwinSpec",
+    "Uniform",
+    "Vary",
     "Zoo",
     "ZooSpec",
     "__version__",

@@ -29,7 +29,7 @@ class ProgressBar:
         self._accuracies: dict[int, np.ndarray] = {}
         self._twin_epochs = 0 if twin is None else twin.length
         epochs = (spec.epochs if dense else 0) + self._twin_epochs
-        self._samples = spec.dataset.train * epochs * sum(len(cohort.members) for cohort in job.chosen)
+        self._samples = epochs * sum(cohort.samples for cohort in job.chosen)
 
     @functools.cached_property
     def _bar(self) -> tqdm:

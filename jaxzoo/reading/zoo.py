@@ -17,6 +17,7 @@ from jaxzoo.models.stacks import Form
 from jaxzoo.models.variables import network_shapes
 from jaxzoo.paths import lasting_path
 from jaxzoo.reading.choices import Choice, chosen_epochs, chosen_models, is_one
+from jaxzoo.reading.examples import TrainingSet, needs_labels, training_set
 from jaxzoo.reading.expressions import rows_where
 from jaxzoo.reading.layout import Layout, build_layout, flatten, unflatten
 from jaxzoo.reading.selection import SHARES, Parts, Selection, split_models, with_gap
@@ -28,6 +29,7 @@ from jaxzoo.spec.grid import INITIALIZATIONS
 from jaxzoo.spec.imported_spec import AnySpec
 from jaxzoo.spec.plan import Member
 from jaxzoo.spec.twin_spec import METHODS
+from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.imported import Record, read_any_record
 from jaxzoo.storage.zoo_folder import read_members, twins_folder
 
@@ -291,6 +293,39 @@ class Zoo:
         if self.record.fingerprint is not None:  # an imported zoo has none
             images.check_fingerprint(self.record.fingerprint, self.path)
         return images
+
+    def training_set(
+        self, models: Choice = None, *, epoch: int | None = None, data_dir: str | Path | None = None
+    ) -> TrainingSet:
+        """Which training images models saw in an epoch (by default the last), a bit each, and under which labels.
+
+        Where that depends on labels, `data_dir` is where the images lie (see `images`). Raises InputError, also for an
+        imported zoo.
+
+        >>> zoo.training_set([0]).seen.shape
+        (1, 158)
+        """
+        spec = self.spec
+        if not isinstance(spec, ZooSpec):
+            raise InputError(f"{self.path}: is imported, expected a zoo of jaxzoo, which knows what its models saw")
+        labels = self.images(data_dir).train.labels if needs_labels(spec) else None
+        chosen = [self._members[number] for number in self.numbers_of(models)]
+        return training_set(spec, chosen, spec.epochs if epoch is None else epoch, labels)
+
+    def pairs(self, change: str | None = None) -> pd.DataFrame:
+        """The counterfactual pairs: columns base and partner (numbers of models), change and change_epoch.
+
+        `change` names the hyperparameter that differs; None gives all. Raises InputError where there is no such pair.
+        """
+        found = [
+            (member.pair.base, member.model, member.pair.change, member.pair.change_epoch)
+            for member in self._members
+            if member.pair is not None and member.pair.change and change in (None, member.pair.change)
+        ]
+        if not found:
+            known = sorted({member.pair.change for member in self._members if member.pair is not None} - {""})
+            raise InputError(f"{self.path}: no pair differs in {change}, expected one of: {', '.join(known) or 'none'}")
+        return pd.DataFrame(found, columns=["base", "partner", "change", "change_epoch"])
 
     @property
     def twins(self) -> dict[str, "Zoo"]:

@@ -34,17 +34,22 @@ def check_factors(spec: Any) -> None:
     classes, train = spec.dataset.classes, spec.dataset.train
     for value in spec.values("excluded_class"):
         require(value < classes, "excluded_class", value, f"-1 for none, or a class of 0..{classes - 1}")
-    batch = max(batches(spec))
+    batch = max(batch_sizes(spec))
     require(batch <= train, "batch_size", batch, f"at most the {train} training images")
-    fraction, excluded = min(spec.values("train_fraction"), default=1.0), max(spec.values("excluded"), default=0.0)
-    least = round(fraction * train) - round(excluded * train)
-    name = "train_fraction" if "train_fraction" in declared else "excluded"
-    got = f"{fraction if name == 'train_fraction' else excluded}, which may leave {max(least, 0)} examples"
-    require(least >= batch, name, got, f"a batch of {batch} or more")
+    name, least = "train_fraction" if "train_fraction" in declared else "excluded", least_examples(spec)
+    if least < batch:
+        got = f"{name} is {', '.join(map(str, spec.values(name)))} and may leave {max(least, 0)} examples"
+        raise InputError(f"{got}, expected a batch of {batch} or more", (name,))
     _check_changes(spec)
 
 
-def batches(spec: Any) -> tuple[int, ...]:
+def least_examples(spec: Any) -> int:
+    """The fewest examples that a member may see, apart from a class that is left out."""
+    fraction, excluded = min(spec.values("train_fraction"), default=1.0), max(spec.values("excluded"), default=0.0)
+    return round(fraction * spec.dataset.train) - round(excluded * spec.dataset.train)
+
+
+def batch_sizes(spec: Any) -> tuple[int, ...]:
     """The batch sizes that members may have."""
     sizes: tuple[int, ...] = spec.values("batch_size") or (spec.batch_size,)
     return sizes

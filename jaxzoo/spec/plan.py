@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.factors import examples_seen
 from jaxzoo.spec.grid import FACTORS, HYPERPARAMETERS
 from jaxzoo.spec.layers import Layers
 from jaxzoo.spec.pairs import neutral_values
@@ -49,6 +50,13 @@ class Member(NamedTuple):
         numbers = dict(zip(NUMBERED, self, strict=False))
         return {**numbers, **self.hyperparameters, **dict(zip(PAIRED, self.pair or (), strict=False))}
 
+    def point_at(self, epoch: int) -> GridPoint:
+        """The hyperparameters in an epoch: until its change acts, a partner has those of its base."""
+        pair = self.pair
+        if pair is None or not pair.change or epoch >= pair.change_epoch:
+            return self.hyperparameters
+        return {**self.hyperparameters, pair.change: pair.before}
+
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Member":
         """The member of such a row, whose other columns come last. Raises KeyError where a column is missing."""
@@ -89,6 +97,15 @@ class Cohort(NamedTuple):
     number: int
     key: CohortKey
     members: tuple[Member, ...]
+
+    @property
+    def samples(self) -> int:
+        """The training samples of an epoch, over all members (see `examples_seen`)."""
+        dataset = self.key.dataset
+        if not self.key.factors:
+            return len(self.members) * dataset.train
+        seen = (examples_seen(member.hyperparameters, dataset.train, dataset.classes) for member in self.members)
+        return sum(seen)
 
 
 class Plan(NamedTuple):

@@ -5,9 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from jaxzoo.datasets import Images
 from jaxzoo.errors import InputError
 from jaxzoo.models.engines import ENGINES, engines_for
 from jaxzoo.paths import lasting_path
+from jaxzoo.spec.factors import batch_sizes, least_examples
 from jaxzoo.spec.layers import Dropout, each_layer
 from jaxzoo.spec.plan import Cohort, Plan, plan_zoo
 from jaxzoo.spec.tables import differences
@@ -173,6 +177,18 @@ def check_trainable(spec: ZooSpec, engine: str | None) -> None:
     if engine in ENGINES and engine not in known:
         what = f"{spec.architecture} in {spec.precision}"
         raise InputError(f"zoo {spec.name!r}: engine is {engine!r}, expected {' or '.join(known)} for {what}")
+
+
+def check_examples(spec: ZooSpec, images: Images) -> None:
+    """Raises InputError where a class that is left out may leave a member less than a batch."""
+    classes = [number for number in spec.values("excluded_class") if number >= 0]
+    counts = np.bincount(images.train.labels, minlength=spec.dataset.classes)
+    gone = max((int(counts[number]) for number in classes), default=0)
+    least, batch = least_examples(spec) - gone, max(batch_sizes(spec))
+    if least < batch:
+        raise InputError(
+            f"zoo {spec.name!r}: excluded_class may leave {max(least, 0)} examples, expected a batch of {batch} or more"
+        )
 
 
 def _check_twins(folder: Path, twin: TwinSpec) -> None:

@@ -58,14 +58,13 @@ def run_cohort(
 ) -> None:
     """Trains the cohort of the zoo in a folder to its last epoch. Raises Interrupted."""
     twins = program.method is not None
-    samples = len(cohort.members) * cohort.key.dataset.train
     identity = identity_of(record, cohort.number, cohort.members, run.made, beginning.parent)
     with CohortStore(cohort_folder(folder, cohort.number), identity, record.kept) as store:
         saved, last, notes = store.restore(record.epochs, repair=run.repair)
         for note in (*notes, *_elsewhere(folder, saved, run.made)):
             run.on_event(Notice(note))
         done = record.epochs if last is None else 0 if saved is None else saved.epoch
-        run.on_event(Trained(cohort.number, run.cohorts, done, done * samples, restored=True, twins=twins))
+        run.on_event(Trained(cohort.number, run.cohorts, done, done * cohort.samples, restored=True, twins=twins))
         if last is None:
             return
         state = initial_state(beginning.variables(), program.method) if saved is None else _restore(program, saved)

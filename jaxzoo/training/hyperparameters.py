@@ -1,13 +1,13 @@
 """The values that differ between the members of a cohort, as programs take them."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from jaxzoo.models.networks import Array
 from jaxzoo.spec.factors import LIMITING, OF_EXAMPLES, example_numbers
 from jaxzoo.spec.grid import NUMBERS
-from jaxzoo.spec.plan import Cohort, CohortKey, Member
+from jaxzoo.spec.plan import Cohort, CohortKey
 
 
 class Hyperparameters(NamedTuple):
@@ -40,7 +40,7 @@ def limits_examples(key: CohortKey) -> bool:
 def hyperparameters_at(cohort: Cohort, epoch: int) -> Hyperparameters:
     """The values in an epoch, (models,) on the host: a partner has those of its base until its change acts."""
     key = cohort.key
-    points = [_point_at(member, epoch) for member in cohort.members]
+    points = [member.point_at(epoch) for member in cohort.members]
     whole = [example_numbers(point, key.factors, key.dataset.train) for point in points]
     return Hyperparameters(
         np.array([member.seed for member in cohort.members], np.uint32),
@@ -53,9 +53,3 @@ def epochs_of_change(cohort: Cohort) -> list[int]:
     """The epochs, counted from 1, from which on members have other values than before; the first is 1."""
     pairs = [member.pair for member in cohort.members if member.pair is not None]
     return sorted({1, *(pair.change_epoch for pair in pairs if pair.change)})
-
-
-def _point_at(member: Member, epoch: int) -> dict[str, Any]:
-    pair = member.pair
-    unchanged = pair is not None and pair.change != "" and epoch < pair.change_epoch
-    return {**member.hyperparameters, **({pair.change: pair.before} if pair is not None and unchanged else {})}

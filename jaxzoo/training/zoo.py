@@ -36,7 +36,7 @@ from jaxzoo.storage.record import (
 from jaxzoo.storage.retention import Keep, kept_of_twins
 from jaxzoo.storage.snapshots import parent_checksum, read_whole_variables
 from jaxzoo.storage.zoo_folder import begin_zoo, cohort_folder, find_record, members_digest, twins_folder
-from jaxzoo.training.checks import Job, check_generate, check_make_twins, choose_cohorts
+from jaxzoo.training.checks import Job, check_examples, check_generate, check_make_twins, choose_cohorts
 from jaxzoo.training.cohort import Beginning, Run, run_cohort
 from jaxzoo.training.events import Event, Notice
 from jaxzoo.training.fitting import check_memory, fit_cohorts
@@ -145,6 +145,7 @@ def run_generate(
     on_event, should_stop = under_callers_settings(on_event), under_callers_settings(should_stop)
     if job.begun is not None:
         images.check_fingerprint(job.begun.fingerprint, job.folder)
+    check_examples(job.plan.spec, images)
     on_device = functools.cache(lambda: put_images(images, mesh))  # after the memory was looked at, where that may be
     if job.begun is None:
         record, plan = _begin_dense(job, images, on_device, mesh, on_event)
