@@ -36,6 +36,7 @@ from jaxzoo.spec.layers import (
     MeanPool,
     Residual,
 )
+from jaxzoo.spec.optimizer import Optimizer
 from jaxzoo.spec.pairs import Vary
 from jaxzoo.spec.plan import Cohort, CohortKey, Member, Plan, plan_zoo
 from jaxzoo.spec.points import Points
@@ -75,6 +76,7 @@ __all__ = [
     "Member",
     "Network",
     "Notice",
+    "Optimizer",
     "PermutationSpec",
     "Plan",
     "Points",

@@ -124,7 +124,7 @@ def hyperparameter_rows(facts: Facts) -> str:
     if "batch_size" not in names:
         rows["batch size"] = "not known" if facts.batch_size is None else str(facts.batch_size)
     if facts.spec is not None:
-        rows["learning rate over time"] = facts.spec.schedule.kind
+        rows["learning rate over time"] = facts.spec.schedule.label
         rows["augmentation"] = ", ".join(facts.spec.augmentation) or "none"
         rows["momentum of sgd"] = str(facts.spec.momentum)
     return "\n".join(f"| {name} | {value} |" for name, value in rows.items())

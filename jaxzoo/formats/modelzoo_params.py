@@ -11,6 +11,8 @@ from jaxzoo.reading.zoo import Zoo
 from jaxzoo.spec.fields import LARGEST
 from jaxzoo.spec.grid import ACTIVATIONS
 from jaxzoo.spec.layers import LAYERS
+from jaxzoo.spec.optimizer import OPTIMIZER_PARAMETERS, Optimizer, optimizers_by_label
+from jaxzoo.spec.parameters import given_parameters
 from jaxzoo.spec.plan import Member
 from jaxzoo.spec.zoo_spec import ZooSpec
 
@@ -35,6 +37,7 @@ NUMBERS: Mapping[str, str] = {
 ACTIVATION, MOMENTUM, EPOCHS, BATCH_SIZE, SEED = (
     *("model::nlin", "optim::momentum", "training::epochs_train", "training::batchsize", "seed"),
 )
+OPTIM = "optim::"  # what the names of an optimizer's parameters begin with
 KNOWN_TYPES = frozenset(kind + ending for kind in TYPES.values() for ending in ("", "_ARD"))
 
 
@@ -50,6 +53,7 @@ def check_holds(zoo: Zoo) -> None:
 def params_of(zoo: Zoo, member: Member) -> Params:
     """The contents of a member's params.json."""
     spec, own = zoo.spec, member.hyperparameters
+    optimizer = optimizers_by_label(spec.source.optimizers)[own["optimizer"]] if isinstance(spec, ZooSpec) else None
     params: Params = {
         "model::type": TYPES[spec.architecture],
         "model::channels_in": spec.image_shape[-1],
@@ -57,7 +61,8 @@ def params_of(zoo: Zoo, member: Member) -> Params:
         ACTIVATION: own["activation"].replace("_", ""),
         "model::use_bias": True,
         **{theirs: own[ours] for ours, theirs in (*WORDS.items(), *NUMBERS.items()) if own[ours] is not None},
-        MOMENTUM: _momentum(spec, own),
+        **({} if optimizer is None else _optimizer_params(optimizer)),
+        MOMENTUM: _momentum(spec, own, optimizer),
         EPOCHS: zoo.record.epochs,
         SEED: member.seed,
     }
@@ -73,10 +78,31 @@ def params_of(zoo: Zoo, member: Member) -> Params:
     return params
 
 
-def _momentum(spec: Any, own: Mapping[str, Any]) -> float:
+def _momentum(spec: Any, own: Mapping[str, Any], optimizer: Optimizer | None) -> float:
     if "momentum" in own:  # an imported member says it
         return float(plain(own["momentum"]) or 0.0)
-    return spec.momentum if isinstance(spec, ZooSpec) and own["optimizer"] == "sgd" else 0.0
+    if optimizer is None or "momentum" not in optimizer.values:
+        return 0.0
+    return float(spec.momentum if optimizer.momentum is None else optimizer.momentum)
+
+
+def _optimizer_params(optimizer: Optimizer) -> Params:
+    """The name, which the original's code compares with its own, and each parameter that is not at its default."""
+    given = {OPTIM + name: value for name, value in given_parameters(optimizer).items()}
+    return {WORDS["optimizer"]: optimizer.name, **given}
+
+
+def _optimizer_label(path: Path, params: Params) -> Any:
+    """What a member's row says of its optimizer. The momentum has a column of its own."""
+    name = params.get(WORDS["optimizer"])
+    known = OPTIMIZER_PARAMETERS.get(name, {}) if isinstance(name, str) else {}
+    given = {each: params[OPTIM + each] for each in known if each != "momentum" and OPTIM + each in params}
+    if not given:
+        return name
+    try:
+        return Optimizer(name=str(name), **given).label
+    except InputError as error:
+        raise InputError(f"{path}: {OPTIM}{error}") from error
 
 
 def row_of(path: Path, params: Any) -> dict[str, Any]:
@@ -105,6 +131,7 @@ def row_of(path: Path, params: Any) -> dict[str, Any]:
             if value is not None and not (plain_kind and (isinstance(value, str) or abs(value) <= LARGEST)):
                 raise InputError(f"{path}: {theirs} is {shown(value)}, expected {wanted}")
             row[ours] = float(value) if isinstance(value, int) else value
+    row["optimizer"] = _optimizer_label(path, params)
     momentum = params.get(MOMENTUM)
     if isinstance(momentum, int | float) and abs(momentum) <= 1:
         row["momentum"] = float(momentum)

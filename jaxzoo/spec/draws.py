@@ -9,6 +9,7 @@ from typing import Any
 from jaxzoo.errors import InputError, require
 from jaxzoo.spec.fields import require_choices, settle_fields, settled
 from jaxzoo.spec.grid import FACTORS, HYPERPARAMETERS, TYPES, check_values
+from jaxzoo.spec.optimizer import Optimizer
 from jaxzoo.spec.seeds import SEED_LIMIT
 
 KINDS = ("uniform", "log_uniform", "integers", "choice")
@@ -149,6 +150,11 @@ class Draws:
         names = (*HYPERPARAMETERS, *self.declared)
         for number in range(self.models):
             yield {name: self._drawn(number, name) for name in names}
+
+    @property
+    def optimizers(self) -> tuple[Optimizer, ...]:
+        """The optimizers that members may have."""
+        return tuple(Optimizer(name=name) for name in self.values("optimizer"))
 
     @property
     def size(self) -> int:

@@ -8,6 +8,7 @@ from jaxzoo.errors import InputError, require
 SHARES = ("train_fraction", "excluded", "label_noise", "trigger")  # of the training examples
 LIMITING = ("train_fraction", "excluded", "excluded_class")  # with these a member sees fewer than all examples
 RELABELLING = ("label_noise", "trigger")  # with these it sees other labels
+FACTORS_OF_OPTIMIZERS = ("momentum", "beta1", "beta2", "epsilon")
 OF_EXAMPLES = (*LIMITING, *RELABELLING, "subset")
 
 

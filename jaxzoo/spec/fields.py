@@ -21,6 +21,9 @@ LARGEST = 2**63 - 1  # what NumPy and readers of JSON hold
 MOST_VALUES = 100_000
 NAME_BYTES = 100  # a zoo's name is that of its folder
 
+# the metadata of a field that came later: zoo.json leaves it out at its default, and stays as it was
+LATER = {"later": True}
+
 Kind = Any  # a type, or an annotation such as tuple[float, ...] | None
 
 
@@ -46,8 +49,11 @@ def settled(name: str, value: Any, kind: Kind) -> Any:
         return _settled_tuple(name, value, inner)
     if kind in SETTLED:
         return SETTLED[kind](name, value)
+    of_word = getattr(kind, "of_word", None)
+    if of_word is not None and isinstance(value, str):
+        return of_word(name, value)
     if type(value) is not kind:  # a subclass would not come back as itself from zoo.json
-        raise _wrong(name, value, f"a {kind.__name__}")
+        raise _wrong(name, value, f"a {kind.__name__}" if of_word is None else f"a name or {kind.__name__}(...)")
     return value
 
 

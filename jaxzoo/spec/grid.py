@@ -11,32 +11,13 @@ from typing import Any
 import numpy as np
 
 from jaxzoo.errors import require
-from jaxzoo.spec.fields import require_choices, settle_fields
+from jaxzoo.spec.fields import LATER, require_choices, settle_fields
+from jaxzoo.spec.optimizer import EPSILON, MEAN, OPTIMIZERS, Optimizer
+from jaxzoo.spec.ranges import Range
 
 ACTIVATIONS = ("tanh", "relu", "leaky_relu", "sigmoid", "silu", "gelu")
 INITIALIZATIONS = ("uniform", "normal", "kaiming_uniform", "kaiming_normal", "xavier_uniform", "xavier_normal")
-OPTIMIZERS = ("adam", "sgd", "rms_prop")
 NOISE_VALUES = 2**16  # dropout compares its rate with 16 random bits (see jaxzoo.models.networks.drop_out)
-
-
-@dataclass(frozen=True)
-class Range:
-    """The numbers from `low` to `high`; an end that is not `included` is left out."""
-
-    low: float
-    high: float
-    included: tuple[bool, bool] = (True, True)
-
-    def holds(self, value: float) -> bool:
-        """Whether the number is one of them."""
-        above = self.low <= value if self.included[0] else self.low < value
-        below = value <= self.high if self.included[1] else value < self.high
-        return above and below
-
-    def text(self, name: str) -> str:
-        """The condition in words, such as 0 <= dropout < 1."""
-        signs = ["<=" if included else "<" for included in self.included]
-        return f"{self.low} {signs[0]} {name} {signs[1]} {self.high}"
 
 
 BELOW_1, ABOVE_0 = (True, False), (False, True)
@@ -49,7 +30,7 @@ def hyperparameter(allowed: tuple[str, ...] | Range) -> dict[str, tuple[str, ...
 
 def factor(allowed: Range) -> Any:
     """A field of `Grid` that a zoo need not have: without values it is not declared."""
-    return field(default=(), metadata={"allowed": allowed})
+    return field(default=(), metadata={"allowed": allowed, **LATER})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +38,7 @@ class Grid:
     """The hyperparameters of a zoo: every combination of these values is a grid point, with a member for each seed.
 
     This is the one list of hyperparameters. Members, the tables of readers and the targets of probes are made from it.
+    A name will do for an optimizer of defaults.
 
     The first six every zoo has. The others are factors: a zoo declares those that it gives values, and what it does not
     declare is in no program of it and in no table. A factor acts as follows.
@@ -76,14 +58,14 @@ class Grid:
     activation: tuple[str, ...] = field(metadata=hyperparameter(ACTIVATIONS))
     initialization: tuple[str, ...] = field(metadata=hyperparameter(INITIALIZATIONS))
     dropout: tuple[float, ...] = field(default=(0.0,), metadata=hyperparameter(Range(0, 1, BELOW_1)))
-    optimizer: tuple[str, ...] = field(metadata=hyperparameter(OPTIMIZERS))
+    optimizer: tuple[Optimizer, ...] = field(metadata=hyperparameter(OPTIMIZERS))
     learning_rate: tuple[float, ...] = field(metadata=hyperparameter(Range(0, 100, ABOVE_0)))
     weight_decay: tuple[float, ...] = field(default=(0.0,), metadata=hyperparameter(Range(0, 100)))
     batch_size: tuple[int, ...] = factor(Range(1, 10**6))
     momentum: tuple[float, ...] = factor(Range(0, 1, BELOW_1))
-    beta1: tuple[float, ...] = factor(Range(0, 1, BELOW_1))
-    beta2: tuple[float, ...] = factor(Range(0, 1, BELOW_1))
-    epsilon: tuple[float, ...] = factor(Range(0, 1, ABOVE_0))
+    beta1: tuple[float, ...] = factor(MEAN)
+    beta2: tuple[float, ...] = factor(MEAN)
+    epsilon: tuple[float, ...] = factor(EPSILON)
     initialization_scale: tuple[float, ...] = factor(Range(0, 1000, ABOVE_0))
     initialization_bias: tuple[float, ...] = factor(Range(-100, 100))
     label_smoothing: tuple[float, ...] = factor(Range(0, 1, BELOW_1))
@@ -98,10 +80,11 @@ class Grid:
     def __post_init__(self) -> None:
         settle_fields(self)
         for each in dataclasses.fields(self):
-            values = getattr(self, each.name)
+            values = self.values(each.name)
             require(len(values) > 0 or each.name in FACTORS, each.name, list(values), "at least one value")
             require(len(set(values)) == len(values), each.name, list(values), "no value twice")
-            check_values(each.name, values)
+            if each.name != "optimizer":  # an Optimizer has checked itself
+                check_values(each.name, values)
 
     @property
     def declared(self) -> tuple[str, ...]:
@@ -109,14 +92,19 @@ class Grid:
         return tuple(name for name in FACTORS if getattr(self, name))
 
     def values(self, name: str) -> tuple[Any, ...]:
-        """What a hyperparameter may be."""
-        values: tuple[Any, ...] = getattr(self, name)
-        return values
+        """The values of a hyperparameter as members' rows have them: an optimizer by its label."""
+        values = getattr(self, name)
+        return tuple(value.label if isinstance(value, Optimizer) else value for value in values)
+
+    @property
+    def optimizers(self) -> tuple[Optimizer, ...]:
+        """The optimizers that members have."""
+        return self.optimizer
 
     def points(self) -> Iterator[Mapping[str, Any]]:
         """Yields the value of every hyperparameter, for all combinations; those of the last one change first."""
         names = (*HYPERPARAMETERS, *self.declared)
-        for values in itertools.product(*(getattr(self, name) for name in names)):
+        for values in itertools.product(*map(self.values, names)):
             yield dict(zip(names, values, strict=True))
 
     @property
@@ -148,6 +136,9 @@ ALLOWED: Mapping[str, Any] = {each.name: each.metadata["allowed"] for each in FI
 FACTORS = tuple(each.name for each in FIELDS if each.default == ())
 # of every zoo; seeds are drawn from their values in this order
 HYPERPARAMETERS = tuple(each.name for each in FIELDS if each.name not in FACTORS)
-TYPES: Mapping[str, type] = {each.name: typing.get_args(each.type)[0] for each in FIELDS}
+# of a value in a member's row, where an optimizer has its label
+TYPES: Mapping[str, type] = {
+    each.name: str if each.name == "optimizer" else typing.get_args(each.type)[0] for each in FIELDS
+}
 WORDS = tuple(name for name in HYPERPARAMETERS if not isinstance(ALLOWED[name], Range))
 NUMBERS = tuple(name for name in HYPERPARAMETERS if name not in WORDS)

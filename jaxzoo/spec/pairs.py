@@ -1,12 +1,14 @@
 """Counterfactual pairs: members that differ from others in exactly one thing."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from jaxzoo.errors import InputError, require
 from jaxzoo.spec.fields import require_choices, settle_fields
-from jaxzoo.spec.grid import ALLOWED, FACTORS, TYPES, Range, check_values
+from jaxzoo.spec.grid import ALLOWED, FACTORS, TYPES, check_values
+from jaxzoo.spec.ranges import Range
 
 VARIED = tuple(name for name, allowed in ALLOWED.items() if isinstance(allowed, Range))
 AT_THE_BEGINNING = ("batch_size", "initialization_scale", "initialization_bias", "subset")  # not from an epoch on
@@ -49,6 +51,10 @@ class Vary:
         require(self.from_epoch >= 1, "from_epoch", self.from_epoch, "1 or more")
         late = self.from_epoch > 1 and self.factor in AT_THE_BEGINNING
         require(not late, "from_epoch", self.from_epoch, f"1 for {self.factor}")
+
+    def written(self) -> dict[str, Any]:
+        """As it stands in zoo.json and in digests."""
+        return dataclasses.asdict(self)
 
     @property
     def typed_value(self) -> Any:

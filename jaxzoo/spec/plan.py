@@ -11,6 +11,7 @@ from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.factors import examples_seen
 from jaxzoo.spec.grid import FACTORS, HYPERPARAMETERS
 from jaxzoo.spec.layers import Layers
+from jaxzoo.spec.optimizer import Optimizer, optimizers_by_label
 from jaxzoo.spec.pairs import neutral_values
 from jaxzoo.spec.schedule import Schedule
 from jaxzoo.spec.seeds import SEED_LIMIT, SeedDraw
@@ -80,8 +81,8 @@ class CohortKey(NamedTuple):
     layers: Layers
     dataset: DatasetSpec
     activation: str
-    optimizer: str
-    momentum: float
+    optimizer: Optimizer
+    momentum: float  # of sgd: its own, else the zoo's
     dropout: bool  # whether any point of the grid drops out: a property of the zoo, not of who is in the cohort
     batch_size: int
     augmentation: tuple[str, ...]
@@ -261,12 +262,13 @@ def _hash(point: GridPoint) -> str:
 
 
 def _key(spec: ZooSpec, point: GridPoint) -> CohortKey:
+    optimizer = optimizers_by_label(spec.source.optimizers)[point["optimizer"]]
     return CohortKey(
         layers=spec.layers,
         dataset=spec.dataset,
         activation=point["activation"],
-        optimizer=point["optimizer"],
-        momentum=spec.momentum,
+        optimizer=optimizer,
+        momentum=spec.momentum if optimizer.momentum is None else optimizer.momentum,
         dropout=any(spec.values("dropout")),
         batch_size=point.get("batch_size", spec.batch_size),
         augmentation=spec.augmentation,

@@ -13,6 +13,7 @@ from jaxzoo.errors import InputError, nearest, require, shown
 from jaxzoo.paths import local_path
 from jaxzoo.spec.fields import settle_fields, settled
 from jaxzoo.spec.grid import FACTORS, HYPERPARAMETERS, TYPES, check_values
+from jaxzoo.spec.optimizer import Optimizer
 from jaxzoo.spec.seeds import SEED_LIMIT
 
 SEED = "seed"
@@ -85,6 +86,11 @@ class Points:
     def seeds(self) -> tuple[int, ...]:
         """The seed of each row."""
         return tuple(row[SEED] for row in self._rows)
+
+    @property
+    def optimizers(self) -> tuple[Optimizer, ...]:
+        """The optimizers that members have."""
+        return tuple(Optimizer(name=name) for name in self.values("optimizer"))
 
     @property
     def size(self) -> int:

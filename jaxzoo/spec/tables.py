@@ -5,7 +5,7 @@ import hashlib
 import json
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from jaxzoo.errors import InputError, nearest, require, shown
 
@@ -14,9 +14,20 @@ Spec = TypeVar("Spec")
 MISSING = object()  # a name that one of two mappings does not have
 
 
+@typing.runtime_checkable
+class Written(Protocol):
+    """A dataclass that says itself how it stands in a table, as the dataclass that holds it takes it back."""
+
+    def written(self) -> Any:
+        """The plain value."""
+
+
 def full_table(value: Any) -> Any:
-    """Every field of a dataclass by name. In a tuple, dataclasses are tagged with their `kind`."""
-    return _table(value, lambda field, value: True)
+    """Every field of a dataclass by name, but those that came later and are at their default (see `LATER`).
+
+    In a tuple, dataclasses are tagged with their `kind`, unless they are `Written`.
+    """
+    return _table(value, lambda field, value: "later" not in field.metadata or value != field.default)
 
 
 def digest_of(value: Any) -> str:
@@ -51,6 +62,8 @@ def differences(first: Any, second: Any, word: str = "got") -> str:
 def _table(value: Any, counts: Callable[[Any, Any], bool]) -> Any:
     if isinstance(value, tuple):
         return [_tagged(item, counts) for item in value]
+    if isinstance(value, Written):
+        return value.written()
     if not dataclasses.is_dataclass(value):
         return value
     fields = [(field, getattr(value, field.name)) for field in dataclasses.fields(value)]
@@ -59,7 +72,7 @@ def _table(value: Any, counts: Callable[[Any, Any], bool]) -> Any:
 
 def _tagged(item: Any, counts: Callable[[Any, Any], bool]) -> Any:
     """Without its kind, an item of a tuple that may hold several kinds could not be told from another's."""
-    if not dataclasses.is_dataclass(item):
+    if not dataclasses.is_dataclass(item) or isinstance(item, Written):
         return _table(item, counts)
     return {"kind": type(item).__name__, **_table(item, counts)}
 
@@ -82,7 +95,7 @@ def _read(table: dict[str, Any], kind: Any, where: tuple[str, ...]) -> Any:
 
 
 def _read_field(field: dataclasses.Field[Any], value: Any, where: tuple[str, ...]) -> Any:
-    """A nested dataclass from its table; everything else is left to the dataclass that has the field."""
+    """Nested dataclasses from their tables; everything else is left to the dataclass that has the field."""
     inner = _dataclass_in(field.type)
     if inner is None or value is None or (isinstance(value, str) and "allowed" in field.metadata):
         return value
@@ -90,7 +103,7 @@ def _read_field(field: dataclasses.Field[Any], value: Any, where: tuple[str, ...
         return value
     path = (*where, field.name)
     if typing.get_origin(field.type) is tuple:
-        items = value if isinstance(value, list) else [value]
+        items = value if isinstance(value, list | tuple) else [value]
         return tuple(_read(item, inner, path) if isinstance(item, dict) else item for item in items)
     if not isinstance(value, dict):
         raise InputError(f"{'.'.join(path)} is {shown(value)}, expected a table", path)
@@ -128,7 +141,13 @@ def _parts(value: Any) -> Mapping[str, Any] | None:
 
 
 def _text(value: Any) -> str:
-    return "missing" if value is MISSING else shown(value)
+    return "missing" if value is MISSING else shown(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_plain, value))
+    return value.written() if isinstance(value, Written) else value
 
 
 def _dataclass_in(annotation: Any) -> type[Any] | None:

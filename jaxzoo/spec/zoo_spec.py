@@ -1,7 +1,8 @@
 """What a zoo is: frozen dataclasses that check their values when they are built."""
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,10 +10,12 @@ from jaxzoo.errors import InputError, require
 from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.draws import Draws
 from jaxzoo.spec.factors import check_factors
-from jaxzoo.spec.fields import require_choices, require_name, settle_fields
+from jaxzoo.spec.fields import LATER, require_choices, require_name, settle_fields
 from jaxzoo.spec.grid import FACTORS, HYPERPARAMETERS, Grid
 from jaxzoo.spec.layers import LAYERS, Layers, check_layers
+from jaxzoo.spec.optimizer import CYCLED
 from jaxzoo.spec.pairs import Vary
+from jaxzoo.spec.parameters import given_parameters
 from jaxzoo.spec.points import Points
 from jaxzoo.spec.schedule import SCHEDULES, Schedule
 from jaxzoo.spec.seeds import SEED_LIMIT, SeedDraw, SeedRange
@@ -32,9 +35,10 @@ class ZooSpec:
     `architecture` is a name of `jaxzoo.spec.layers.LAYERS`. The members' hyperparameters come from a `grid`, from
     `draws` or from a table of `points`: one of the three. A grid needs `seeds` or `drawn_seeds`. Draws have a seed each
     unless one of these says more, and a table has its own. `vary` gives every member partners that differ from it in
-    one thing. `models` keeps that many members (see `plan_zoo`), partners aside; None keeps all. `momentum` is used by
-    sgd, and by a constant schedule. `augmentation` names what training images go through, in that order; every member
-    draws it anew at each step. `precision` is what layers compute in; parameters are float32.
+    one thing. `models` keeps that many members (see `plan_zoo`), partners aside; None keeps all. `momentum` is that of
+    sgd where it has none of its own; one-cycle moves another in its stead. `augmentation` names what training images go
+    through, in that order; every member draws it anew at each step. `precision` is what layers compute in; parameters
+    are float32.
 
     The last three fields are no part of the zoo itself, and its digest does not depend on them: `cohort_size` is the
     most members that are trained and saved together, `twins` says how sparse twins are made unless asked otherwise
@@ -47,9 +51,9 @@ class ZooSpec:
     dataset: DatasetSpec
     architecture: str = field(metadata={"allowed": tuple(LAYERS)})
     grid: Grid | None = None
-    draws: Draws | None = None
-    points: Points | None = None
-    vary: tuple[Vary, ...] = ()
+    draws: Draws | None = field(default=None, metadata=LATER)
+    points: Points | None = field(default=None, metadata=LATER)
+    vary: tuple[Vary, ...] = field(default=(), metadata=LATER)
     seeds: SeedRange | None = None
     drawn_seeds: SeedDraw | None = None
     momentum: float = 0.9
@@ -81,6 +85,8 @@ class ZooSpec:
         require(size <= MOST_MEMBERS, "the grid with its seeds", size, f"at most {MOST_MEMBERS} models")
         check_factors(self)
         check_layers(self.layers, self.dataset.size)
+        _check_optimizers(self)
+        _check_warmup(self)
 
     @property
     def source(self) -> Grid | Draws | Points:
@@ -129,6 +135,7 @@ class ZooSpec:
         return digest_of(dataclasses.replace(self, **{name: getattr(ZooSpec, name) for name in OUTSIDE_DIGEST}))
 
 
+OPTIMIZER = ("grid", "optimizer")  # the path of the field
 OUTSIDE_DIGEST = ("cohort_size", "twins", "counts_untrained")
 
 
@@ -142,10 +149,43 @@ def _settle_words(spec: Any) -> None:
     """Replaces the words that stand for a schedule and for twins."""
     if isinstance(spec.schedule, str):
         require_choices("schedule", (spec.schedule,), SCHEDULES)
-        object.__setattr__(spec, "schedule", Schedule(kind=spec.schedule))
+        with _inside("schedule"):
+            object.__setattr__(spec, "schedule", Schedule(kind=spec.schedule))
     if isinstance(spec.twins, str):
         require_choices("twins", (spec.twins,), (*METHODS, NO_TWINS))
         object.__setattr__(spec, "twins", None if spec.twins == NO_TWINS else TwinSpec(method=spec.twins))
+
+
+@contextlib.contextmanager
+def _inside(name: str) -> Iterator[None]:
+    """Turns what is wrong with a field's value into what is wrong with the field."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{name}.{error}", (name, *error.path)) from error
+
+
+def _check_optimizers(spec: ZooSpec) -> None:
+    """Raises InputError for a parameter that changes nothing: two grid points would be the same members."""
+    optimizers = spec.source.optimizers
+    for optimizer in optimizers:
+        for name, value in given_parameters(optimizer).items():
+            if spec.schedule.moves_momentum and name in CYCLED:
+                got = f"{name} of {optimizer.label} is {value}"
+                raise InputError(f"grid.optimizer: {got}, expected none: one-cycle moves it", OPTIMIZER)
+        doubled = dataclasses.replace(optimizer, momentum=None)
+        if optimizer.momentum == spec.momentum and doubled in optimizers:
+            got = f"{optimizer.label} beside {doubled.label}"
+            wanted = f"no optimizer twice: the zoo's momentum is {spec.momentum}"
+            raise InputError(f"grid.optimizer is {got}, expected {wanted}", OPTIMIZER)
+
+
+def _check_warmup(spec: ZooSpec) -> None:
+    """Raises InputError where the warm-up leaves nothing of the zoo's epochs."""
+    warmup = spec.schedule.values.get("warmup", 0.0)
+    if warmup >= spec.epochs:
+        wanted = f"less than the {spec.epochs} epochs of the zoo"
+        raise InputError(f"schedule.warmup is {warmup}, expected {wanted}", ("schedule", "warmup"))
 
 
 def _check_source(spec: ZooSpec) -> None:

@@ -164,7 +164,7 @@ class ZooRecord:
 
 def _spec_table(spec: ZooSpec) -> dict[str, Any]:
     """The spec as zoo.json holds it, with the hash of a table of points in the place of its text."""
-    table = dataclasses.asdict(spec)
+    table: dict[str, Any] = full_table(spec)
     return table if spec.points is None else {**table, "points": {"sha256": spec.points.sha256}}
 
 

@@ -84,7 +84,7 @@ def check_generate(
             raise InputError(f"{folder}: was begun with kept epochs {begun.kept}, got {kept}, expected the same")
         kept = begun.kept
     if twin is not None:
-        _check_twins(folder, twin)
+        _check_twins(folder, spec, twin)
     plan = plan_zoo(spec) if begun is None else begun.plan
     job = Job(folder, plan, begun, cohorts, twin, kept, engine, lanes, repair, licence)
     check_space(folder, *space_of(job))
@@ -116,7 +116,7 @@ def check_make_twins(zoo: str | Path, twin: TwinSpec, cohorts: range | None = No
             raise InputError(
                 f"{folder}: cohort {cohort.number} holds {got}, expected it finished ({record.spec.epochs})"
             )
-    _check_twins(folder, twin)
+    _check_twins(folder, record.spec, twin)
     return job
 
 
@@ -191,8 +191,12 @@ def check_examples(spec: ZooSpec, images: Images) -> None:
         )
 
 
-def _check_twins(folder: Path, twin: TwinSpec) -> None:
-    """Raises InputError where twins by the method of `twin` are there under other settings."""
+def _check_twins(folder: Path, spec: ZooSpec, twin: TwinSpec) -> None:
+    """Raises InputError where twins by the method of `twin` are there under other settings, or only warm up."""
+    warmup = spec.schedule.values.get("warmup", 0.0)  # in their epochs, which the schedule spans anew
+    if warmup >= twin.length:
+        got = f"zoo {spec.name!r}: schedule.warmup is {warmup}"
+        raise InputError(f"{got}, expected less than the {twin.length} epochs of its twins")
     twins = twins_folder(folder, twin.method)
     begun = find_record(twins)
     if begun is None:

@@ -92,7 +92,7 @@ def forecast(job: Job, mesh: Mesh) -> Forecast:
         lanes=lanes,
         memory=max(_memory(need, job, program.width) for need in needs),
         limit=device_memory(mesh, needs[0].training),
-        measured=f"{hardest.key.activation}, {hardest.key.optimizer}",
+        measured=f"{hardest.key.activation}, {hardest.key.optimizer.label}",
         zoo=parts[0],
         twins=parts[1] if job.twin is not None else None,
     )

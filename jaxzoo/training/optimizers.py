@@ -1,31 +1,60 @@
 """Optax chains in PyTorch's order of operations, for a population: learning rates and weight decays are (M,) arrays."""
 
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
 import optax
 
 from jaxzoo.models.networks import Array
+from jaxzoo.spec.optimizer import Optimizer
+
+
+class Rule(NamedTuple):
+    """What an optimizer makes of gradients, before the learning rate.
+
+    `scale` takes its parameters by name. Weight decay is L2 inside the gradient, g + weight_decay w, as in the original
+    zoos; or it is `decoupled`: then weights shrink by learning_rate * weight_decay, whatever the scaling.
+    """
+
+    scale: Callable[[Mapping[str, Any]], optax.GradientTransformation]
+    decoupled: bool = False
+
+
+def _adam(values: Mapping[str, Any], *, nesterov: bool = False) -> optax.GradientTransformation:
+    return optax.scale_by_adam(b1=values["beta1"], b2=values["beta2"], eps=values["epsilon"], nesterov=nesterov)
+
+
+RULES: Mapping[str, Rule] = {
+    # torch.optim's SGD, without dampening
+    "sgd": Rule(lambda values: optax.trace(decay=values["momentum"], nesterov=values["nesterov"])),
+    # torch.optim's Adam (Kingma, Ba 2015, arXiv 1412.6980)
+    "adam": Rule(_adam),
+    # torch.optim's RMSprop: epsilon is outside the root, and there is no momentum
+    "rms_prop": Rule(
+        lambda values: optax.scale_by_rms(decay=values["decay"], eps=values["epsilon"], eps_in_sqrt=False)
+    ),
+    # torch.optim's AdamW (Loshchilov, Hutter 2019, arXiv 1711.05101)
+    "adamw": Rule(_adam, decoupled=True),
+    # optax's nadam (Dozat 2016). PyTorch's NAdam also changes beta 1 from step to step, and is another
+    "nadam": Rule(lambda values: _adam(values, nesterov=True)),
+    # optax's lion (Chen et al. 2023, arXiv 2302.06675): every weight moves by the learning rate, either way
+    "lion": Rule(lambda values: optax.scale_by_lion(b1=values["beta1"], b2=values["beta2"]), decoupled=True),
+}
 
 
 def build_optimizer(
-    optimizer: str,
-    momentum: Array | float,
+    optimizer: Optimizer,
     learning_rate_M: Array,
     weight_decay_M: Array,
-    *,
-    beta1: Array | float = 0.9,
+    settings: Mapping[str, Array | float],
 ) -> optax.GradientTransformation:
-    """The optimizer of parameters whose last axis is the model: `torch.optim`'s SGD, Adam or RMSprop.
+    """The optimizer of parameters whose last axis is the model.
 
-    SGD has no dampening, Adam has `beta1`, beta2 0.999 and eps 1e-8, RMSprop has alpha 0.99 and eps 1e-8 outside the
-    root.
+    `settings` replace the optimizer's parameters of these names, by numbers or (M,) arrays; names that it does not have
+    are passed over. sgd without a momentum of its own needs one there.
     """
-    scalings = {
-        "sgd": lambda: optax.trace(decay=momentum),
-        "adam": lambda: optax.scale_by_adam(b1=beta1, b2=0.999, eps=1e-8),
-        "rms_prop": lambda: optax.scale_by_rms(decay=0.99, eps=1e-8, eps_in_sqrt=False),
-    }
-    return optax.chain(
-        # first, as in the original: L2 inside the gradient, g + weight_decay w, and not AdamW's decay after the scaling
-        optax.add_decayed_weights(weight_decay_M),
-        scalings[optimizer](),
-        optax.scale_by_learning_rate(learning_rate_M),
-    )
+    values = {name: settings.get(name, value) for name, value in optimizer.values.items()}
+    rule = RULES[optimizer.name]
+    scaling, decay = rule.scale(values), optax.add_decayed_weights(weight_decay_M)
+    order = (scaling, decay) if rule.decoupled else (decay, scaling)
+    return optax.chain(*order, optax.scale_by_learning_rate(learning_rate_M))

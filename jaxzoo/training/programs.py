@@ -86,7 +86,7 @@ def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh, twin: Twi
         forward,
         at_once=_images_at_once(key, engine, mesh),
         models=_model_axes(engine, lanes, mesh),
-        schedule_steps=_schedule_steps(key, twin),
+        schedule_epochs=_schedule_epochs(key, twin),
     )
     order = functools.partial(shuffle, key, method)
     train = functools.partial(steps.train, recipe)
@@ -135,9 +135,9 @@ def _build_sparse(mesh: Mesh, method: Method) -> jax.stages.Wrapped:
 
 
 def _begin_optimizer(key: CohortKey) -> Any:
-    """Parameters to the optimizer's state, which depends on no learning rate and no weight decay."""
+    """Parameters to the optimizer's state, which depends on no learning rate, weight decay or setting."""
     nothing = np.zeros((), np.float32)
-    begin = build_optimizer(key.optimizer, key.momentum, nothing, nothing).init
+    begin = build_optimizer(key.optimizer, nothing, nothing, {}).init
     if not limits_examples(key):
         return begin
 
@@ -149,11 +149,9 @@ def _begin_optimizer(key: CohortKey) -> Any:
     return begin_each
 
 
-def _schedule_steps(key: CohortKey, twin: TwinSpec | None) -> int | None:
-    """The steps that the schedule spans: those of the zoo's epochs, or of its twins'."""
-    if key.epochs is None:
-        return None
-    return (key.epochs if twin is None else twin.length) * steps_of(key)
+def _schedule_epochs(key: CohortKey, twin: TwinSpec | None) -> int | None:
+    """The epochs that the schedule spans: those of the zoo, or of its twins."""
+    return key.epochs if key.epochs is None or twin is None else twin.length
 
 
 def _images_at_once(key: CohortKey, engine: str, mesh: Mesh) -> int:

@@ -16,6 +16,8 @@ from jaxzoo.keys import Role, fold
 from jaxzoo.models.engines import Forward
 from jaxzoo.models.networks import Array, DropoutSource, Params, SamplingSource
 from jaxzoo.models.tally import Tally, count_batch, empty_tally
+from jaxzoo.spec.factors import FACTORS_OF_OPTIMIZERS
+from jaxzoo.spec.optimizer import CYCLED
 from jaxzoo.spec.plan import CohortKey
 from jaxzoo.training.augmentation import augment
 from jaxzoo.training.hyperparameters import Hyperparameters
@@ -55,7 +57,7 @@ class Recipe(NamedTuple):
     """What the training loop is built from.
 
     `method` makes twins; it is None for the zoo itself. `at_once` images of a batch go forward and backward at a time,
-    and gradients are summed over such parts. `models` is the shape of the model axis. `schedule_steps` are the steps
+    and gradients are summed over such parts. `models` is the shape of the model axis. `schedule_epochs` are those
     that the schedule of learning rates spans, None where it does not depend on them.
     """
 
@@ -64,7 +66,7 @@ class Recipe(NamedTuple):
     forward: Forward
     at_once: int
     models: tuple[int, ...]
-    schedule_steps: int | None
+    schedule_epochs: int | None
 
 
 def steps_of(key: CohortKey) -> int:
@@ -95,7 +97,7 @@ def train(
         fold_step = jax.vmap(jax.random.fold_in, in_axes=(0, None))
         keys = {role: fold_step(key_M, number).reshape(models) for role, key_M in role_keys.items()}
         gradients, batch_stats, batch_tally = gradients_of(state, keys, number)
-        optimizer = _optimizer(recipe, hyper, (epoch - 1) * steps_of(key) + number)
+        optimizer = _optimizer(recipe, hyper, order.seen, epoch, number)
         updates, moments = optimizer.update(gradients, state.optimizer, state.params)
         params = apply_masks(optax.apply_updates(state.params, updates), state.masks)
         trained = _unless_through(key, order, number, State(params, moments, state.masks, batch_stats), state)
@@ -112,14 +114,22 @@ def _unless_through(key: CohortKey, order: Order, number: jax.Array, trained: St
     return jax.tree.map(lambda new, old: jnp.where(active_M, new, old), trained, before)
 
 
-def _optimizer(recipe: Recipe, hyper: Hyperparameters, step: jax.Array) -> optax.GradientTransformation:
+def _optimizer(
+    recipe: Recipe, hyper: Hyperparameters, seen_M: Array | None, epoch: jax.Array, number: jax.Array
+) -> optax.GradientTransformation:
+    """The optimizer of a step. Where members see fewer examples, a schedule spans the steps that each of them has."""
     key = recipe.key
     rate_M, decay_M = hyper.numbers["learning_rate"], hyper.numbers["weight_decay"]
-    moment = moment_at(key.schedule, step, recipe.schedule_steps)
-    if moment is None:
-        return build_optimizer(key.optimizer, key.momentum, rate_M, decay_M)
-    rate_M = rate_M * moment.rate
-    return build_optimizer(key.optimizer, moment.momentum, rate_M, decay_M, beta1=moment.momentum)
+    settings: dict[str, Array | float] = {"momentum": key.momentum}
+    settings |= {name: hyper.numbers[name] for name in FACTORS_OF_OPTIMIZERS if name in key.factors}
+    per_epoch = steps_of(key) if seen_M is None else -(-seen_M // key.batch_size)
+    steps = None if recipe.schedule_epochs is None else recipe.schedule_epochs * per_epoch
+    moment = moment_at(key.schedule, (epoch - 1) * per_epoch + number, per_epoch, steps)
+    if moment is not None:
+        rate_M = rate_M * moment.rate
+        if moment.momentum is not None:
+            settings |= dict.fromkeys(CYCLED, moment.momentum)
+    return build_optimizer(key.optimizer, rate_M, decay_M, settings)
 
 
 def _gradients(

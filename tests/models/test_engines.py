@@ -14,8 +14,9 @@ from jaxzoo.keys import Role, fold, member_keys
 from jaxzoo.models.engines import engines_for, population_forward
 from jaxzoo.models.networks import DropoutSource, Network
 from jaxzoo.models.tally import count_batch
-from jaxzoo.spec.grid import ACTIVATIONS, OPTIMIZERS
+from jaxzoo.spec.grid import ACTIVATIONS
 from jaxzoo.spec.layers import LAYERS
+from jaxzoo.spec.optimizer import OPTIMIZERS
 from jaxzoo.training.optimizers import build_optimizer
 from jaxzoo.training.population import get_state, initial_variables, put_images, train_epoch
 

@@ -174,7 +174,7 @@ def test_training_with_folded_models_is_the_same_training(twin):
 
     def train(models):
         order = Order(jnp.arange(16).reshape(4, 4) % 3)
-        recipe = Recipe(key, population.program.method, forward, at_once=2, models=models, schedule_steps=None)
+        recipe = Recipe(key, population.program.method, forward, at_once=2, models=models, schedule_epochs=None)
         run = jax.jit(functools.partial(loops.train, recipe))
         return run(state, empty_tally(hyper.numbers["learning_rate"]), hyper, images, order, 1, 0, 2)
 
