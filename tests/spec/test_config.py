@@ -71,6 +71,44 @@ BAD_LINES = {
     "an unknown key": ("dropout = [0.0]", "drop = [0.0]", 22, "unknown key 'grid.drop', expected one of: dropout"),
     "a missing key": ("learning_rate = [1e-3]", "", 18, "grid.learning_rate is missing, expected 0 < learning"),
     "a missing word": ('architecture = "cnn-s"\n', "", 11, "architecture is missing, expected one of: cnn-s"),
+    "an optimizer's parameter": (
+        '["adam", "sgd"]',
+        '[\n  "sgd",\n  { name = "adam", beta1 = 2 },\n]',
+        21,
+        "grid.optimizer.beta1 is 2.0, expected 0 <= beta1 <= 0.999999",
+    ),
+    "an optimizer's unknown parameter": (
+        '["adam", "sgd"]',
+        '{ name = "adam", beta3 = 0.5 }',
+        21,
+        "unknown key 'grid.optimizer.beta3', expected one of: beta",
+    ),
+    "an optimizer without a name": (
+        '["adam", "sgd"]',
+        "{ beta1 = 0.5 }",
+        21,
+        "grid.optimizer.name is missing, expected one of: adam, sgd",
+    ),
+    "an optimizer twice": (
+        '["adam", "sgd"]',
+        '["adam", { name = "adam", beta1 = 0.9 }]',
+        21,
+        "grid.optimizer is ['adam', 'adam'], expected no value twice",
+    ),
+    "a number for an optimizer": ('["adam", "sgd"]', "[5]", 21, "grid.optimizer is 5, expected a name or Optimizer"),
+    "a schedule's parameter": (
+        "epochs = 3",
+        'schedule = { kind = "cosine", every = 3 }',
+        14,
+        "schedule.every is 3, expected none: cosine has warmup, end",
+    ),
+    "a warm-up that is too long": (
+        "epochs = 3",
+        'epochs = 3\nschedule = { kind = "cosine", warmup = 3 }',
+        15,
+        "schedule.warmup is 3.0, expected less than the 3 epochs of the zoo",
+    ),
+    "a schedule's missing parameter": ("epochs = 3", 'schedule = "step"', 14, "schedule.every is missing, expected"),
     "no seeds": ("seeds = { first = 1, last = 2 }", "", 11, SEEDS),
 }
 

@@ -16,10 +16,11 @@ from jaxzoo.spec.config import read_config
 from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.grid import Grid
 from jaxzoo.spec.layers import CNN_S, Conv, Dense, Residual
+from jaxzoo.spec.optimizer import OPTIMIZER_PARAMETERS, OPTIMIZERS, Optimizer
 from jaxzoo.spec.plan import plan_zoo, trajectory_digest
-from jaxzoo.spec.schedule import Schedule
+from jaxzoo.spec.schedule import SCHEDULE_PARAMETERS, Schedule
 from jaxzoo.spec.seeds import SeedDraw, SeedRange
-from jaxzoo.spec.tables import read_table
+from jaxzoo.spec.tables import full_table, read_table
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
 
@@ -33,7 +34,7 @@ PROPERTY = settings(
 
 
 def read_back(spec):
-    return read_table(json.loads(json.dumps(dataclasses.asdict(spec))), ZooSpec)
+    return read_table(json.loads(json.dumps(full_table(spec))), ZooSpec)
 
 
 def assert_same(spec, other):
@@ -237,6 +238,41 @@ def test_what_is_accepted_is_the_same_after_it_was_written(
         )
 
     spec = built(build)
+    if spec is not None:
+        assert_plain(dataclasses.asdict(spec))
+        assert_same(spec, read_back(spec))
+
+
+SHARES = st.floats(0.01, 0.99) | st.floats(0.01, 0.99).map(np.float32) | st.sampled_from((0, 1, 1.5, "x", math.nan))
+PARAMETER_VALUES = {"nesterov": st.sampled_from((True, np.bool_(False), 1)), "every": st.sampled_from((1, 2.0, 2.5))}
+
+
+def parameters_of(build, known):
+    """Specs of any kind, built from some of its parameters."""
+    first = dataclasses.fields(build)[0].name
+
+    def own(word):
+        values = {name: PARAMETER_VALUES.get(name, SHARES) for name in known[word]}
+        given = st.fixed_dictionaries({}, optional=values)
+        return given.map(lambda parameters: lambda: build(**{first: word, **parameters}))
+
+    return st.sampled_from(sorted(known)).flatmap(own)
+
+
+OPTIMIZER = parameters_of(Optimizer, OPTIMIZER_PARAMETERS) | st.sampled_from(OPTIMIZERS).map(lambda word: lambda: word)
+
+
+@PROPERTY
+@given(
+    optimizers=st.lists(OPTIMIZER, min_size=1, max_size=2),
+    schedule=parameters_of(Schedule, SCHEDULE_PARAMETERS) | st.just(Schedule),
+)
+def test_optimizers_and_schedules_are_the_same_after_they_were_written(optimizers, schedule):
+    spec = built(
+        lambda: dataclasses.replace(
+            small_spec(epochs=50, optimizer=[build() for build in optimizers]), schedule=schedule()
+        )
+    )
     if spec is not None:
         assert_plain(dataclasses.asdict(spec))
         assert_same(spec, read_back(spec))

@@ -62,7 +62,7 @@ BAD_FILES = {
     "empty grid": ("[1e-3]", "[]", r"learning_rate is \[\], expected at least one value"),
     "a value twice": ("[1e-3]", "[1e-3, 0.001]", r"learning_rate is \[0.001, 0.001\], expected no value twice"),
     "unknown activation": ('["tanh"]', '["tahn"]', r"activation is 'tahn', expected one of: tanh"),
-    "unknown optimizer": ('["adam", "sgd"]', '["adamw"]', r"optimizer is 'adamw', expected one of: adam"),
+    "unknown optimizer": ('["adam", "sgd"]', '["adamx"]', r"optimizer is 'adamx', expected one of: adam"),
     "unknown architecture": ('"cnn-s"', '"cnn-x"', r"architecture is 'cnn-x', expected one of: cnn-s, cnn-l"),
     "seeds backwards": ("first = 1, last = 2", "first = 2, last = 1", r"last is 1, expected 2 or more"),
     "negative seed": ("first = 1, last = 2", "first = -1, last = 2", r"first is -1, expected 0 <= first"),
@@ -88,8 +88,8 @@ BAD_FILES = {
     "two sources": ("channels = 1", 'channels = 1\ntfds = "a"\nfolder = "b"', "folder is 'b', expected either tfds or"),
     "unknown schedule": (
         "epochs = 3",
-        'epochs = 3\nschedule = { kind = "cosine" }',
-        "schedule.kind is 'cosine', expected",
+        'epochs = 3\nschedule = { kind = "cosines" }',
+        "schedule.kind is 'cosines', expected",
     ),
 }
 
