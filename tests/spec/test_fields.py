@@ -265,7 +265,7 @@ OPTIMIZER = parameters_of(Optimizer, OPTIMIZER_PARAMETERS) | st.sampled_from(OPT
 @PROPERTY
 @given(
     optimizers=st.lists(OPTIMIZER, min_size=1, max_size=2),
-    schedule=parameters_of(Schedule, SCHEDULE_PARAMETERS) | st.just(Schedule),
+    schedule=parameters_of(Schedule, SCHEDULE_PARAMETERS),
 )
 def test_optimizers_and_schedules_are_the_same_after_they_were_written(optimizers, schedule):
     spec = built(

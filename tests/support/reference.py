@@ -41,19 +41,32 @@ def max_pool_and_gradient(values_HW, cotangent_HW):
 
 
 def optimize(optimizer, weight, gradients, rate, decay, momentum=0.9):
-    """The weight after a step for each gradient, by PyTorch's documented update rules."""
+    """The weight after a step for each gradient, by the update rules of PyTorch, and of the papers for nadam and lion.
+
+    `optimizer` is an Optimizer, and `momentum` that of an sgd without its own.
+    """
+    name, own = optimizer.name, optimizer.values
     first, second = 0.0, 0.0
     for step, raw in enumerate(gradients, start=1):
-        gradient = raw + decay * weight
-        if optimizer == "sgd":
-            first = momentum * first + gradient
-            weight = weight - rate * first
-        elif optimizer == "adam":
-            first = 0.9 * first + 0.1 * gradient
-            second = 0.999 * second + 0.001 * gradient**2
-            scaled = np.sqrt(second / (1 - 0.999**step)) + 1e-8
-            weight = weight - rate * first / (1 - 0.9**step) / scaled
+        gradient = raw if name in ("adamw", "lion") else raw + decay * weight
+        if name == "sgd":
+            coefficient = momentum if own["momentum"] is None else own["momentum"]
+            first = coefficient * first + gradient
+            move = gradient + coefficient * first if own["nesterov"] else first
+        elif name == "rms_prop":
+            second = own["decay"] * second + (1 - own["decay"]) * gradient**2
+            move = gradient / (np.sqrt(second) + own["epsilon"])
+        elif name == "lion":
+            move = np.sign(own["beta1"] * first + (1 - own["beta1"]) * gradient)
+            first = own["beta2"] * first + (1 - own["beta2"]) * gradient
         else:
-            second = 0.99 * second + 0.01 * gradient**2
-            weight = weight - rate * gradient / (np.sqrt(second) + 1e-8)
+            beta1, beta2 = own["beta1"], own["beta2"]
+            first = beta1 * first + (1 - beta1) * gradient
+            second = beta2 * second + (1 - beta2) * gradient**2
+            mean = first / (1 - beta1**step)
+            if name == "nadam":  # the mean as it will be after a step of the same gradient
+                mean = beta1 * first / (1 - beta1 ** (step + 1)) + (1 - beta1) * gradient / (1 - beta1**step)
+            move = mean / (np.sqrt(second / (1 - beta2**step)) + own["epsilon"])
+        decoupled = decay * weight if name in ("adamw", "lion") else 0.0
+        weight = weight - rate * (move + decoupled)
     return weight
