@@ -91,7 +91,7 @@ def one_cycle(step: Steps, steps: Steps) -> Moment:
     return Moment(rate, momentum)
 
 
-def _share_to_go(position: jax.Array, peak: jax.Array | float) -> jax.Array | float:
+def _share_to_go(position: jax.Array, peak: Array | float) -> jax.Array | float:
     """How much of the way to the peak is left; so few steps that the peak would come before them have no way."""
     if isinstance(peak, float):
         return (peak - position) / peak if peak > 0 else 0.0

@@ -16,7 +16,7 @@ from jaxzoo.models.networks import DropoutSource, Network
 from jaxzoo.models.tally import count_batch
 from jaxzoo.spec.grid import ACTIVATIONS
 from jaxzoo.spec.layers import LAYERS
-from jaxzoo.spec.optimizer import OPTIMIZERS
+from jaxzoo.spec.optimizer import Optimizer
 from jaxzoo.training.optimizers import build_optimizer
 from jaxzoo.training.population import get_state, initial_variables, put_images, train_epoch
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("promotions_of_programs")
 
 ARCHITECTURES = ("cnn-s", "cnn-l")
 RATES = {"adam": (1e-3, 3e-4), "sgd": (1e-2, 1e-3), "rms_prop": (1e-3, 3e-4)}
-CASES = [(name, OPTIMIZERS[place % 3], (0.0,)) for place, name in enumerate(ACTIVATIONS)]
+CASES = [(name, [*RATES][place % 3], (0.0,)) for place, name in enumerate(ACTIVATIONS)]
 CASES += [("tanh", "adam", (0.0, 0.5)), ("gelu", "sgd", (0.3,)), ("relu", "rms_prop", (0.0, 0.3))]
 
 
@@ -142,10 +142,7 @@ def train_alone(spec, member, images):
     labels = jnp.asarray(images.train.labels)
     params = network.init(fold(root, Role.INITIALIZATION), pixels[:1])["params"]
     optimizer = build_optimizer(
-        values["optimizer"],
-        0.9,
-        values["learning_rate"],
-        values["weight_decay"],
+        Optimizer(name=values["optimizer"]), values["learning_rate"], values["weight_decay"], {"momentum": 0.9}
     )
     state = optimizer.init(params)
 

@@ -1,5 +1,6 @@
 """The lanes engine against PyTorch: the same weights after 200 steps, the same laws of initialisation."""
 
+import dataclasses
 import functools
 
 import jax
@@ -11,6 +12,8 @@ from scipy import stats
 
 from jaxzoo.models.variables import variable_shapes
 from jaxzoo.spec.layers import LAYERS
+from jaxzoo.spec.optimizer import Optimizer
+from jaxzoo.spec.schedule import Schedule
 from jaxzoo.training.population import get_state, initial_variables, put_images, train_epoch
 
 torch = pytest.importorskip("torch")
@@ -26,19 +29,48 @@ ACTIVATIONS = {
     "silu": torch.nn.SiLU,
     "gelu": torch.nn.GELU,
 }
+BETAS = Optimizer(name="adam", beta1=0.8, beta2=0.9, epsilon=1e-6)
+NESTEROV = Optimizer(name="sgd", momentum=0.7, nesterov=True)
+ALPHA = Optimizer(name="rms_prop", decay=0.9, epsilon=1e-6)
+ADAM, SGD, RMS_PROP, ADAMW = (Optimizer(name=name) for name in ("adam", "sgd", "rms_prop", "adamw"))
 OPTIMIZERS = {
-    "adam": torch.optim.Adam,
-    "sgd": functools.partial(torch.optim.SGD, momentum=0.9),
-    "rms_prop": torch.optim.RMSprop,
+    ADAM: torch.optim.Adam,
+    SGD: functools.partial(torch.optim.SGD, momentum=0.9),
+    RMS_PROP: torch.optim.RMSprop,
+    ADAMW: torch.optim.AdamW,
+    BETAS: functools.partial(torch.optim.Adam, betas=(0.8, 0.9), eps=1e-6),
+    NESTEROV: functools.partial(torch.optim.SGD, momentum=0.7, nesterov=True),
+    ALPHA: functools.partial(torch.optim.RMSprop, alpha=0.9, eps=1e-6),
 }
+CONSTANT, CYCLE = Schedule(), Schedule(kind="one-cycle")
+COSINE, STEP = Schedule(kind="cosine", warmup=2, end=0.1), Schedule(kind="step", every=15, factor=0.3)
 CASES = [
-    ("cnn-s", "tanh", "adam"),
-    ("cnn-s", "relu", "sgd"),
-    ("cnn-s", "leaky_relu", "rms_prop"),
-    ("cnn-l", "gelu", "adam"),
-    ("cnn-l", "silu", "sgd"),
-    ("cnn-l", "sigmoid", "rms_prop"),
+    ("cnn-s", "tanh", ADAM, CONSTANT),
+    ("cnn-s", "relu", SGD, CONSTANT),
+    ("cnn-s", "leaky_relu", RMS_PROP, CONSTANT),
+    ("cnn-l", "gelu", ADAM, CONSTANT),
+    ("cnn-l", "silu", SGD, CONSTANT),
+    ("cnn-l", "sigmoid", RMS_PROP, CONSTANT),
+    ("cnn-s", "tanh", ADAMW, COSINE),
+    ("cnn-s", "tanh", BETAS, STEP),
+    ("cnn-s", "tanh", NESTEROV, COSINE),
+    ("cnn-s", "tanh", ALPHA, STEP),
+    ("cnn-s", "tanh", ADAMW, CYCLE),
 ]
+
+
+def torch_schedule(schedule, optimizer, rate):
+    """The schedule of PyTorch, stepped after each batch."""
+    schedules = torch.optim.lr_scheduler
+    if schedule == CYCLE:
+        return schedules.OneCycleLR(optimizer, max_lr=rate, total_steps=EPOCHS * 5)
+    if schedule == COSINE:
+        rising = schedules.LinearLR(optimizer, start_factor=1 / 11, total_iters=10)
+        annealing = schedules.CosineAnnealingLR(optimizer, T_max=EPOCHS * 5 - 10, eta_min=rate * 0.1)
+        return schedules.SequentialLR(optimizer, [rising, annealing], milestones=[10])
+    if schedule == STEP:
+        return schedules.StepLR(optimizer, step_size=15 * 5, gamma=0.3)
+    return schedules.ConstantLR(optimizer, factor=1.0)
 
 
 def torch_network(architecture, activation):
@@ -73,20 +105,24 @@ def torch_arrays(params, channels, side):
     return arrays
 
 
-def train_in_torch(network, member, images, orders, batch_size):
+def train_in_torch(network, member, images, orders, spec):
     """A plain loop over the batches that the orders give, with all numbers rounded to float32 as in a zoo."""
     values = member.hyperparameters
     rate, decay = (float(np.float32(value)) for value in (values["learning_rate"], values["weight_decay"]))
-    optimizer = OPTIMIZERS[values["optimizer"]](network.parameters(), lr=rate, weight_decay=decay)
+    (own,) = spec.grid.optimizer
+    optimizer = OPTIMIZERS[own](network.parameters(), lr=rate, weight_decay=decay)
+    scheduler = torch_schedule(spec.schedule, optimizer, rate)
     scale, shift = np.float32(1 / (255 * images.std)), np.float32(-images.mean / images.std)
     pixels = images.train.pixels * np.float64(scale) + np.float64(shift)
     pixels = torch.tensor(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
     labels = torch.tensor(images.train.labels.astype(np.int64))
     for order in orders:
-        for batch in torch.tensor(order.copy()).split(batch_size):
+        for batch in torch.tensor(order.copy()).split(spec.batch_size):
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(network(pixels[batch]), labels[batch]).backward()
             optimizer.step()
+            if scheduler.last_epoch + 1 < EPOCHS * 5:  # one cycle has no step after the last
+                scheduler.step()
 
 
 def train_in_lanes(spec, cohort, images):
@@ -105,11 +141,14 @@ def train_in_lanes(spec, cohort, images):
         return get_state(population).params, orders
 
 
-@pytest.mark.parametrize(("architecture", "activation", "optimizer"), CASES)
-def test_200_steps_end_in_the_same_weights_as_pytorch(architecture, activation, optimizer):
-    rates = (1e-2, 1e-3) if optimizer == "sgd" else (1e-3, 3e-4)
+@pytest.mark.parametrize(
+    ("architecture", "activation", "optimizer", "schedule"), CASES, ids=lambda value: getattr(value, "label", value)
+)
+def test_200_steps_end_in_the_same_weights_as_pytorch(architecture, activation, optimizer, schedule):
+    rates = (1e-2, 1e-3) if optimizer.name == "sgd" else (1e-3, 3e-4)
     grid = {"activation": (activation,), "optimizer": (optimizer,), "learning_rate": rates, "weight_decay": (1e-2,)}
-    spec = small_spec(architecture, seeds=1, train=47, **grid)
+    spec = small_spec(architecture, seeds=1, train=47, epochs=EPOCHS, **grid)
+    spec = dataclasses.replace(spec, schedule=schedule)
     cohort, images = cohort_of(spec), small_images(spec.dataset)
     start = initial_variables(cohort)["params"]
     end, orders = train_in_lanes(spec, cohort, images)
@@ -126,7 +165,7 @@ def test_200_steps_end_in_the_same_weights_as_pytorch(architecture, activation, 
             for parameter, array in zip(parameters, torch_arrays(pick(start), channels, side), strict=True):
                 parameter.copy_(torch.tensor(array))
         before = [parameter.detach().numpy().copy() for parameter in parameters]
-        train_in_torch(network, member, images, [order[:, member.row] for order in orders], spec.batch_size)
+        train_in_torch(network, member, images, [order[:, member.row] for order in orders], spec)
         for parameter, first, wanted in zip(parameters, before, torch_arrays(pick(end), channels, side), strict=True):
             got = parameter.detach().numpy()
             moved = np.abs(got - first).max()
