@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxzoo.errors import InputError, require
+from jaxzoo.spec.pairs import neutral_values
 
 SHARES = ("train_fraction", "excluded", "label_noise", "trigger")  # of the training examples
 LIMITING = ("train_fraction", "excluded", "excluded_class")  # with these a member sees fewer than all examples
@@ -30,6 +31,9 @@ def check_factors(spec: Any) -> None:
     moved = [name for name in ("momentum", "beta1") if name in declared]
     if moved and spec.schedule.kind == "one-cycle":
         raise InputError(f"{moved[0]} is declared, expected none: a one-cycle schedule moves it", (moved[0],))
+    for name in FACTORS_OF_OPTIMIZERS:
+        if name in declared and not any(name in optimizer.values for optimizer in spec.source.optimizers):
+            raise InputError(f"{name} is declared, expected an optimizer that has it", (name,))
     if "subset" in declared and "excluded" not in declared:
         raise InputError("subset is declared without excluded, expected both: it says which are excluded", ("subset",))
     classes, train = spec.dataset.classes, spec.dataset.train
@@ -58,6 +62,7 @@ def batch_sizes(spec: Any) -> tuple[int, ...]:
 
 def _check_changes(spec: Any) -> None:
     require(len({*spec.vary}) == len(spec.vary), "vary", f"{len(spec.vary)} changes", "no change twice")
+    neutral_values(spec.vary, spec.source.declared)
     for change in spec.vary:
         require(change.from_epoch <= spec.epochs, "vary.from_epoch", change.from_epoch, f"1 to {spec.epochs}")
         if spec.grid is not None:

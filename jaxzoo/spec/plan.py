@@ -182,8 +182,8 @@ def trajectory_digest(spec: ZooSpec) -> str:
 
 def row_hash(member: Member) -> bytes:
     """16 bytes of a hash of a member's seed, its hyperparameters, and when it begins to differ from its base."""
-    changed = member.pair is not None and member.pair.change != ""
-    change = f" {member.pair.change} {member.pair.change_epoch}" if changed and member.pair is not None else ""
+    pair = member.pair
+    change = f" {pair.change} {pair.change_epoch} {pair.before!r}" if pair is not None and pair.change else ""
     return hashlib.sha256(f"{member.seed} {_hash(member.hyperparameters)}{change}".encode()).digest()[:16]
 
 
