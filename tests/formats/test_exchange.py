@@ -1,5 +1,6 @@
 """What every export and import does, whatever the format."""
 
+import dataclasses
 import itertools
 import json
 import subprocess
@@ -7,7 +8,7 @@ import sys
 
 import pandas as pd
 import pytest
-from exchange import assert_same_zoo
+from exchange import assert_same_zoo, there_and_back
 from populations import small_spec, store_zoo
 
 import jaxzoo
@@ -15,6 +16,8 @@ from jaxzoo.errors import InputError
 from jaxzoo.formats.chosen import Chosen, choose
 from jaxzoo.formats.format import Found, Network
 from jaxzoo.formats.formats import FORMATS
+from jaxzoo.spec.optimizer import Optimizer
+from jaxzoo.spec.schedule import Schedule
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.storage.checkpoints import saved_epochs
 
@@ -59,6 +62,22 @@ def test_small_portions_come_back_whole_in_several_cohorts(zoo, format, tmp_path
     assert len(back.cohorts) == 3
     assert_same_zoo(zoo, back, range(5))
     assert [*jaxzoo.verify_zoo(back.path, deep=True)] == []
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_optimizers_come_back_by_their_labels(format, tmp_path):
+    if format == "modelzoo":
+        pytest.importorskip("torch")
+    given = (Optimizer(name="adam", beta1=0.5, epsilon=1e-6), Optimizer(name="sgd", nesterov=True))
+    given += (Optimizer(name="rms_prop", decay=0.9),)
+    spec = small_spec(seeds=1, epochs=1, optimizer=("adamw", "rms_prop", *given))
+    zoo = store_zoo(tmp_path / "z", dataclasses.replace(spec, schedule=Schedule(kind="step", every=1)))
+    labels = ["adam(beta1=0.5, epsilon=1e-06)", "sgd(nesterov=True)", "rms_prop(decay=0.9)"]
+    assert zoo.members["optimizer"].tolist() == ["adamw", "rms_prop", *labels]
+    back = there_and_back(zoo, tmp_path, format)
+    assert_same_zoo(zoo, back)
+    again = there_and_back(back, tmp_path / "again", format)
+    assert_same_zoo(zoo, again)
 
 
 def test_the_states_are_counted_and_splits_stand_beside(zoo, tmp_path):

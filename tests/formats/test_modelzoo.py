@@ -16,6 +16,7 @@ from jaxzoo.analysis.alignment import Alignment
 from jaxzoo.errors import InputError
 from jaxzoo.formats.format import ImportOptions, Report
 from jaxzoo.formats.modelzoo_import import read
+from jaxzoo.spec.optimizer import Optimizer
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
@@ -91,6 +92,30 @@ def test_a_zoo_comes_back_with_statistics_activations_and_diverged_models(tmp_pa
     state = torch.load(first / "checkpoint_000001" / "checkpoints", weights_only=True)
     assert state["bn1.num_batches_tracked"].dtype == torch.int64
     assert int(state["bn1.num_batches_tracked"]) == steps
+
+
+def test_an_optimizer_has_the_originals_name_and_its_parameters_stand_beside_it(tmp_path):
+    """The originals' code compares optim::optimizer with its own names."""
+    given = (Optimizer(name="sgd", momentum=0.5, nesterov=True), Optimizer(name="adam", beta1=0.5))
+    zoo = store_zoo(tmp_path / "z", small_spec(seeds=1, epochs=1, optimizer=("sgd", *given, "adamw")))
+    (root,) = jaxzoo.export_zoo(zoo, tmp_path / "x", "modelzoo")
+    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    tables = [json.loads((folder / "params.json").read_text()) for folder in folders]
+    own = [{name: value for name, value in table.items() if name.startswith("optim::")} for table in tables]
+    shared = {"optim::lr": 0.001, "optim::wd": 0.0}
+    assert own == [
+        {"optim::optimizer": "sgd", "optim::momentum": 0.9, **shared},
+        {"optim::optimizer": "sgd", "optim::momentum": 0.5, "optim::nesterov": True, **shared},
+        {"optim::optimizer": "adam", "optim::momentum": 0.0, "optim::beta1": 0.5, **shared},
+        {"optim::optimizer": "adamw", "optim::momentum": 0.0, **shared},
+    ]
+    back = jaxzoo.import_zoo(root, tmp_path / "back", "modelzoo")
+    assert back.members["optimizer"].tolist() == ["sgd", "sgd(nesterov=True)", "adam(beta1=0.5)", "adamw"]
+    assert back.members["momentum"].tolist() == [0.9, 0.5, 0.0, 0.0]  # that of sgd has a column of its own
+    file = folders[2] / "params.json"
+    file.write_text(file.read_text().replace('"optim::beta1": 0.5', '"optim::beta1": 5'))
+    with pytest.raises(InputError, match=r"params\.json: optim::beta1 is 5\.0, expected 0 <= beta1"):
+        jaxzoo.import_zoo(root, tmp_path / "again", "modelzoo")
 
 
 def test_losses_that_are_not_finite_are_nan(tmp_path):
