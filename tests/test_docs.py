@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ import jaxzoo
 from jaxzoo.__main__ import VERBS, module_of
 from jaxzoo.commands.listing import list_zoos
 from jaxzoo.spec.config import published_specs
+from jaxzoo.spec.optimizer import OPTIMIZER_PARAMETERS
+from jaxzoo.spec.schedule import SCHEDULE_PARAMETERS
+from jaxzoo.spec.tables import full_table, read_table
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -62,6 +66,27 @@ def test_the_config_of_the_images_page_is_one(tmp_path):
     assert len(jaxzoo.plan_zoo(spec).members) == 128
     (tmp_path / "other.toml").write_text(re.sub(r'folder = .*instead: (tfds = "[^"]*").*', r"\1", block))
     assert jaxzoo.read_config(tmp_path / "other.toml")[0].dataset.tfds == "eurosat/rgb"
+
+
+def test_the_optimizers_and_the_schedule_of_the_making_page_are_taken():
+    (block,) = blocks_of(ROOT / "docs" / "making.md", "toml")
+    zoo, digits = tomllib.loads(block)["zoos"]["mine"], full_table(jaxzoo.load_spec("digits"))
+    spec = read_table(digits | {"grid": digits["grid"] | zoo["grid"], "schedule": zoo["schedule"]}, jaxzoo.ZooSpec)
+    labels = [optimizer.label for optimizer in spec.grid.optimizer]
+    assert labels == ["adam", "adamw", "adam(beta1=0.5)", "sgd(momentum=0.5, nesterov=True)"]
+    assert spec.schedule == jaxzoo.Schedule(kind="cosine", warmup=0.5)
+
+
+@pytest.mark.parametrize("known", [OPTIMIZER_PARAMETERS, SCHEDULE_PARAMETERS], ids=["optimizers", "schedules"])
+def test_the_making_page_says_every_parameter(known):
+    rows = {
+        cells[1].strip(): cells[2]
+        for line in (ROOT / "docs" / "making.md").read_text().splitlines()
+        if len(cells := line.split("|")) > 3
+    }
+    for word, parameters in known.items():
+        if "those of" not in rows[f"`{word}`"]:
+            assert re.findall(r"`(\w+)`", rows[f"`{word}`"]) == [*parameters]
 
 
 def check_picture(folder):
