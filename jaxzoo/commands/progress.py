@@ -110,7 +110,8 @@ def twins_summary(parent: Zoo, twins: Zoo) -> str:
     head = f"twins      {twins.record.twin.method} in {twins.path}: "
     if not epochs or epochs[-1] < twins.record.epochs:
         return head + "unfinished"
-    final, before = twins.metrics_at(epochs[-1]), parent.metrics_at(parent.record.epochs)
+    last = parent.record.epochs if twins.record.parent is None else twins.record.parent.epoch
+    final, before = twins.metrics_at(epochs[-1]), parent.metrics_at(last)
     sparsity, accuracy = final["sparsity"].median(), final["test_accuracy"].median()
     loss = (before["test_accuracy"] - final["test_accuracy"]).median()
     return (

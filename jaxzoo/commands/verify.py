@@ -32,8 +32,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _verify(options: argparse.Namespace) -> int:
     zoo = open_zoo(options.zoo)
-    records = [zoo.record, *(twins.record for twins in zoo.twins.values())]
-    states = len(zoo.members) * sum(len(record.metrics_expected(record.epochs)) for record in records)
+    parts = [zoo, *zoo.twins.values()]
+    states = sum(len(part.members) * len(part.record.metrics_expected(part.record.epochs)) for part in parts)
     findings = 0
     with tqdm(
         total=states, desc=zoo.spec.name, unit=" states", unit_scale=True, disable=not sys.stderr.isatty()

@@ -80,11 +80,16 @@ def _checked_format(name: str, options: ExportOptions) -> Format:
 
 
 def _twin_jobs(folder: Path, chosen: Chosen, epochs: Choice | str, on_notice: OnNotice) -> dict[Path, Chosen]:
-    """The twins of the chosen models, by the folder beside `folder` that they go into."""
+    """The twins of the chosen models, by the folder beside `folder` that they go into.
+
+    Twins of an earlier epoch go into one of their own name, which an import leaves alone.
+    """
     jobs = {}
     for method, twin in chosen.zoo.twins.items():
-        held = _twin_epochs(twin, epochs)
-        if held:
+        held, missing = _twin_epochs(twin, epochs), {*chosen.models} - {*twin.members["model"].tolist()}
+        if missing:  # an import takes a twin for each model, or none
+            on_notice(f"{twin.path}: has no twin of model {min(missing)}, and is left out")
+        elif held:
             jobs[folder.with_name(f"{folder.name}-{method}")] = choose(twin, held, chosen.models)
         else:
             on_notice(f"{twin.path}: its twins have none of the epochs, and are left out")

@@ -57,11 +57,11 @@ def _verify(zoo: Zoo, parent: Zoo | None, deep: bool, on_checked: Callable[[int]
         begins_from = None
         if parent is not None and snapshot_epochs(folder):
             try:
-                begins_from = parent_checksum(cohort_folder(parent.path, number), parent.record.epochs)
+                begins_from = _begins_from(zoo, parent, number)
             except InputError as error:
                 yield f"{folder}: its parents cannot be checked: {error}"
         identity = identity_of(zoo.record, number, members, {}, begins_from)
-        yield from _missing(zoo, folder)
+        yield from _missing(zoo, folder, older=parent is not None and _epoch_of(zoo, parent) < parent.record.epochs)
         for part in ("snapshots", "resume", "metrics"):
             yield from _left_behind(folder / part)
         for epoch in metrics_epochs(folder):
@@ -71,6 +71,19 @@ def _verify(zoo: Zoo, parent: Zoo | None, deep: bool, on_checked: Callable[[int]
             yield from _check_resumes(folder)
 
 
+def _epoch_of(twins: Zoo, parent: Zoo) -> int:
+    """The epoch of their zoo that twins begin from; those of imported zoos do not say, and begin from the last one."""
+    return parent.record.epochs if twins.record.parent is None else twins.record.parent.epoch
+
+
+def _begins_from(twins: Zoo, parent: Zoo, cohort: int) -> int | None:
+    """The checksum of the snapshot that a cohort of twins begins from, None where its weights were let go since."""
+    epoch = _epoch_of(twins, parent)
+    if epoch not in parent.record.weights_expected(parent.record.epochs):
+        return None
+    return parent_checksum(cohort_folder(parent.path, cohort), epoch)
+
+
 def _left_behind(folder: Path) -> Iterator[str]:
     for name in sorted(entries_of(folder)):
         for mark, text in LEFT.items():
@@ -78,14 +91,15 @@ def _left_behind(folder: Path) -> Iterator[str]:
                 yield f"{folder / name}: {text}"
 
 
-def _missing(zoo: Zoo, folder: Path) -> Iterator[str]:
+def _missing(zoo: Zoo, folder: Path, *, older: bool) -> Iterator[str]:
+    """Lines about what a cohort lacks. No run goes on with `older` twins: they need not be finished."""
     last = max(zoo.record.weights_expected(zoo.record.epochs))
     held, with_metrics = snapshot_epochs(folder), metrics_epochs(folder)
     beyond = [epoch for epoch in with_metrics if epoch > zoo.record.epochs]
     if beyond:
         yield f"{folder}: holds epochs {_list(beyond)}, expected epochs up to {zoo.record.epochs}"
     newest = max((epoch for epoch in held if epoch <= last), default=-1)
-    if newest < last:
+    if newest < last and not older:
         got = f"epochs up to {newest}" if held else "no epoch"
         yield f"{folder}: is unfinished: holds {got} of {last}"
     lost = sorted(zoo.record.weights_expected(newest) - {*held})

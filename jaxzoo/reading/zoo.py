@@ -28,10 +28,10 @@ from jaxzoo.reading.twins import Twins
 from jaxzoo.spec.grid import INITIALIZATIONS
 from jaxzoo.spec.imported_spec import AnySpec
 from jaxzoo.spec.plan import Member
-from jaxzoo.spec.twin_spec import METHODS
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.imported import Record, read_any_record
-from jaxzoo.storage.zoo_folder import read_members, twins_folder
+from jaxzoo.storage.twins_folders import twins_folders
+from jaxzoo.storage.zoo_folder import read_members
 
 if TYPE_CHECKING:
     import torch  # importing jaxzoo imports no PyTorch
@@ -329,10 +329,13 @@ class Zoo:
 
     @property
     def twins(self) -> dict[str, "Zoo"]:
-        """The sparse twins by method. Each is a zoo: model i is the twin of model i, epoch 0 is the parent's last."""
-        folders = {method: twins_folder(self.path, method) for method in METHODS}
-        begun = {method: folder for method, folder in folders.items() if (folder / "zoo.json").exists()}
-        return Twins(self.path, {method: open_zoo(folder, partial=self.partial) for method, folder in begun.items()})
+        """The sparse twins by method. Each is a zoo: model i is the twin of model i, epoch 0 is the parent's last.
+
+        Of a zoo that got more epochs, twins that were made before are there by names such as "magnitude-of-epoch-5".
+        Their `record.parent.epoch` says which epoch they begin from.
+        """
+        folders = twins_folders(self.path)
+        return Twins(self.path, {name: open_zoo(folder, partial=self.partial) for name, folder in folders.items()})
 
     def numbers_of(self, models: Choice) -> list[int]:
         """The numbers of some models, in the order given; of all for None. Raises InputError, as `params` does."""

@@ -152,10 +152,13 @@ def _project(weights: np.ndarray, notes: list[str]) -> tuple[np.ndarray, tuple[f
 
 
 def _twins_begun(zoo: Zoo, notes: list[str]) -> dict[str, Zoo]:
-    """The twins, by method, that have an epoch to show."""
+    """The twins, by method, that have an epoch to show, and whose parents are the models at the last epoch."""
     begun = {}
     for method, twin in zoo.twins.items():
-        if twin.epochs:
+        parent = twin.record.parent
+        if parent is not None and parent.epoch < zoo.epochs[-1]:
+            notes.append(f"Twins by {method} are not shown: they were made of epoch {parent.epoch}.")
+        elif twin.epochs:
             begun[method] = twin
         else:
             notes.append(f"Twins by {method} have no epoch yet that all cohorts hold.")

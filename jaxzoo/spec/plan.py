@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,12 +13,11 @@ from jaxzoo.spec.grid import FACTORS, HYPERPARAMETERS
 from jaxzoo.spec.layers import Layers
 from jaxzoo.spec.optimizer import Optimizer, optimizers_by_label
 from jaxzoo.spec.pairs import neutral_values
+from jaxzoo.spec.population import Chosen, GridPoint, additions, point_hash
 from jaxzoo.spec.schedule import Schedule
-from jaxzoo.spec.seeds import SEED_LIMIT, SeedDraw
+from jaxzoo.spec.stages import Stage, check_stages, only_stage
 from jaxzoo.spec.tables import digest_of
 from jaxzoo.spec.zoo_spec import ZooSpec
-
-GridPoint = Mapping[str, Any]  # a value of every hyperparameter, in the order of HYPERPARAMETERS
 
 # factors that need no code in a program: a program is of one batch size, and networks are drawn one by one
 ON_THE_HOST = ("batch_size", "initialization_scale", "initialization_bias")
@@ -122,22 +121,31 @@ class Plan(NamedTuple):
         return len(self.members) * (self.spec.epochs + self.spec.counts_untrained)
 
 
-def plan_zoo(spec: ZooSpec) -> Plan:
+def plan_zoo(spec: ZooSpec, stages: Sequence[Stage] | None = None) -> Plan:
     """Members ordered by grid point, then seed; cohorts of members of one key, of equal sizes up to `cohort_size`.
 
     With `spec.models` fewer than there are, every grid point keeps its first seed before any keeps its second. Where
     not even the first seeds fit, a hash picks the points of a grid, and draws and tables keep their first ones. So a
     smaller choice is part of every larger one. Where the spec varies something, every base is followed by its partners.
+
+    A zoo that has grown has several `stages`, of which the last one is that of the spec. What a stage has beyond those
+    before it takes the next numbers and stands in cohorts of its own, so that no earlier row ever moves. Raises
+    InputError for stages that are not those of a zoo that grows to this spec.
     """
-    chosen = _with_partners(spec, _choose(spec, _population(spec)))
-    groups: dict[CohortKey, list[int]] = {}
-    for model, (_, point, _) in enumerate(chosen):
-        groups.setdefault(_key(spec, point), []).append(model)
-    chunks = [(key, chunk) for key, group in groups.items() for chunk in _even_chunks(group, spec.cohort_size)]
-    cohorts = []
-    for number, (key, chunk) in enumerate(chunks):
-        members = tuple(Member(model, number, row, *chosen[model]) for row, model in enumerate(chunk))
-        cohorts.append(Cohort(number, key, members))
+    stages = only_stage(spec) if stages is None else stages
+    check_stages(spec, stages)
+    chosen: list[tuple[int, GridPoint, Pair | None]] = []
+    cohorts: list[Cohort] = []
+    for added in additions(spec, stages):
+        groups: dict[CohortKey, list[int]] = {}
+        first = len(chosen)
+        chosen += _with_partners(spec, added, first)
+        for model in range(first, len(chosen)):
+            groups.setdefault(_key(spec, chosen[model][1]), []).append(model)
+        chunks = [(key, chunk) for key, group in groups.items() for chunk in _even_chunks(group, spec.cohort_size)]
+        for number, (key, chunk) in enumerate(chunks, len(cohorts)):
+            members = tuple(Member(model, number, row, *chosen[model]) for row, model in enumerate(chunk))
+            cohorts.append(Cohort(number, key, members))
     everyone = itertools.chain.from_iterable(cohort.members for cohort in cohorts)
     return Plan(spec, tuple(sorted(everyone, key=lambda member: member.model)), tuple(cohorts))
 
@@ -184,81 +192,23 @@ def row_hash(member: Member) -> bytes:
     """16 bytes of a hash of a member's seed, its hyperparameters, and when it begins to differ from its base."""
     pair = member.pair
     change = f" {pair.change} {pair.change_epoch} {pair.before!r}" if pair is not None and pair.change else ""
-    return hashlib.sha256(f"{member.seed} {_hash(member.hyperparameters)}{change}".encode()).digest()[:16]
+    return hashlib.sha256(f"{member.seed} {point_hash(member.hyperparameters)}{change}".encode()).digest()[:16]
 
 
-class _Candidate(NamedTuple):
-    """A member that a spec may have: `nth` is the number of its seed among those of its point, `number` the point's."""
-
-    point: GridPoint
-    seed: int
-    nth: int
-    number: int
-
-
-def _population(spec: ZooSpec) -> list[_Candidate]:
-    """Every member that the spec gives, points outermost."""
-    return [
-        _Candidate(point, seed, nth, number)
-        for number, point in enumerate(spec.source.points())
-        for nth, seed in enumerate(_seeds(spec, point, number))
-    ]
-
-
-def _choose(spec: ZooSpec, population: list[_Candidate]) -> list[tuple[int, GridPoint]]:
-    """The seed and the point of those that `spec.models` keeps."""
-    if spec.models is None:
-        return [(candidate.seed, candidate.point) for candidate in population]
-    spread = spec.grid is not None
-    ranks = [(each.nth, _hash(each.point) if spread else each.number) for each in population]
-    kept = sorted(range(len(population)), key=ranks.__getitem__)[: spec.models]
-    return [(population[index].seed, population[index].point) for index in sorted(kept)]
-
-
-def _with_partners(spec: ZooSpec, bases: list[tuple[int, GridPoint]]) -> list[tuple[int, GridPoint, Pair | None]]:
-    """Seed, point and pair of every member in the order of their numbers: each base, then its partners."""
+def _with_partners(spec: ZooSpec, bases: Sequence[Chosen], first: int) -> list[tuple[int, GridPoint, Pair | None]]:
+    """Seed, point and pair of every member in the order of their numbers, from `first` on: each base, its partners."""
     if not spec.vary:
         return [(seed, point, None) for seed, point in bases]
     neutral = neutral_values(spec.vary, spec.source.declared)
     members: list[tuple[int, GridPoint, Pair | None]] = []
     for seed, point in bases:
-        base, own = len(members), {**point, **neutral}
+        base, own = first + len(members), {**point, **neutral}
         own = {name: own[name] for name in (*HYPERPARAMETERS, *spec.declared)}
         members.append((seed, own, Pair(base, "", 0)))
         for each in spec.vary:
             pair = Pair(base, each.factor, each.from_epoch, own[each.factor])
             members.append((seed, own | {each.factor: each.typed_value}, pair))
     return members
-
-
-def _seeds(spec: ZooSpec, point: GridPoint, number: int) -> tuple[int, ...]:
-    """The seeds of a point: a table says its own, those of a draw are drawn along with it unless the spec says more."""
-    if spec.points is not None:
-        return (spec.points.seeds[number],)
-    if spec.seeds is not None:
-        return tuple(range(spec.seeds.first, spec.seeds.last + 1))
-    origin = f"{spec.dataset.name} {spec.architecture} {_hash(point)}"
-    if spec.draws is not None:  # two draws may be alike
-        origin = f"{spec.draws.seed} {number} seed"
-    return _draw_seeds(spec.drawn_seeds or SeedDraw(count=1, below=SEED_LIMIT), origin)
-
-
-def _draw_seeds(draw: SeedDraw, origin: str) -> tuple[int, ...]:
-    """Different seeds from a hash, which gives the same ones on every machine and in every version."""
-    seeds: dict[int, None] = {}
-    for trial in itertools.count():
-        if len(seeds) == draw.count:
-            return tuple(seeds)
-        digest = hashlib.sha256(f"{origin} {trial}".encode()).digest()
-        seeds[int.from_bytes(digest[:8], "big") % draw.below] = None
-    raise AssertionError("unreachable")
-
-
-def _hash(point: GridPoint) -> str:
-    """A hash of the hyperparameters of every zoo, and of (name, value) of factors, of which most zoos have none."""
-    values = [point[name] for name in HYPERPARAMETERS]
-    factors = [item for item in point.items() if item[0] not in HYPERPARAMETERS]
-    return hashlib.sha256(repr((*values, *factors)).encode()).hexdigest()
 
 
 def _key(spec: ZooSpec, point: GridPoint) -> CohortKey:

@@ -3,15 +3,12 @@
 Nothing that reads whole is deleted, but what `kept` lets go. What is damaged is set aside and made again.
 """
 
-import errno
-import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-import filelock
 import numpy as np
 
 from jaxzoo.errors import InputError
@@ -27,16 +24,17 @@ from jaxzoo.storage.checkpoints import (
 )
 from jaxzoo.storage.files import entries_of, reason, remove_folder, remove_leftovers, set_aside
 from jaxzoo.storage.identity import PART, Identity
+from jaxzoo.storage.locks import take_lock
 from jaxzoo.storage.retention import KEPT_CHECKPOINTS
 from jaxzoo.storage.snapshots import (
     Whole,
+    metrics_path,
+    read_kept_metrics,
     read_whole_snapshot,
     save_metrics,
     snapshot_epochs,
     snapshot_path,
 )
-
-NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 class Saved(NamedTuple):
@@ -78,7 +76,7 @@ class CohortStore:
         self._goes_on = True  # whether training may have to go on from what is saved now
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _take_lock(folder, self._notes)
+            self._lock = take_lock(folder, self._notes)
         except OSError as error:
             raise InputError(f"{folder}: cannot be written ({reason(error)}), expected a folder that can") from error
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="jaxzoo-save")
@@ -102,8 +100,9 @@ class CohortStore:
         """Where training to the epoch `last` goes on.
 
         Sets damaged checkpoints aside. With `repair` every epoch is read whole, and those that are missing are made
-        again. Raises InputError where files cannot be read, where a snapshot is another's, and where there is no epoch
-        that training can go on from.
+        again. Where there is no epoch that training can go on from, it begins with the untrained members, and every
+        epoch that is there is compared on the way. Raises InputError where files cannot be read, and where a snapshot
+        is another's.
         """
         for part in ("snapshots", "resume"):
             remove_leftovers(self._folder / part)
@@ -123,9 +122,9 @@ class CohortStore:
             if saved is not None:
                 return Course(saved, missing[-1], self._notes)
         if newest > 0 and not repair:
-            raise InputError(
-                f"{self._folder}: holds epochs up to {newest} of {last}, and no resume/ that training goes on from; "
-                "expected resume/ in its place, or repair, which trains again from epoch 0 and compares every epoch"
+            self._notes.append(
+                f"{self._folder}: holds epochs up to {newest} of {last}, and no resume/ that training goes on from: "
+                "it trains again from epoch 0, and compares every epoch that is there"
             )
         return Course(None, missing[-1], self._notes)
 
@@ -160,7 +159,7 @@ class CohortStore:
         if standing is None and self._stays(epoch, [epoch, *snapshot_epochs(self._folder)]):
             save_checkpoint(snapshot_path(self._folder, epoch), snapshot | {"checksum": total})
         elif standing is None:
-            save_metrics(self._folder, epoch, metrics, snapshot[PART])
+            self._save_metrics(epoch, metrics, snapshot[PART])
         self._let_go(epoch)
 
     def _standing(self, epoch: int) -> Whole | None:
@@ -177,10 +176,21 @@ class CohortStore:
     def _compare(self, epoch: int, standing: Whole, variables: Tree, metrics: Tree) -> None:
         """A whole epoch on disk is never replaced, so training again must come out the same."""
         if checksum({**standing.variables, "metrics": standing.metrics}) != checksum({**variables, "metrics": metrics}):
-            raise InputError(
-                f"{snapshot_path(self._folder, epoch)}: training it again gave other numbers than this whole snapshot "
-                "holds, expected the same; it was made on another kind of device, or by another version"
-            )
+            raise _other_numbers(snapshot_path(self._folder, epoch))
+
+    def _save_metrics(self, epoch: int, metrics: Tree, identity: Tree) -> None:
+        """Metrics that are there, of weights that were let go, are not replaced either, unless they are damaged."""
+        path = metrics_path(self._folder, epoch)
+        if path.name in entries_of(path.parent):
+            try:
+                standing = read_kept_metrics(self._folder, epoch, self._identity)
+            except DamagedError:
+                set_aside(path)
+            else:
+                if checksum(standing) != checksum(metrics):
+                    raise _other_numbers(path)
+                return
+        save_metrics(self._folder, epoch, metrics, identity)
 
     def _stays(self, epoch: int, held: Sequence[int]) -> bool:
         """Whether the weights of an epoch stay, of those that are held."""
@@ -241,18 +251,8 @@ class CohortStore:
         self._notes.append(f"{self._folder}: {what} ({error}); it now lies in {set_aside(path).name}")
 
 
-def _take_lock(folder: Path, notes: list[str]) -> filelock.BaseFileLock | None:
-    """The lock of a folder, None where its file system has no locks. Raises InputError where another process has it."""
-    lock = filelock.FileLock(folder / ".lock", blocking=False)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # a lock that a killed process leaves behind would not be better than none
-            lock.acquire()
-    except filelock.Timeout as error:
-        raise InputError(f"{folder}: is being written by another process, expected it to be free") from error
-    except (OSError, NotImplementedError, UserWarning) as error:
-        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
-            raise
-        notes.append(f"{folder}: its file system has no locks, expected that no other process writes there")
-        return None
-    return lock
+def _other_numbers(path: Path) -> InputError:
+    return InputError(
+        f"{path}: training it again gave other numbers than it holds, expected the same; it was made on another kind "
+        "of device, or by another version"
+    )

@@ -14,6 +14,7 @@ import msgspec
 from jaxzoo.errors import InputError, shown
 from jaxzoo.spec.plan import Plan, plan_zoo, trajectory_digest
 from jaxzoo.spec.points import Points
+from jaxzoo.spec.stages import Stage, check_stages, only_stage
 from jaxzoo.spec.tables import full_table, read_table
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
@@ -23,19 +24,6 @@ FORMAT = 2
 KNOWN_FORMATS = (1, 2)
 POINTS_FILE = "points.csv"  # of a zoo whose models are the rows of a table
 NO_LICENCE = "not stated: for the maker of this zoo to fill in"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """A choice of members and epochs. A zoo that grows has several: only these may grow.
-
-    `models` is None for all that the grid gives. `last_seed` is that of a range, `seed_count` that of a draw.
-    """
-
-    models: int | None
-    epochs: int
-    last_seed: int | None
-    seed_count: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +75,11 @@ class Parent:
 class ZooRecord:
     """The contents of zoo.json. A zoo of twins has its parent's spec, and `twin` says how the twins were made.
 
-    `cohorts` has an entry for each cohort. `timed` has the training samples/s by which engine and lanes were chosen,
-    None where they were not measured. `kept` has the epochs whose weights stay on disk besides the last two, None
-    where all do; metrics stay of every epoch. `members` is the SHA-256 of members.msgpack, None in the first format,
-    whose snapshots carry no identity either.
+    `stages` has the choices that the zoo grew by; the last one is that of the spec. `cohorts` has an entry for each
+    cohort. `timed` has the training samples/s by which engine and lanes were chosen, None where they were not measured.
+    `kept` has the epochs whose weights stay on disk besides the last two, None where all do; metrics stay of every
+    epoch. `members` is the SHA-256 of members.msgpack, None in the first format, whose snapshots carry no identity
+    either.
     """
 
     spec: ZooSpec
@@ -139,7 +128,7 @@ class ZooRecord:
     @functools.cached_property
     def plan(self) -> Plan:
         """Who is in the zoo."""
-        return plan_zoo(self.spec)
+        return plan_zoo(self.spec, self.stages)
 
     @property
     def fingerprint(self) -> str:
@@ -177,18 +166,6 @@ def _with_points(folder: Path, table: Mapping[str, Any]) -> Mapping[str, Any]:
     if points.sha256 != wanted["sha256"]:
         raise InputError(f"{folder / POINTS_FILE}: is not the table that zoo.json names, expected it unchanged")
     return {**table, "points": {"text": points.text}}
-
-
-def only_stage(spec: ZooSpec) -> tuple[Stage, ...]:
-    """The stages of a zoo that has not grown."""
-    return (
-        Stage(
-            models=spec.models,
-            epochs=spec.epochs,
-            last_seed=None if spec.seeds is None else spec.seeds.last,
-            seed_count=None if spec.drawn_seeds is None else spec.drawn_seeds.count,
-        ),
-    )
 
 
 def read_record(folder: Path) -> ZooRecord:
@@ -276,8 +253,9 @@ def _check(path: Path, table: Mapping[str, Any], record: ZooRecord) -> None:
             raise InputError(f"{path}: {name} is {table.get(name)!r}, expected {derived[name]!r} of its spec")
     if table.get("layers", layers) != layers:  # the first zoos have none
         raise InputError(f"{path}: its layers are not those of {spec.architecture!r} in this version of jaxzoo")
-    wanted = {
-        "stages": (record.stages, only_stage(spec)),
+    with damage_named(path):
+        check_stages(spec, record.stages)
+    wanted: dict[str, tuple[Any, Any]] = {
         "factors": (table.get("factors", []), [*spec.declared]),
         "parent": (None if record.parent is None else record.parent.digest, record.twin and spec.digest),
         "the number of cohorts": (len(record.cohorts), len(record.plan.cohorts)),
@@ -293,5 +271,5 @@ def _check(path: Path, table: Mapping[str, Any], record: ZooRecord) -> None:
 def json_of(value: Any) -> Any:
     """What JSON cannot write by itself, as a table."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
+        return full_table(value)
     return dict(value)  # a mapping

@@ -91,15 +91,15 @@ class ZooBytes(NamedTuple):
         return sum(cohort.files(self.kept, self.epochs) for cohort in self.cohorts)
 
 
-def check_space(folder: Path, dense: ZooBytes, twins: ZooBytes | None = None) -> None:
+def check_space(folder: Path, dense: ZooBytes, twins: ZooBytes | None = None, *, apart: Sequence[Path] = ()) -> None:
     """Raises InputError, which says what would fit, where the disk obviously cannot hold a zoo and its twins.
 
-    What the folder already holds counts as free.
+    What the folder already holds counts as free, but for what lies in the folders `apart`.
     """
     parts = [dense] if twins is None else [dense, twins]
     needed = sum(part.total for part in parts)
     disk = shutil.disk_usage(_existing(folder))
-    free = _bytes_in(folder) + disk.free
+    free = _bytes_in(folder) - sum(map(_bytes_in, apart)) + disk.free
     if needed <= free or disk.total == 0:  # some file systems do not tell their size: there writing will tell
         return
     models = sum(cohort.models for cohort in dense.cohorts)

@@ -74,22 +74,27 @@ def read_metrics(cohort: Path, epoch: int, identity: Identity | None = None) -> 
     """The metrics of an epoch, (models,) each, from its snapshot or from what stays of it. Raises InputError."""
     if epoch in snapshot_epochs(cohort):
         return read_snapshot(cohort, epoch, "metrics", identity=identity)
+    try:
+        return read_kept_metrics(cohort, epoch, identity)
+    except DamagedError as error:
+        raise InputError(f"{metrics_path(cohort, epoch)}: is damaged: {error}") from error
+
+
+def read_kept_metrics(cohort: Path, epoch: int, identity: Identity | None = None) -> Tree:
+    """The metrics of an epoch whose weights were let go. Raises DamagedError, or InputError where it is another's."""
     path = metrics_path(cohort, epoch)
+    parts: dict[str, Tree] = {"metrics": {}, PART: {}}
     try:
         with np.load(path, allow_pickle=False) as file:
-            stored = {name: file[name] for name in file.files}
-        parts: dict[str, Tree] = {"metrics": {}, PART: {}}
-        for name, values in stored.items():
-            part, _, rest = name.partition(".")
-            parts[part][rest] = values
-        if identity is not None:
-            identity.check(parts[PART] or None, epoch, path)
-    except InputError:
-        raise
+            for name in file.files:
+                part, _, rest = name.partition(".")
+                parts[part][rest] = file[name]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({reason(error)})") from error
-    except (DamagedError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: is damaged: {error}") from error
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DamagedError(str(error)) from error
+    if identity is not None:
+        identity.check(parts[PART] or None, epoch, path)
     return parts["metrics"]
 
 

@@ -3,7 +3,7 @@
 zoo.json, members.msgpack, README.md    what the zoo is and who is in it
 points.csv                              where the models are the rows of a table
 cohorts/000/                            the snapshots of each cohort (cohort_store.py)
-twins/<method>/                         the sparse twins: a zoo of the same layout
+twins/<method>/                         the sparse twins: a zoo of the same layout (twins_folders.py)
 """
 
 import hashlib
@@ -20,6 +20,7 @@ from jaxzoo.spec.tables import differences
 from jaxzoo.spec.zoo_spec import spec_differences
 from jaxzoo.storage.files import PARTIAL, reason, write_new, write_whole
 from jaxzoo.storage.imported import ImportedRecord, Record, members_of_rows
+from jaxzoo.storage.locks import zoo_locked
 from jaxzoo.storage.record import POINTS_FILE, ZooRecord, read_record
 
 UNUSABLE = "[\\"  # Orbax finds the parts of a checkpoint by a glob pattern, in which these do not mean themselves
@@ -67,13 +68,14 @@ def begin_zoo(folder: Path, record: ZooRecord, plan: Plan, card: str) -> tuple[Z
 
 
 def _join(folder: Path, record: ZooRecord) -> tuple[ZooRecord, Plan]:
-    first = read_record(folder)
+    with zoo_locked(folder):  # the other process may be growing it already
+        first = read_record(folder)
+        if first.members is not None and _sha256(folder / "members.msgpack") != first.members:
+            write_whole(folder / "members.msgpack", members_file(first.plan.members))  # ours took the other's place
     own, others = ({name: getattr(each, name) for name in ("fingerprint", "kept", "twin")} for each in (record, first))
     differing = [text for text in (spec_differences(first.spec, record.spec), differences(others, own)) if text]
     if differing:
         raise InputError(f"{folder}: another process began it with other settings: {'; '.join(differing)}")
-    if first.members is not None and _sha256(folder / "members.msgpack") != first.members:
-        write_whole(folder / "members.msgpack", members_file(first.plan.members))  # the other's cohorts may be smaller
     return first, first.plan
 
 
@@ -89,7 +91,10 @@ def members_digest(members: Sequence[Member]) -> str:
 
 
 def read_members(folder: Path, record: Record) -> tuple[Member, ...]:
-    """The members in the order of their numbers. Raises InputError unless they are those of the record."""
+    """The members in the order of their numbers. Raises InputError unless they are those of the record.
+
+    A file with more rows is that of a zoo whose growth was cut short, or is under way: zoo.json says who is in it.
+    """
     path = folder / "members.msgpack"
     try:
         data = path.read_bytes()
@@ -103,16 +108,18 @@ def read_members(folder: Path, record: Record) -> tuple[Member, ...]:
     else:
         members = record.plan.members
         _check_rows(path, rows, members)
+        if len(rows) > len(members):
+            return members
     if record.members is not None and hashlib.sha256(data).hexdigest() != record.members:
         raise InputError(f"{path}: its SHA-256 is not {record.members[:12]}..., expected the file that zoo.json names")
     return members
 
 
 def _check_rows(path: Path, rows: Any, members: Sequence[Member]) -> None:
-    if not isinstance(rows, list) or len(rows) != len(members):
+    if not isinstance(rows, list) or len(rows) < len(members):
         got = len(rows) if isinstance(rows, list) else type(rows).__name__
         raise InputError(f"{path}: holds {got} rows, expected the {len(members)} models of the spec")
-    for member, row in zip(members, rows, strict=True):
+    for member, row in zip(members, rows, strict=False):
         wanted = member.to_row()
         if not isinstance(row, dict):
             raise InputError(f"{path}: model {member.model} is {shown(row)}, expected a row of {', '.join(wanted)}")

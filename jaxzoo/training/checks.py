@@ -16,11 +16,19 @@ from jaxzoo.spec.layers import Dropout, each_layer
 from jaxzoo.spec.plan import Cohort, Plan, plan_zoo
 from jaxzoo.spec.tables import differences
 from jaxzoo.spec.twin_spec import NO_TWINS, TwinSpec
-from jaxzoo.spec.zoo_spec import ZooSpec, spec_differences
+from jaxzoo.spec.zoo_spec import ZooSpec
+from jaxzoo.storage.growth import grown_record
 from jaxzoo.storage.licence import check_licence
 from jaxzoo.storage.record import ZooRecord, read_record
 from jaxzoo.storage.retention import ALL, Keep, ZooBytes, check_space, kept_epochs, kept_of_twins
 from jaxzoo.storage.snapshots import snapshot_epochs
+from jaxzoo.storage.twins_folders import (
+    check_parent,
+    check_room,
+    of_earlier_epoch,
+    older_folder,
+    set_apart,
+)
 from jaxzoo.storage.zoo_folder import cohort_folder, find_record, twins_folder
 from jaxzoo.training.sizes import cohort_bytes
 
@@ -30,10 +38,13 @@ AUTO = "auto"
 class Job(NamedTuple):
     """A call that was checked: the zoo to make in `folder`, the cohorts of it, and how.
 
-    `begun` is the record of the zoo where one was begun in the folder. `plan` is that of `begun`, else of the spec that
-    was asked for. `cohorts` are the numbers of those to make, None for all. `twin` says how twins are made, None for no
-    twins. `kept` has the epochs whose weights stay on disk besides the last two, None for all. With `repair`, missing
-    and damaged epochs are made again. `licence` is what the zoo is to say of its licence, None for what it says.
+    `begun` is the record of the zoo where one was begun in the folder. Where the call wants more models, seeds or
+    epochs than that zoo has, it is the record that the zoo is to grow to, and `wanted` is the spec that asks for it;
+    else that is None. `plan` is that of `begun`, else of the spec that was asked for. `cohorts` are the numbers of
+    those to make, None for all. `twin` says how twins are made, None for no twins; with `anew` those that are there
+    were made of an earlier epoch, and make room. `kept` has the epochs whose weights stay on disk besides the last two,
+    None for all. With `repair`, missing and damaged epochs are made again. `licence` is what the zoo is to say of its
+    licence, None for what it says.
     """
 
     folder: Path
@@ -46,11 +57,21 @@ class Job(NamedTuple):
     lanes: int | None = None
     repair: bool = False
     licence: str | None = None
+    wanted: ZooSpec | None = None
+    anew: bool = False
 
     @property
     def chosen(self) -> Sequence[Cohort]:
         """The cohorts to make."""
         return choose_cohorts(self.plan, self.cohorts)
+
+    def held(self, cohort: Cohort, twin: TwinSpec | None) -> list[int]:
+        """The epochs of a cohort, or of its twins, that are on disk already, in order."""
+        if twin is None:
+            return snapshot_epochs(cohort_folder(self.folder, cohort.number))
+        return (
+            [] if self.anew else snapshot_epochs(cohort_folder(twins_folder(self.folder, twin.method), cohort.number))
+        )
 
 
 def check_generate(
@@ -73,21 +94,37 @@ def check_generate(
     kept = kept_epochs(keep_epochs or ALL, spec.epochs)
     licence = None if licence is None else check_licence(licence)
     check_trainable(spec, engine)
-    begun = find_record(folder)
+    found = find_record(folder)
+    begun = None if found is None else grown_record(folder, found, spec)
     twin = choose_twins(spec, twins)
-    if twin is not None and not (isinstance(twins, TwinSpec) and twins.epochs):
-        twin = _with_usual_length(folder, twin, spec)
     _check_engine(folder, begun, engine, lanes)
     if begun is not None:
-        _check_same_spec(folder, begun.spec, spec)
         if keep_epochs is not None and kept != begun.kept:
             raise InputError(f"{folder}: was begun with kept epochs {begun.kept}, got {kept}, expected the same")
         kept = begun.kept
-    if twin is not None:
-        _check_twins(folder, spec, twin)
     plan = plan_zoo(spec) if begun is None else begun.plan
-    job = Job(folder, plan, begun, cohorts, twin, kept, engine, lanes, repair, licence)
-    check_space(folder, *space_of(job))
+    wanted = None if begun is found else spec
+    job = Job(folder, plan, begun, cohorts, None, kept, engine, lanes, repair, licence, wanted)
+    if twin is not None:
+        job = _with_twins(job, twin, spec, length_said=isinstance(twins, TwinSpec) and twins.epochs is not None)
+    check_space(folder, *space_of(job), apart=set_apart(folder, job.begun))
+    return job
+
+
+def _with_twins(job: Job, twin: TwinSpec, spec: ZooSpec, *, length_said: bool) -> Job:
+    """The job of a call for a zoo of that spec, with its twins. Raises InputError.
+
+    A call for fewer epochs than the zoo has asked for twins of that earlier epoch, and makes none where they are there.
+    So the calls that a zoo has grown by may be made again in any order.
+    """
+    begun = find_record(twins_folder(job.folder, twin.method))
+    anew = begun is not None and job.begun is not None and of_earlier_epoch(begun, job.begun)
+    older = older_folder(job.folder, twin.method, spec.epochs)
+    if spec.epochs < job.plan.spec.epochs and (anew or find_record(older) is not None):
+        return job
+    usual = spec.twins if anew or begun is None else begun.twin
+    job = job._replace(twin=twin if length_said else _of_usual_length(twin, usual), anew=anew)
+    _check_twins(job, begun)
     return job
 
 
@@ -107,17 +144,15 @@ def check_make_twins(zoo: str | Path, twin: TwinSpec, cohorts: range | None = No
     record = read_record(folder)
     if record.twin is not None:
         raise InputError(f"{folder}: is a zoo of twins, expected a dense one")
-    twin = twin if twin.epochs else _with_usual_length(folder, twin, record.spec)
-    job = Job(folder, record.plan, record, cohorts, twin, record.kept, repair=repair)
+    job = Job(folder, record.plan, record, cohorts, None, record.kept, repair=repair)
     for cohort in job.chosen:
-        epochs = snapshot_epochs(cohort_folder(folder, cohort.number))
+        epochs = job.held(cohort, None)
         if record.spec.epochs not in epochs:
             got = f"epochs up to {epochs[-1]}" if epochs else "no epoch"
             raise InputError(
                 f"{folder}: cohort {cohort.number} holds {got}, expected it finished ({record.spec.epochs})"
             )
-    _check_twins(folder, record.spec, twin)
-    return job
+    return _with_twins(job, twin, record.spec, length_said=twin.epochs is not None)
 
 
 def choose_twins(spec: ZooSpec, twins: str | TwinSpec | None) -> TwinSpec | None:
@@ -129,11 +164,9 @@ def choose_twins(spec: ZooSpec, twins: str | TwinSpec | None) -> TwinSpec | None
     return None if twins == NO_TWINS else dataclasses.replace(spec.twins or TwinSpec(), method=twins)
 
 
-def _with_usual_length(folder: Path, twin: TwinSpec, spec: ZooSpec) -> TwinSpec:
+def _of_usual_length(twin: TwinSpec, usual: TwinSpec | None) -> TwinSpec:
     """How twins are made whose epochs a call does not say: as many as were begun, or as the zoo's spec says."""
-    begun = find_record(twins_folder(folder, twin.method))
-    usual = (begun.twin if begun is not None else None) or spec.twins or TwinSpec()
-    return dataclasses.replace(twin, epochs=usual.length)
+    return dataclasses.replace(twin, epochs=(usual or TwinSpec()).length)
 
 
 def restrict(spec: ZooSpec, *, models: int | None = None, epochs: int | None = None) -> ZooSpec:
@@ -191,18 +224,28 @@ def check_examples(spec: ZooSpec, images: Images) -> None:
         )
 
 
-def _check_twins(folder: Path, spec: ZooSpec, twin: TwinSpec) -> None:
-    """Raises InputError where twins by the method of `twin` are there under other settings, or only warm up."""
+def _check_twins(job: Job, begun: ZooRecord | None) -> None:
+    """Raises InputError where the twins that were `begun` by the method of a call are none that it can go on with.
+
+    So it does where they would only warm up.
+    """
+    twin, spec = job.twin, job.plan.spec
+    if twin is None:
+        return
     warmup = spec.schedule.values.get("warmup", 0.0)  # in their epochs, which the schedule spans anew
     if warmup >= twin.length:
         got = f"zoo {spec.name!r}: schedule.warmup is {warmup}"
         raise InputError(f"{got}, expected less than the {twin.length} epochs of its twins")
-    twins = twins_folder(folder, twin.method)
-    begun = find_record(twins)
     if begun is None:
         return
+    twins = twins_folder(job.folder, twin.method)
     if begun.twin is None:
         raise InputError(f"{twins}: holds a dense zoo, expected twins by {twin.method}")
+    if job.begun is not None:
+        check_parent(job.folder, begun, job.begun)
+    if job.anew:
+        check_room(job.folder, begun)
+        return
     differing = differences(begun.twin.used, twin.used)
     if differing:
         raise InputError(f"{twins}: was begun as other twins: {differing}; expected the same")
@@ -222,9 +265,3 @@ def _check_engine(folder: Path, begun: ZooRecord | None, engine: str | None, lan
             raise InputError(f"{folder}: was begun with engine {way.engine!r}, got {engine!r}, expected the same")
         if lanes not in (None, way.lanes):
             raise InputError(f"{folder}: was begun with {way.lanes} lanes, got {lanes}, expected the same")
-
-
-def _check_same_spec(folder: Path, begun: ZooSpec, wanted: ZooSpec) -> None:
-    differing = spec_differences(begun, wanted)
-    if differing:
-        raise InputError(f"{folder}: holds another zoo: {differing}; expected the same or another folder")

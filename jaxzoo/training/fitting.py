@@ -9,8 +9,6 @@ from jaxzoo.errors import InputError
 from jaxzoo.spec.plan import Cohort, CohortKey, Plan, plan_zoo
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.storage.record import ZooRecord
-from jaxzoo.storage.snapshots import snapshot_epochs
-from jaxzoo.storage.zoo_folder import cohort_folder, twins_folder
 from jaxzoo.training.checks import Job
 from jaxzoo.training.memory import Kind, models_that_fit
 
@@ -41,8 +39,7 @@ def check_memory(job: Job, record: ZooRecord, mesh: Mesh, *, dense: bool = True)
         way = record.cohorts[cohort.number]
         for twin in _with_twins(job.twin):
             last = record.spec.epochs if twin is None else twin.length
-            folder = job.folder if twin is None else twins_folder(job.folder, twin.method)
-            finished = last in snapshot_epochs(cohort_folder(folder, cohort.number)) and not job.repair
+            finished = last in job.held(cohort, twin) and not job.repair
             if not finished and (dense or twin is not None):
                 kinds.append(Kind(cohort.key, way.engine, way.lanes, mesh, twin))
                 unfinished.append(cohort)

@@ -15,8 +15,6 @@ from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.plan import Cohort
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.storage.retention import ZooBytes
-from jaxzoo.storage.snapshots import snapshot_epochs
-from jaxzoo.storage.zoo_folder import cohort_folder, twins_folder
 from jaxzoo.training.checks import Job, space_of
 from jaxzoo.training.fitting import fit_cohorts
 from jaxzoo.training.memory import Kind, Needs, compile_to_fit, device_memory, most_demanding
@@ -121,8 +119,7 @@ def _part(
     seconds, left = 0.0, 0
     for one in job.chosen:
         slabs = -(-len(one.members) // program.width)
-        folder = job.folder if twin is None else twins_folder(job.folder, twin.method)
-        held = snapshot_epochs(cohort_folder(folder, one.number)) or [-1]
+        held = job.held(one, twin) or [-1]
         epochs = last - max(0, min(held[-1], last))
         untrained = (dataset.train + dataset.validation + dataset.test) / evaluated if held == [-1] else 0.0
         seconds += slabs * (epochs * each + untrained)

@@ -11,31 +11,30 @@ from jax.sharding import Mesh
 from jaxzoo.compilation import compilation_cached
 from jaxzoo.datasets import Images, images_at_hand, load_images
 from jaxzoo.devices import model_mesh
-from jaxzoo.errors import InputError
 from jaxzoo.models.engines import KERNELS
 from jaxzoo.models.networks import Variables
-from jaxzoo.models.variables import parameter_count
 from jaxzoo.reading.zoo import Zoo, open_zoo
 from jaxzoo.settings import pinned_settings, under_callers_settings
 from jaxzoo.spec.plan import Cohort, Plan
-from jaxzoo.spec.twin_spec import METHODS, TwinSpec
+from jaxzoo.spec.stages import only_stage
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
-from jaxzoo.storage.card import zoo_card
+from jaxzoo.storage.growth import grow_zoo, growth_text
 from jaxzoo.storage.identity import identity_of
 from jaxzoo.storage.licence import state_licence
+from jaxzoo.storage.locks import zoo_locked
 from jaxzoo.storage.record import (
     FORMAT,
     NO_LICENCE,
     CohortRecord,
     ImagesRecord,
-    Parent,
     ZooRecord,
-    only_stage,
     read_record,
 )
-from jaxzoo.storage.retention import Keep, kept_of_twins
+from jaxzoo.storage.retention import Keep
 from jaxzoo.storage.snapshots import parent_checksum, read_whole_variables
-from jaxzoo.storage.zoo_folder import begin_zoo, cohort_folder, find_record, members_digest, twins_folder
+from jaxzoo.storage.twins_folders import twins_folders
+from jaxzoo.storage.zoo_folder import begin_zoo, cohort_folder, members_digest, twins_folder
 from jaxzoo.training.checks import Job, check_examples, check_generate, check_make_twins, choose_cohorts
 from jaxzoo.training.cohort import Beginning, Run, run_cohort
 from jaxzoo.training.events import Event, Notice
@@ -45,6 +44,7 @@ from jaxzoo.training.population import initial_variables, put_images
 from jaxzoo.training.programs import build_program
 from jaxzoo.training.steps import DeviceImages
 from jaxzoo.training.tuning import choose_engine
+from jaxzoo.training.twin_records import begin_twins, card_of, check_still
 
 OnEvent = Callable[[Event], None]
 
@@ -150,12 +150,13 @@ def run_generate(
     if job.begun is None:
         record, plan = _begin_dense(job, images, on_device, mesh, on_event)
     else:
-        record, plan = job.begun, job.plan
-        check_memory(job, record, mesh)
+        check_memory(job, job.begun, mesh)
+        record = job.begun if job.wanted is None else _grow(job, job.wanted, on_event)
+        plan = record.plan
     record = _under_licence(job.folder, record, job.licence)
     _tell_format(record, job.folder, on_event)
     run = Run(len(plan.cohorts), on_device(), made_with(mesh), job.repair, on_event, should_stop)
-    twin_record = None if job.twin is None else _begin_twins(job.folder, record, plan, job.twin, mesh)
+    twin_record = None if job.twin is None else begin_twins(job.folder, record, job.twin, mesh)
     for cohort in choose_cohorts(plan, job.cohorts):
         way = record.cohorts[cohort.number]
         program = build_program(cohort.key, way.engine, way.lanes, mesh)
@@ -184,7 +185,7 @@ def run_make_twins(
     _tell_format(job.begun, job.folder, on_event)
     check_memory(job, job.begun, mesh, dense=False)
     run = Run(len(job.plan.cohorts), put_images(images, mesh), made_with(mesh), job.repair, on_event, should_stop)
-    record = _begin_twins(job.folder, job.begun, job.plan, job.twin, mesh)
+    record = begin_twins(job.folder, job.begun, job.twin, mesh)
     for cohort in job.chosen:
         _run_twins(job.folder, job.begun, record, cohort, mesh, run)
     return open_zoo(twins_folder(job.folder, job.twin.method))
@@ -219,44 +220,35 @@ def _begin_dense(
         kept=job.kept,
         licence=job.licence or NO_LICENCE,
     )
-    return begin_zoo(job.folder, record, plan, _card(plan, record))
+    return begin_zoo(job.folder, record, plan, card_of(plan, record))
+
+
+def _grow(job: Job, wanted: ZooSpec, on_event: OnEvent) -> ZooRecord:
+    """Writes the stage that a call adds to a zoo. All was checked before: from here on the zoo has it."""
+    before = read_record(job.folder)
+    record = grow_zoo(job.folder, wanted, card_of)
+    text = growth_text(before, record.spec)
+    if text:
+        on_event(Notice(f"{job.folder}: grows: {text}"))
+    return record
 
 
 def _under_licence(folder: Path, record: ZooRecord, licence: str | None) -> ZooRecord:
     """The record under another licence, which the zoo and the twins in its folder then say; None changes nothing."""
     if licence is None:
         return record
-    twins = [path for path in (twins_folder(folder, method) for method in METHODS) if find_record(path) is not None]
-    for path in (*twins, folder):
+    for path in (*twins_folders(folder).values(), folder):
         if read_record(path).licence != licence:
-            state_licence(path, licence)
+            with zoo_locked(folder):
+                state_licence(path, licence)
     return dataclasses.replace(record, licence=licence)
-
-
-def _begin_twins(folder: Path, parent: ZooRecord, plan: Plan, twin: TwinSpec, mesh: Mesh) -> ZooRecord:
-    """The record of the twins in a zoo's folder, which is written where there is none."""
-    twins = twins_folder(folder, twin.method)
-    begun = find_record(twins)
-    if begun is not None:
-        if (begun.spec.digest, begun.fingerprint) != (parent.spec.digest, parent.fingerprint):
-            raise InputError(f"{twins}: holds twins of another zoo than {folder}")
-        return begun
-    record = dataclasses.replace(
-        parent,
-        twin=twin,
-        parent=Parent(digest=parent.spec.digest, epoch=parent.epochs),
-        kept=kept_of_twins(parent.kept, twin),
-        made=maker_of(mesh),
-        members=members_digest(plan.members),
-        format=FORMAT,
-    )
-    return begin_zoo(twins, record, plan, _card(plan, record))[0]
 
 
 def _run_twins(folder: Path, parent: ZooRecord, record: ZooRecord, cohort: Cohort, mesh: Mesh, run: Run) -> None:
     """Makes the twins of a cohort from its last epoch in the parent's folder."""
     twin, way = record.twin, record.cohorts[cohort.number]
     assert twin is not None
+    check_still(twins_folder(folder, twin.method), record)
     parents, last = cohort_folder(folder, cohort.number), parent.epochs
     identity = identity_of(parent, cohort.number, cohort.members, run.made)
     beginning = Beginning(
@@ -264,12 +256,6 @@ def _run_twins(folder: Path, parent: ZooRecord, record: ZooRecord, cohort: Cohor
     )
     program = build_program(cohort.key, way.engine, way.lanes, mesh, twin)
     run_cohort(twins_folder(folder, twin.method), record, program, cohort, beginning, run)
-
-
-def _card(plan: Plan, record: ZooRecord) -> str:
-    return zoo_card(
-        plan, parameter_count(plan.spec.layers, plan.spec.dataset), record.kept, record.twin, record.licence
-    )
 
 
 def _tell_format(record: ZooRecord, folder: Path, on_event: OnEvent) -> None:

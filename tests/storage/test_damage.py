@@ -7,11 +7,11 @@ import sys
 
 import numpy as np
 import pytest
-from cohorts import DAMAGES, damaged_files, files_of, open_store, restore, save_epochs, state_of
+from cohorts import DAMAGES, LAST, damaged_files, files_of, open_store, restore, save_epochs, state_of
 
 from jaxzoo.errors import InputError
 from jaxzoo.storage import checkpoints
-from jaxzoo.storage.snapshots import read_snapshot, snapshot_epochs
+from jaxzoo.storage.snapshots import read_metrics, read_snapshot, snapshot_epochs
 
 
 @pytest.fixture
@@ -74,24 +74,46 @@ def test_a_whole_epoch_is_never_replaced_by_another_outcome(cohort):
 
 
 @pytest.mark.parametrize("how", ["gone", "empty"])
-def test_with_all_resumes_lost_the_run_stops_and_nothing_is_lost(cohort, how):
+def test_with_all_resumes_lost_it_trains_again_and_compares_what_is_there(cohort, how):
     """As before a zoo is published, or after a power cut: every snapshot was deleted, without a word."""
     shutil.rmtree(cohort / "resume")
     if how == "empty":
         for epoch in (2, 3):
             (cohort / "resume" / str(epoch)).mkdir(parents=True)
     before = files_of(cohort)
-    with pytest.raises(
-        InputError, match=r"holds epochs up to 3 of 4, and no resume/ .* expected resume/ in its place, or"
-    ):
-        restore(cohort)
-    assert files_of(cohort) == before
-    with open_store(cohort) as store:  # repair trains again from the untrained members and compares
-        assert store.restore(4, repair=True) == (None, 4, [])
+    with open_store(cohort) as store:
+        saved, last, notes = store.restore(4)
+        assert (saved, last) == (None, 4)
+        assert "holds epochs up to 3 of 4, and no resume/ that training goes on from: it trains again" in notes[0]
+        assert files_of(cohort) == before
         for epoch in range(5):
             store.save(epoch, *state_of(epoch))
     assert {path: when for path, when in files_of(cohort).items() if path in before} == before
     assert snapshot_epochs(cohort) == [0, 1, 2, 3, 4]
+
+
+def test_metrics_of_weights_that_were_let_go_are_compared_too(tmp_path):
+    with open_store(tmp_path, kept=()) as store:
+        for epoch in range(LAST + 1):
+            store.save(epoch, *state_of(epoch))
+    shutil.rmtree(tmp_path / "resume")
+    before = files_of(tmp_path)
+    with open_store(tmp_path, kept=()) as store:
+        assert store.restore(4)[:2] == (None, 4)
+        for epoch in range(LAST + 1):
+            store.save(epoch, *state_of(epoch))
+    assert {path: when for path, when in files_of(tmp_path).items() if "resume" not in path.parts} == before
+    store = open_store(tmp_path, kept=())
+    store.restore(4)
+    store.save(1, *state_of(2))
+    with pytest.raises(InputError, match=r"metrics/1\.npz: training it again gave other numbers"):
+        store.__exit__(None, None, None)
+    assert files_of(tmp_path).items() >= before.items()
+    (tmp_path / "metrics" / "1.npz").write_bytes(b"PK junk")
+    with open_store(tmp_path, kept=()) as store:
+        store.save(1, *state_of(1))
+    assert (tmp_path / "metrics" / "1.npz.damaged").exists()
+    assert read_metrics(tmp_path, 1)["test_loss"].tolist() == state_of(1)[1]["test_loss"].tolist()
 
 
 def test_an_epoch_in_the_middle_is_made_again_on_request(cohort):

@@ -15,10 +15,11 @@ from jaxzoo.spec.grid import Grid
 from jaxzoo.spec.plan import plan_zoo
 from jaxzoo.spec.schedule import Schedule
 from jaxzoo.spec.seeds import SeedRange
+from jaxzoo.spec.stages import only_stage
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.cohort_store import CohortStore
 from jaxzoo.storage.identity import identity_of
-from jaxzoo.storage.record import CohortRecord, ImagesRecord, Maker, ZooRecord, only_stage
+from jaxzoo.storage.record import CohortRecord, ImagesRecord, Maker, ZooRecord
 from jaxzoo.storage.zoo_folder import begin_zoo, cohort_folder, members_digest
 from jaxzoo.training.population import initial_state, initial_variables, put_cohort
 from jaxzoo.training.programs import build_program

@@ -1,0 +1,100 @@
+"""How the record of a zoo grows by a stage: more models, more seeds or more epochs, and nothing else.
+
+members.msgpack and README.md are replaced first, zoo.json last. After a kill in between the zoo is what it was: readers
+take a members.msgpack that begins with the members of zoo.json. The next growth writes all three again.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from jaxzoo.errors import InputError
+from jaxzoo.models.engines import KERNELS
+from jaxzoo.spec.plan import Plan, plan_zoo
+from jaxzoo.spec.stages import grown_spec, other_zoo, stage_of
+from jaxzoo.spec.tables import differences
+from jaxzoo.spec.zoo_spec import ZooSpec
+from jaxzoo.storage.files import reason, write_whole
+from jaxzoo.storage.locks import zoo_locked
+from jaxzoo.storage.record import FORMAT, Parent, ZooRecord, read_record
+from jaxzoo.storage.zoo_folder import members_digest, members_file
+
+Card = Callable[[Plan, ZooRecord], str]
+
+
+def grown_record(folder: Path, begun: ZooRecord, wanted: ZooSpec) -> ZooRecord:
+    """The record of a begun zoo that has all that is wanted; `begun` itself where it does already.
+
+    The cohorts that a stage adds are computed as the others of the zoo. Raises InputError for a spec of another zoo,
+    and for a zoo that cannot grow.
+    """
+    if begun.spec.schedule.depends_on_length and wanted.epochs > begun.spec.epochs:
+        kept = dataclasses.replace(wanted, epochs=begun.spec.epochs)
+        if not other_zoo(begun.spec, kept):
+            raise InputError(
+                f"{folder}: epochs is {begun.spec.epochs}, got {wanted.epochs}: a schedule of kind "
+                f"{begun.spec.schedule.kind!r} depends on how many there are, expected the same or another folder"
+            )
+    differing = other_zoo(begun.spec, wanted)
+    if differing:
+        raise InputError(f"{folder}: holds another zoo: {differing}; expected the same or another folder")
+    spec = grown_spec(begun.spec, wanted)
+    if spec is begun.spec:
+        return begun
+    if begun.format < FORMAT:
+        raise InputError(
+            f"{folder}: is of format {begun.format}, which cannot grow: {growth_text(begun, spec, 'got')}; "
+            "expected the same or another folder"
+        )
+    stages = (*begun.stages, stage_of(spec))
+    plan = plan_zoo(spec, stages)
+    way = dataclasses.replace(begun.cohorts[-1], kernels=KERNELS)
+    added = len(plan.cohorts) - len(begun.cohorts)
+    return dataclasses.replace(
+        begun,
+        spec=spec,
+        stages=stages,
+        cohorts=(*begun.cohorts, *(way,) * added),
+        members=members_digest(plan.members),
+    )
+
+
+def growth_text(begun: ZooRecord, spec: ZooSpec, word: str = "now") -> str:
+    """What a zoo grows by, such as "models is 64, now 128"; "" where it does not."""
+    return differences(stage_of(begun.spec), stage_of(spec), word)
+
+
+def grow_zoo(folder: Path, wanted: ZooSpec, card: Card) -> ZooRecord:
+    """Adds the stage to a begun zoo that gives it all that is wanted, if there is one, and returns its record.
+
+    Another process may have grown the zoo since the caller looked: then this stage comes on top of that one's. Raises
+    InputError, before anything is written, as `grown_record` does.
+    """
+    with zoo_locked(folder):
+        begun = read_record(folder)
+        record = grown_record(folder, begun, wanted)
+        if record is not begun:
+            replace_description(folder, record, card)
+        return record
+
+
+def grown_twins(begun: ZooRecord, parent: ZooRecord) -> ZooRecord:
+    """The record of twins, made of the last epoch of a zoo, that has all members that the zoo has since."""
+    return dataclasses.replace(
+        begun,
+        spec=parent.spec,
+        stages=parent.stages,
+        cohorts=(*begun.cohorts, *parent.cohorts[len(begun.cohorts) :]),
+        members=members_digest(parent.plan.members),
+        parent=Parent(digest=parent.spec.digest, epoch=parent.epochs),
+    )
+
+
+def replace_description(folder: Path, record: ZooRecord, card: Card) -> None:
+    """Replaces the files that describe a zoo, each whole, zoo.json last. Raises InputError where that cannot be."""
+    try:
+        write_whole(folder / "members.msgpack", members_file(record.plan.members))
+        write_whole(folder / "README.md", card(record.plan, record).encode())
+        write_whole(folder / "zoo.json", record.to_json().encode())
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({reason(error)}), expected a folder that can") from error
