@@ -213,8 +213,8 @@ def test_a_wrong_folder_is_refused_before_images_are_loaded(spec, finished, tmp_
     monkeypatch.setattr("jaxzoo.training.zoo.load_images", refuse)
     monkeypatch.setattr("jaxzoo.commands.generate.load_images", refuse)
     zoo, _ = finished
-    with pytest.raises(InputError, match=r"holds another zoo: epochs is 3, got 4; expected"):
-        generate(dataclasses.replace(spec, epochs=4), zoo.path)
+    with pytest.raises(InputError, match=r"holds another zoo: batch_size is 10, got 11; expected"):
+        generate(dataclasses.replace(spec, batch_size=11), zoo.path)
     with pytest.raises(InputError, match=r"was begun as other twins: epochs is 2, got 1; expected the same"):
         generate(spec, zoo.path, twins=TwinSpec(epochs=1))
     config = write_digits_config(tmp_path / "other.toml", rate="2e-3")
@@ -241,8 +241,8 @@ def test_bad_input_is_one_line_and_touches_nothing(spec, finished, tmp_path):
     for message, arguments in cases.items():
         with pytest.raises(InputError, match=message):
             generate(spec, tmp_path / "z", **arguments)
-    other = dataclasses.replace(spec, epochs=4)
-    with pytest.raises(InputError, match="holds another zoo: epochs is 3, got 4; expected"):
+    other = dataclasses.replace(spec, momentum=0.5, epochs=4)
+    with pytest.raises(InputError, match=r"holds another zoo: momentum is 0\.9, got 0\.5; expected"):
         generate(other, zoo.path)
     with pytest.raises(InputError, match="was begun with engine 'lanes', got 'vmap'"):
         generate(spec, zoo.path, engine="vmap")
