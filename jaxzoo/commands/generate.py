@@ -31,6 +31,7 @@ EXAMPLES = """examples:
   jaxzoo generate --zoo digits                              the embedded zoo and its twins, in three minutes
   jaxzoo generate --zoo mnist                               all zoos of a dataset
   jaxzoo generate --zoo mnist-seed --models 64 --epochs 5   a small part of one
+  jaxzoo generate --zoo mnist-seed --models 128 --epochs 10 the same zoo, extended
   jaxzoo generate --zoo mnist-seed --plan                   what one will take here
   jaxzoo generate --config my_zoo.toml --out my_zoos        zoos of your own
   jaxzoo generate --list                                    what there is

@@ -10,6 +10,8 @@ from jaxzoo.spec.draws import Draws
 from jaxzoo.spec.fields import LATER
 from jaxzoo.spec.zoo_spec import ZooSpec, spec_differences
 
+MOST_STAGES = 1000  # each of them is planned whenever the zoo is opened
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
@@ -65,6 +67,8 @@ def check_stages(spec: ZooSpec, stages: Sequence[Stage]) -> None:
     if not stages or stages[-1] != stage_of(spec):
         got = stages[-1] if stages else "none"
         raise InputError(f"stages: the last one is {got}, expected {stage_of(spec)} of the spec")
+    if len(stages) > MOST_STAGES:
+        raise InputError(f"stages: {len(stages)} are given, expected at most {MOST_STAGES}")
     for stage in stages:
         known = dataclasses.replace(stage_of(choosing(spec, stage)), epochs=max(1, stage.epochs))
         if stage != known:

@@ -72,8 +72,9 @@ def make_room(folder: Path, twins: ZooRecord) -> None:
     source = twins_folder(folder, twins.twin.method)
     try:
         with contextlib.ExitStack() as held:
-            for name in entries_of(source / "cohorts"):
-                lock = take_lock(source / "cohorts" / name, [])
+            cohorts = (source / "cohorts" / name for name in entries_of(source / "cohorts"))
+            for cohort in filter(Path.is_dir, cohorts):
+                lock = take_lock(cohort, [])
                 if lock is not None:
                     held.callback(lock.release)
             source.rename(target)

@@ -69,6 +69,8 @@ def generate(
 ) -> Zoo:
     """Trains a zoo into the folder `out`, or goes on where an earlier call stopped, and opens it.
 
+    Where the folder holds the zoo with fewer models, seeds or epochs, it grows by a stage, and what it holds stays.
+
     Args:
         spec: the zoo.
         out: the folder of the zoo.

@@ -110,6 +110,7 @@ def test_what_may_not_grow_makes_another_zoo():
 
 
 STAGE = stage_of(BEGUN)
+LONG = dataclasses.replace(BEGUN, epochs=1001)
 BAD = {
     "no stage": (),
     "of another spec": (dataclasses.replace(STAGE, models=3),),
@@ -128,6 +129,13 @@ BAD = {
 def test_stages_that_no_zoo_has_are_refused(stages):
     with pytest.raises(InputError):
         plan_zoo(BEGUN, stages)
+
+
+def test_stages_are_not_without_number():
+    stages = [dataclasses.replace(stage_of(LONG), epochs=epochs) for epochs in range(1, 1002)]
+    check_stages(LONG, stages[1:])
+    with pytest.raises(InputError, match="stages: 1001 are given, expected at most 1000"):
+        check_stages(LONG, stages)
 
 
 def test_a_zoo_whose_schedule_depends_on_its_length_has_stages_of_one_length():
