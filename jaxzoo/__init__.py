@@ -37,11 +37,13 @@ from jaxzoo.spec.layers import (
     Residual,
 )
 from jaxzoo.spec.optimizer import Optimizer
+from jaxzoo.spec.outputs import Outputs
 from jaxzoo.spec.pairs import Vary
 from jaxzoo.spec.plan import Cohort, CohortKey, Member, Plan, plan_zoo
 from jaxzoo.spec.points import Points
 from jaxzoo.spec.schedule import Schedule
 from jaxzoo.spec.seeds import SeedDraw, SeedRange
+from jaxzoo.spec.snapshots import Snapshots
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.training.events import EpochSaved, Event, Interrupted, Notice, Trained
@@ -77,6 +79,7 @@ __all__ = [
     "Network",
     "Notice",
     "Optimizer",
+    "Outputs",
     "PermutationSpec",
     "Plan",
     "Points",
@@ -85,6 +88,7 @@ __all__ = [
     "SeedDraw",
     "SeedRange",
     "Selection",
+    "Snapshots",
     "Trained",
     "TwinSpec",
     "Uniform",

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from jaxzoo.models.variables import parameter_count
-from jaxzoo.spec.plan import plan_zoo
+from jaxzoo.spec.plan import Cohort, plan_zoo
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.retention import human_bytes
+from jaxzoo.training.sizes import cohort_bytes, optimizer_bytes
 
 EMBEDDED = "digits"
 
@@ -16,7 +17,8 @@ def list_zoos(specs: Sequence[ZooSpec]) -> str:
     """A row per zoo and the totals; the embedded zoo is none of the published ones and not in their total.
 
     `twins` counts the states of sparse twins after each of their epochs. `bytes` counts the parameters of all states in
-    float32; metrics add less than 2 %, compression takes some back.
+    float32; metrics add less than 2 %, compression takes some back. It counts what a spec asks for besides, too: steps
+    within epochs, the optimizer's states, and outputs.
     """
     table = zoo_table(specs)
     published = table[table["zoo"] != EMBEDDED]
@@ -39,7 +41,17 @@ def zoo_table(specs: Sequence[ZooSpec]) -> pd.DataFrame:
         plan = plan_zoo(spec)
         sparse = 0 if spec.twins is None else len(plan.members) * spec.twins.length
         size = 4 * parameter_count(spec.layers, spec.dataset) * (plan.dense_states + sparse)
+        size += sum(_asked_bytes(spec, cohort) for cohort in plan.cohorts)
         names = (spec.name, spec.dataset.name, spec.architecture)
         rows.append((*names, len(plan.members), spec.epochs, plan.dense_states, sparse, size))
     columns = ["zoo", "dataset", "architecture", "models", "epochs", "states", "twins", "bytes"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _asked_bytes(spec: ZooSpec, cohort: Cohort) -> int:
+    """Bytes of what a spec asks for besides the weights at the ends of epochs."""
+    if spec.snapshots is None and spec.outputs is None:
+        return 0
+    twins = 0 if spec.twins is None else cohort_bytes(spec, cohort, spec.twins).beside
+    optimizers = len(cohort.members) * (spec.epochs + 1) * optimizer_bytes(spec, cohort.key)
+    return cohort_bytes(spec, cohort).beside + twins + optimizers

@@ -10,10 +10,9 @@ from tqdm import tqdm
 
 from jaxzoo.datasets.preprocessing import preprocess
 from jaxzoo.errors import InputError
-from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.dataset_spec import SPLITS, DatasetSpec
 
 SPLIT_SEED = 42  # the original's
-SPLITS = ("train", "validation", "test")
 
 
 class Split(NamedTuple):

@@ -9,6 +9,7 @@ import pandas as pd
 
 from jaxzoo.errors import InputError, shown
 
+MOST_LISTED = 60
 Choice = Any  # int | Sequence[int] | a mask: NumPy, pandas, JAX and lists are taken alike
 
 
@@ -35,11 +36,23 @@ def chosen_epochs(where: str, given: Choice, held: Sequence[int]) -> list[int]:
     return wanted
 
 
-def _listed(epochs: Sequence[int]) -> str:
-    """The epochs as 0..20, or, where there are gaps, one by one."""
-    if len(epochs) == epochs[-1] - epochs[0] + 1:
-        return f"{epochs[0]}..{epochs[-1]}"
-    return ", ".join(map(str, epochs))
+def chosen_steps(where: str, given: Choice, held: Sequence[int]) -> list[int]:
+    """One step, or several, as a list. Raises InputError unless all are among the steps that are `held`."""
+    known = f"one of zoo.steps: {_listed(held)}" if held else "an epoch: no steps are there that all cohorts hold"
+    wanted = _numbers(f"{where}: step", given, held, f"here {known}")
+    strangers = [step for step in wanted if step not in held]
+    if strangers or not wanted:
+        raise InputError(f"{where}: step is {strangers[0] if strangers else 'none'}, expected {known}")
+    return wanted
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    """The numbers as 0..20, or, where there are gaps, one by one; of many the first ones and the last."""
+    if len(numbers) == numbers[-1] - numbers[0] + 1:
+        return f"{numbers[0]}..{numbers[-1]}"
+    shown_first = numbers if len(numbers) <= MOST_LISTED else numbers[: MOST_LISTED - 1]
+    cut = "" if len(numbers) <= MOST_LISTED else f" ... {numbers[-1]}"
+    return ", ".join(map(str, shown_first)) + cut
 
 
 def is_one(given: Choice) -> bool:

@@ -35,10 +35,10 @@ class Batch(NamedTuple):
 
 
 class Selection:
-    """States of a zoo that `Zoo.select` picked; a state is a model at an epoch.
+    """States of a zoo that `Zoo.select` picked; a state is a model at an epoch, or after a step.
 
-    `table` has a row for each state: model, epoch, hyperparameters, metrics, generalization_gap. Weights are read when
-    they are asked for.
+    `table` has a row for each state: model, epoch, hyperparameters, metrics, generalization_gap; states after steps
+    have `step`, and the metrics of steps. Weights are read when they are asked for.
 
     >>> selection = zoo.select(epochs=[1, 2], models=[0, 3])
     >>> selection.weights().shape, len(selection.table)
@@ -52,8 +52,12 @@ class Selection:
         read: Callable[[int, Sequence[int]], np.ndarray],
         seeds: Sequence[int],
     ) -> None:
-        """`seeds` are those of all models of the zoo, in the order of their numbers: a split shares out all of them."""
+        """`seeds` are those of all models of the zoo, in the order of their numbers: a split shares out all of them.
+
+        `read(time, models)` gives weights at an epoch, or at a step where the table has steps.
+        """
         self.table = table.reset_index(drop=True)
+        self._time = "step" if "step" in table.columns else "epoch"
         self.layout = layout
         self._read = read
         self._seeds = seeds
@@ -64,8 +68,13 @@ class Selection:
     def __repr__(self) -> str:
         return f"Selection({len(self)} of {self.table['model'].nunique()} models)"
 
+    @property
+    def states(self) -> pd.DataFrame:
+        """The columns of `table` that say which states they are: model and epoch, and step where it has steps."""
+        return self.table[[name for name in ("model", "step", "epoch") if name in self.table.columns]]
+
     def weights(self) -> np.ndarray:
-        """Flattened parameters, (states, D) float32, in the order of `table`. Reads the epochs of the table only."""
+        """Flattened parameters, (states, D) float32, in the order of `table`. Reads the times of the table only."""
         return self._weights_at(np.arange(len(self)))
 
     def params(self) -> dict[str, dict[str, np.ndarray]]:
@@ -73,9 +82,9 @@ class Selection:
         return unflatten(self.layout, self.weights())
 
     def final(self) -> "Selection":
-        """Of every model the state at its last epoch here, in the order of the models' numbers."""
-        last = self.table.groupby("model")["epoch"].transform("max")
-        table = self.table[self.table["epoch"] == last].sort_values("model")
+        """Of every model the state at its last epoch, or step, here, in the order of the models' numbers."""
+        last = self.table.groupby("model")[self._time].transform("max")
+        table = self.table[self.table[self._time] == last].sort_values("model")
         return Selection(table, self.layout, self._read, self._seeds)
 
     def portions(self) -> Iterator[np.ndarray]:
@@ -165,11 +174,11 @@ class Selection:
 
     def _weights_at(self, rows: np.ndarray) -> np.ndarray:
         chosen = self.table.iloc[rows]
-        models, epochs = chosen["model"].to_numpy(), chosen["epoch"].to_numpy()
+        models, times = chosen["model"].to_numpy(), chosen[self._time].to_numpy()
         weights = np.empty((len(rows), layout_width(self.layout)), np.float32)
-        for epoch in np.unique(epochs).tolist():
-            at_epoch = np.flatnonzero(epochs == epoch)
-            weights[at_epoch] = self._read(epoch, models[at_epoch].tolist())
+        for time in np.unique(times).tolist():
+            at_time = np.flatnonzero(times == time)
+            weights[at_time] = self._read(time, models[at_time].tolist())
         return weights
 
     def take(self, rows: np.ndarray) -> "Selection":

@@ -1,25 +1,29 @@
 """Whether a zoo on disk is whole: what is missing, what is damaged, and what belongs to another zoo."""
 
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from jaxzoo.errors import InputError
-from jaxzoo.models.variables import each_leaf, network_shapes
 from jaxzoo.paths import is_litter
+from jaxzoo.reading.verify_numbers import check_numbers, check_outputs
 from jaxzoo.reading.zoo import Zoo, open_zoo
-from jaxzoo.storage.checkpoints import TEMPORARY, DamagedError, Tree, read_whole_checkpoint, saved_epochs
+from jaxzoo.spec.asked import Asked
+from jaxzoo.storage.beside import asked_of_cohort, parts_asked
+from jaxzoo.storage.checkpoints import TEMPORARY, DamagedError, read_whole_checkpoint, saved_epochs
 from jaxzoo.storage.files import DAMAGED, DELETING, PARTIAL, entries_of
 from jaxzoo.storage.identity import Identity, identity_of
+from jaxzoo.storage.outputs import outputs_epochs
 from jaxzoo.storage.snapshots import (
-    Whole,
+    check_identity,
     metrics_epochs,
     parent_checksum,
     read_metrics,
     read_whole_snapshot,
     snapshot_epochs,
     snapshot_path,
+    snapshot_steps,
 )
 from jaxzoo.storage.zoo_folder import cohort_folder
 
@@ -62,10 +66,13 @@ def _verify(zoo: Zoo, parent: Zoo | None, deep: bool, on_checked: Callable[[int]
                 yield f"{folder}: its parents cannot be checked: {error}"
         identity = identity_of(zoo.record, number, members, {}, begins_from)
         yield from _missing(zoo, folder, older=parent is not None and _epoch_of(zoo, parent) < parent.record.epochs)
-        for part in ("snapshots", "resume", "metrics"):
+        for part in ("snapshots", "resume", "metrics", "steps", "outputs"):
             yield from _left_behind(folder / part)
         for epoch in metrics_epochs(folder):
             yield from _check_epoch(zoo, folder, epoch, identity, deep)
+            on_checked(len(members))
+        yield from _check_beside(zoo, folder, asked_of_cohort(zoo.record, number), identity, deep)
+        for _ in snapshot_steps(folder):
             on_checked(len(members))
         if deep:
             yield from _check_resumes(folder)
@@ -113,45 +120,50 @@ def _missing(zoo: Zoo, folder: Path, *, older: bool) -> Iterator[str]:
 
 def _check_epoch(zoo: Zoo, folder: Path, epoch: int, identity: Identity, deep: bool) -> Iterator[str]:
     path = snapshot_path(folder, epoch)
+    if not deep or not path.is_dir():
+        yield from _lines_of(path, lambda: read_metrics(folder, epoch, identity), lambda metrics: ())
+        return
+    yield from _lines_of(
+        path,
+        lambda: read_whole_snapshot(folder, epoch, identity),
+        lambda whole: check_numbers(zoo, whole, len(identity.rows), "train_loss"),
+    )
+
+
+def _lines_of(path: Path, read: Callable[[], Any], check: Callable[[Any], Iterable[str]]) -> Iterator[str]:
+    """Why something cannot be read, or what is wrong with what was read."""
     try:
-        if not deep or not path.is_dir():
-            read_metrics(folder, epoch, identity)
-            return
-        whole = read_whole_snapshot(folder, epoch, identity)
+        found = read()
     except DamagedError as error:
         yield f"{path}: is damaged: {error}; repair makes it again"
-        return
     except InputError as error:
         yield str(error)
-        return
-    yield from (f"{path}: {finding}" for finding in _check_numbers(zoo, whole, len(identity.rows)))
+    else:
+        yield from (f"{path}: {finding}" for finding in check(found))
 
 
-def _check_numbers(zoo: Zoo, whole: Whole, models: int) -> Iterator[str]:
-    shapes = {
-        collection: {name: (models, *shape) for name, shape in each_leaf(tree)}
-        for collection, tree in network_shapes(zoo.spec.layers, zoo.spec.classes, zoo.image_shape).items()
+def _check_beside(zoo: Zoo, folder: Path, asked: Asked, identity: Identity, deep: bool) -> Iterator[str]:
+    """What is wrong with the steps and the outputs of a cohort."""
+    unasked = {
+        "steps": {*snapshot_steps(folder)} - {moment.step for moment in asked.moments},
+        "outputs of epochs": {*outputs_epochs(folder)} - {*asked.outputs},
     }
-    got = {name: {leaf: np.shape(values) for leaf, values in each_leaf(tree)} for name, tree in whole.variables.items()}
-    if got != shapes:
-        yield "its arrays are not those of the zoo's networks"
-        return
-    says, loss = (np.asarray(whole.metrics.get(name, ())) for name in ("finite", "train_loss"))
-    if not says.shape == loss.shape == (models,):
-        yield f"it has no finite or no train_loss of {models} models"
-        return
-    finite = np.isfinite(loss) & _finite(whole.variables["params"], models)
-    # what variational dropout learns besides the weights that are saved may be infinite alone
-    wrong = np.flatnonzero(says != finite if zoo.record.twin is None else says & ~finite)
-    if wrong.size:
-        yield f"finite is {bool(says[wrong[0]])} of the model in row {wrong[0]}, whose numbers say otherwise"
-
-
-def _finite(params: Tree, models: int) -> np.ndarray:
-    finite = np.ones(models, bool)
-    for _, leaf in each_leaf(params):
-        finite &= np.isfinite(leaf).reshape(models, -1).all(axis=1)
-    return finite
+    yield from (
+        f"{folder}: holds {what} {_list(sorted(them))}, expected none" for what, them in unasked.items() if them
+    )
+    newest = max(metrics_epochs(folder), default=-1)
+    models = len(identity.rows)
+    for part in parts_asked(folder, identity, asked):
+        if not part.there:
+            if part.epoch <= newest:
+                yield f"{folder}: {part.name} is missing; repair makes it again"
+        elif not deep:
+            held = functools.partial(check_identity, part.path, identity, part.epoch, part.step)
+            yield from _lines_of(part.path, held, lambda nothing: ())
+        elif part.step is None:
+            yield from _lines_of(part.path, part.read, lambda outputs: check_outputs(zoo, outputs, models))
+        else:
+            yield from _lines_of(part.path, part.read, lambda whole: check_numbers(zoo, whole, models, "heldout_loss"))
 
 
 def _check_resumes(folder: Path) -> Iterator[str]:

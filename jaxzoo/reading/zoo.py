@@ -16,13 +16,14 @@ from jaxzoo.models.networks import Network
 from jaxzoo.models.stacks import Form
 from jaxzoo.models.variables import network_shapes
 from jaxzoo.paths import lasting_path
-from jaxzoo.reading.choices import Choice, chosen_epochs, chosen_models, is_one
+from jaxzoo.reading.asking import Asking
+from jaxzoo.reading.choices import Choice, is_one
 from jaxzoo.reading.examples import TrainingSet, needs_labels, training_set
-from jaxzoo.reading.expressions import rows_where
 from jaxzoo.reading.layout import Layout, build_layout, flatten, unflatten
+from jaxzoo.reading.selecting import Conditions, kept_states
 from jaxzoo.reading.selection import SHARES, Parts, Selection, split_models, with_gap
 from jaxzoo.reading.stack import Stack, evaluate_stack, forms_of, stack_of_members
-from jaxzoo.reading.stored import StoredEpochs
+from jaxzoo.reading.stored import Step, StoredTimes, Time
 from jaxzoo.reading.torch_state import torch_state
 from jaxzoo.reading.twins import Twins
 from jaxzoo.spec.grid import INITIALIZATIONS
@@ -50,7 +51,8 @@ class Zoo:
         self.record = record
         self.partial = partial
         self._members = tuple(members)
-        self._stored = StoredEpochs(path, record, self._members, partial=partial)
+        self._stored = StoredTimes(path, record, self._members, partial=partial)
+        self._asking = Asking(path, self._stored, self._members, partial=partial)
 
     def __repr__(self) -> str:
         return f"Zoo({str(self.path)!r}: {len(self._members)} models, {len(self.epochs)} epochs)"
@@ -83,13 +85,20 @@ class Zoo:
         """
         return self._stored.with_weights
 
-    def models_at(self, epoch: int) -> np.ndarray:
-        """The numbers of the models whose weights are there at an epoch, in ascending order.
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The steps that the spec asks for and whose weights all cohorts hold; in a partial zoo, those that any holds.
 
-        They are all models, but in a zoo that was opened as partial. Raises InputError for an epoch that is not there.
+        Steps count through the whole training, from 1 on. The last step of an epoch is that epoch's end.
         """
-        (number,) = self._checked_epochs([epoch])
-        return np.array(self._stored.models_at(number))
+        return self._stored.with_steps
+
+    def models_at(self, epoch: int | None = None, *, step: int | None = None) -> np.ndarray:
+        """The numbers of the models whose weights are there at an epoch, or after a step, in ascending order.
+
+        They are all models, but in a zoo that was opened as partial. Raises InputError for one that is not there.
+        """
+        return np.array(self._stored.models_at(self._asking.time(epoch, step)))
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -105,19 +114,29 @@ class Zoo:
 
     def metrics_at(self, epoch: int) -> pd.DataFrame:
         """The rows of `metrics` at one epoch. Raises InputError for an epoch that is not there, or not whole."""
-        return self._stored.metrics(self._checked_epochs(epoch, self._stored.with_metrics))
+        return self._stored.metrics(self._asking.epochs(epoch, self._stored.with_metrics))
 
-    def params(self, epoch: Choice, models: Choice = None) -> dict[str, Any]:
+    @property
+    def step_metrics(self) -> pd.DataFrame:
+        """A row per (model, step of `steps`): heldout_loss in nats, heldout_accuracy, and whether it is still finite.
+
+        They are measured on a fixed part of the held-out images, which the spec's `snapshots` says. `epoch` is how many
+        epochs of training a step is, 0.5 in the middle of the first one. Raises InputError where one cannot be read.
+        """
+        return self._stored.step_metrics(self.steps)
+
+    def params(self, epoch: Choice = None, models: Choice = None, *, step: Choice = None) -> dict[str, Any]:
         """Parameters by layer and kind, leaves (models, ...): of the given `models`, in that order, or of all.
 
-        At several epochs leaves are (epochs, models, ...). Reads the given epochs alone. `models` may be numbers, or a
+        They are those at the end of an epoch, or, with `step`, after a step of `steps`; one of the two is given. At
+        several epochs leaves are (epochs, models, ...). Reads the given epochs alone. `models` may be numbers, or a
         mask such as `zoo.members["activation"] == "tanh"`; a single number is that model, whose axis stays. The same
         holds for epochs, but that a single one has no axis. Raises InputError for an epoch or a model that the zoo does
         not hold.
         """
-        return self.unflatten(self.weights(epoch, models))
+        return self.unflatten(self.weights(epoch, models, step=step))
 
-    def variables(self, epoch: Choice, models: Choice = None) -> dict[str, Any]:
+    def variables(self, epoch: Choice = None, models: Choice = None, *, step: Choice = None) -> dict[str, Any]:
         """Flax's collections, which a model's module applies: "params", as `params` gives them, and "batch_stats",
         the running means and variances of networks that normalise batches.
 
@@ -127,20 +146,42 @@ class Zoo:
         (1, 5, 10)
         """
         return {
-            collection: unflatten(layout, self._read(collection, layout, epoch, models))
+            collection: unflatten(layout, self._read(collection, layout, epoch, models, step))
             for collection, layout in self._layouts.items()
         }
 
-    def weights(self, epoch: Choice, models: Choice = None) -> np.ndarray:
+    def weights(self, epoch: Choice = None, models: Choice = None, *, step: Choice = None) -> np.ndarray:
         """Flattened parameters, (models, D) float32, or (epochs, models, D) at several epochs.
 
-        `layout` says which column is what; `params` says what epochs and models may be. Raises InputError for an epoch
-        or a model that the zoo does not hold.
+        `layout` says which column is what; `params` says what epochs, models and steps may be. Raises InputError for an
+        epoch or a model that the zoo does not hold.
 
         >>> zoo.weights(2, models=zoo.members["activation"] == "tanh").shape
         (3, 2464)
         """
-        return self._read("params", self.layout, epoch, models)
+        return self._read("params", self.layout, epoch, models, step)
+
+    def optimizer(self, epoch: int | None = None, models: Choice = None, *, step: int | None = None) -> dict[str, Any]:
+        """The optimizer's state at the end of an epoch, or after a step, leaves (models, ...), where it was kept.
+
+        It has the names of Optax: count, mu and nu of Adam; trace of SGD; nu of RMSprop. Moments are by layer and kind,
+        as `params`. Raises InputError where the spec keeps none, and for models that differ in their optimizer.
+        """
+        time = self._asking.time(epoch, step)
+        numbers = self._asking.models_of_one_optimizer(self.record, time, models)
+        return self._stored.optimizer(time, self._chosen(numbers))
+
+    def outputs(self, epoch: int, split: str = "test", models: Choice = None) -> np.ndarray:
+        """The outputs that the zoo keeps of some models, or all, on every example of a split, in the order of `images`.
+
+        They are float16: logits (models, N, classes), or margins (models, N), as the spec's `outputs` says. Values that
+        float16 does not hold are infinite; models that diverged have NaN. Raises InputError for an epoch, a split or a
+        model whose outputs are not kept.
+        """
+        asked = self._asking.outputs(self.spec, split)
+        (at,) = self._asking.epochs([epoch], self._stored.with_outputs)
+        numbers = self._asking.models_with_outputs(at, models)
+        return self._stored.outputs(at, asked.kind, split, self._chosen(numbers))
 
     @property
     def layout(self) -> Layout:
@@ -159,6 +200,7 @@ class Zoo:
         self,
         *,
         epochs: Choice = None,
+        steps: Choice = None,
         models: Choice = None,
         where: str | None = None,
         finite: bool = False,
@@ -166,31 +208,39 @@ class Zoo:
     ) -> Selection:
         """Selects the states at some `epochs` (by default all) of some `models` (all) that meet every condition given.
 
-        Epochs and models may be numbers or masks, as `params` takes them.
+        With `steps` the states are those after steps; the table then has `step` and the columns of `step_metrics`.
+        Epochs, steps and models may be numbers or masks, as `params` takes them.
         `where` is a condition on the columns of `members` and `metrics`, and generalization_gap, such as
         "activation == 'tanh' and test_accuracy > 0.5". `finite` keeps models that are still finite. `max_abs_weight`
         keeps models whose parameters are all finite and at most so large; it reads the weights. Raises InputError,
         also where no state is left.
         """
-        held = self._checked_epochs(self.epochs if epochs is None else epochs)
-        table = with_gap(self._stored.metrics(held)).merge(self.members.drop(columns=["cohort", "row"]), on="model")
-        if models is not None:
-            table = table[table["model"].isin(self.numbers_of(models))]
-        if self.partial:  # metrics may be there where weights were let go
-            states = {(model, epoch) for epoch in held for model in self._stored.models_at(epoch)}
-            table = table[[state in states for state in zip(table["model"], table["epoch"], strict=True)]]
-        if finite:
-            table = table[table["finite"]]
-        if where is not None:
-            table = table[rows_where(table, where)]
-        if max_abs_weight is not None:
-            table = table[_largest_weights(self._selection(table)) <= max_abs_weight]
+        times = self._asking.times(self.epochs if epochs is None and steps is None else epochs, steps)
+        conditions = Conditions(None if models is None else self.numbers_of(models), where, finite, max_abs_weight)
+        table = self._states(times).merge(self.members.drop(columns=["cohort", "row"]), on="model")
+        table = kept_states(table, conditions, self._selection)
         if table.empty:
-            raise InputError(f"{self.path}: no state is left, of {len(held)} epochs and {len(self._members)} models")
+            kinds = "epochs" if steps is None else "steps"
+            raise InputError(f"{self.path}: no state is left, of {len(times)} {kinds} and {len(self._members)} models")
         return self._selection(table)
 
+    def _states(self, times: Sequence[Time]) -> pd.DataFrame:
+        """A row with metrics for each state that is there, at epochs or after steps."""
+        steps = [time.number for time in times if isinstance(time, Step)]
+        if steps:
+            return self._stored.step_metrics(steps)
+        table = with_gap(self._stored.metrics([time for time in times if isinstance(time, int)]))
+        if self.partial:  # metrics may be there where weights were let go
+            states = {(model, epoch) for epoch in times for model in self._stored.models_at(epoch)}
+            table = table[[state in states for state in zip(table["model"], table["epoch"], strict=True)]]
+        return table
+
     def _selection(self, table: pd.DataFrame) -> Selection:
-        return Selection(table, self.layout, self.weights, self._seeds)
+        read = self._weights_at_step if "step" in table.columns else self.weights
+        return Selection(table, self.layout, read, self._seeds)
+
+    def _weights_at_step(self, step: int, models: Sequence[int]) -> np.ndarray:
+        return self.weights(step=step, models=models)
 
     def split(
         self,
@@ -240,7 +290,7 @@ class Zoo:
 
         Dense weights read pixels in PyTorch's order: channel, height, width. Raises InputError without PyTorch, too.
         """
-        (number,), (at,) = self.numbers_of([model]), self._checked_epochs([epoch])
+        (number,), (at,) = self.numbers_of([model]), self._asking.epochs([epoch])
         dropout = self._members[number].hyperparameters["dropout"] or 0.0  # that of an imported one may not be known
         return torch_state(self.record, dropout, self.variables(at, [number]), at)
 
@@ -271,14 +321,15 @@ class Zoo:
         """Mean cross-entropy in nats and accuracy of any stack of parameters, on a split of the zoo's images.
 
         The table has the columns loss and accuracy and a row per network, in the order of the stack; of a selection it
-        has model and epoch, too. `weights` and `models` are those of `jaxzoo.predict_params`, `data_dir` is that of
-        `images`. It is computed by the kernels that train. Raises InputError for what does not fit.
+        has model and epoch, too, and step where the selection has. `weights` and `models` are those of
+        `jaxzoo.predict_params`, `data_dir` is that of `images`. It is computed by the kernels that train. Raises
+        InputError for what does not fit.
 
         >>> zoo.evaluate(zoo.weights(2)).shape
         (8, 2)
         """
         table = evaluate_stack(self.stack(weights, models), self.images(data_dir), split)
-        return table.join(weights.table[["model", "epoch"]]) if isinstance(weights, Selection) else table
+        return table.join(weights.states) if isinstance(weights, Selection) else table
 
     def images(self, data_dir: str | Path | None = None) -> Images:
         """The images that the zoo was made of, as they lie prepared in `data_dir`.
@@ -339,7 +390,7 @@ class Zoo:
 
     def numbers_of(self, models: Choice) -> list[int]:
         """The numbers of some models, in the order given; of all for None. Raises InputError, as `params` does."""
-        return chosen_models(str(self.path), models, len(self._members))
+        return self._asking.models(models)
 
     @property
     def cohorts(self) -> Mapping[int, Sequence[Member]]:
@@ -352,32 +403,19 @@ class Zoo:
         shapes = network_shapes(self.spec.layers, self.spec.classes, self.image_shape)
         return {collection: build_layout(tree) for collection, tree in shapes.items()}
 
-    def _read(self, collection: str, layout: Layout, epoch: Choice, models: Choice) -> np.ndarray:
-        """A collection flattened, (models, D) or (epochs, models, D)."""
-        epochs = self._checked_epochs(epoch)
-        chosen = [self._members[number] for number in self.numbers_at(epochs, models)]
-        weights = self._stored.weights(collection, layout, epochs, chosen)
-        return weights[0] if is_one(epoch) else np.stack(weights)
+    def _read(self, collection: str, layout: Layout, epoch: Choice, models: Choice, step: Choice) -> np.ndarray:
+        """A collection flattened, (models, D) or (times, models, D)."""
+        times = self._asking.times(epoch, step)
+        chosen = self._chosen(self._asking.models_at(times, models))
+        weights = self._stored.weights(collection, layout, times, chosen)
+        return weights[0] if is_one(epoch if step is None else step) else np.stack(weights)
 
-    def _checked_epochs(self, epochs: Choice, held: Sequence[int] | None = None) -> list[int]:
-        """One epoch, or several, as a list. Raises InputError unless all are `held`, by default those with weights."""
-        return chosen_epochs(str(self.path), epochs, self.epochs if held is None else held)
+    def _chosen(self, numbers: Sequence[int]) -> list[Member]:
+        return [self._members[number] for number in numbers]
 
     def numbers_at(self, epochs: Choice, models: Choice = None) -> list[int]:
         """The numbers of some models, or of all; each has weights at every one of the epochs. Raises InputError."""
-        epochs = self._checked_epochs(epochs)
-        if models is None and self.partial:
-            return self._stored.models_at_all(epochs)
-        numbers = self.numbers_of(models)
-        self._stored.check_held(epochs, numbers)
-        return numbers
-
-
-def _largest_weights(selection: Selection) -> np.ndarray:
-    """The largest absolute parameter of every state, infinite where one is not finite."""
-    largest = [np.abs(weights).max(axis=1) for weights in selection.portions()]
-    joined = np.concatenate([*largest, np.empty(0, np.float32)])
-    return np.where(np.isfinite(joined), joined, np.inf)
+        return self._asking.models_at(self._asking.epochs(epochs), models)
 
 
 def open_zoo(path: str | Path, *, partial: bool = False) -> Zoo:

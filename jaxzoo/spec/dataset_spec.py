@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from jaxzoo.errors import require
 from jaxzoo.spec.fields import require_choices, require_name, settle_fields
 
+SPLITS = ("train", "validation", "test")
 FITS = ("resize", "crop")
 NAME = r"\w[\w.-]*"
 MOST_PIXELS, MOST_CLASSES, MOST_LETTERS = 10**6, 10**6, 1000  # of a spec that is meant

@@ -67,6 +67,7 @@ def _settled_choice(name: str, value: Any, kinds: tuple[Kind, ...]) -> Any:
     if type(value) in rest and dataclasses.is_dataclass(value):
         return value
     plain = [kind for kind in rest if kind in SETTLED and (kind is str) == isinstance(value, str)]
+    plain = plain or [kind for kind in rest if typing.get_origin(kind) is tuple]
     if not plain:
         raise _wrong(name, value, f"one of: {', '.join(kind.__name__ for kind in rest)}")
     return settled(name, value, plain[0])

@@ -91,6 +91,11 @@ class CohortKey(NamedTuple):
     factors: tuple[str, ...] = ()  # those that programs have code for: a property of the zoo, too
 
 
+def steps_of(key: CohortKey) -> int:
+    """Training steps in an epoch. The last batch may be incomplete."""
+    return -(-key.dataset.train // key.batch_size)
+
+
 class Cohort(NamedTuple):
     """Members that are trained and saved together, in the order of their rows."""
 

@@ -74,22 +74,31 @@ def check_stages(spec: ZooSpec, stages: Sequence[Stage]) -> None:
         if stage != known:
             raise InputError(f"stages: one is {stage}, expected one of the spec such as {known}")
     for earlier, later in itertools.pairwise(stages):
-        lengthened = spec.schedule.depends_on_length and later.epochs != earlier.epochs
+        lengthened = what_fixes_length(spec) != "" and later.epochs != earlier.epochs
         if later == earlier or _both(earlier, later) != later or lengthened:
             raise InputError(f"stages: {later} follows {earlier}, expected more models, seeds or epochs, and none less")
+
+
+def what_fixes_length(spec: ZooSpec) -> str:
+    """What depends on a zoo's epochs, as the beginning of a sentence; "" where the zoo may get more of them."""
+    if spec.schedule.depends_on_length:
+        return f"a schedule of kind {spec.schedule.kind!r} depends on"
+    if spec.snapshots is not None and spec.snapshots.log_spaced is not None:
+        return "log-spaced steps depend on"
+    return ""
 
 
 def other_zoo(begun: ZooSpec, wanted: ZooSpec) -> str:
     """What makes two specs those of different zoos, whatever either may grow by; "" for the same zoo.
 
-    Its epochs are among that where the schedule depends on them.
+    Its epochs are among that where something depends on them (see `what_fixes_length`).
     """
     same_range = begun.seeds and wanted.seeds and begun.seeds.first == wanted.seeds.first
     same_draw = begun.drawn_seeds and wanted.drawn_seeds and begun.drawn_seeds.below == wanted.drawn_seeds.below
     alike = dataclasses.replace(
         wanted,
         models=begun.models,
-        epochs=wanted.epochs if begun.schedule.depends_on_length else begun.epochs,
+        epochs=wanted.epochs if what_fixes_length(begun) else begun.epochs,
         seeds=begun.seeds if same_range else wanted.seeds,
         drawn_seeds=begun.drawn_seeds if same_draw else wanted.drawn_seeds,
         draws=_with_models(wanted.draws, None if begun.draws is None else begun.draws.models),

@@ -97,7 +97,7 @@ def _read(table: dict[str, Any], kind: Any, where: tuple[str, ...]) -> Any:
 def _read_field(field: dataclasses.Field[Any], value: Any, where: tuple[str, ...]) -> Any:
     """Nested dataclasses from their tables; everything else is left to the dataclass that has the field."""
     inner = _dataclass_in(field.type)
-    if inner is None or value is None or (isinstance(value, str) and "allowed" in field.metadata):
+    if inner is None or value is None or (isinstance(value, str | list) and "allowed" in field.metadata):
         return value
     if not isinstance(value, dict) and {int, float, str} & {*getattr(field.type, "__args__", ())}:
         return value

@@ -7,18 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jaxzoo.errors import InputError, require
-from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.dataset_spec import SPLITS, DatasetSpec
 from jaxzoo.spec.draws import Draws
 from jaxzoo.spec.factors import check_factors
 from jaxzoo.spec.fields import LATER, require_choices, require_name, settle_fields
 from jaxzoo.spec.grid import FACTORS, HYPERPARAMETERS, Grid
 from jaxzoo.spec.layers import LAYERS, Layers, check_layers
 from jaxzoo.spec.optimizer import CYCLED
+from jaxzoo.spec.outputs import Outputs, read_outputs_spec
 from jaxzoo.spec.pairs import Vary
 from jaxzoo.spec.parameters import given_parameters
 from jaxzoo.spec.points import Points
 from jaxzoo.spec.schedule import SCHEDULES, Schedule
 from jaxzoo.spec.seeds import SEED_LIMIT, SeedDraw, SeedRange
+from jaxzoo.spec.snapshots import Snapshots
 from jaxzoo.spec.tables import differences, digest_of
 from jaxzoo.spec.twin_spec import METHODS, MOST_EPOCHS, NO_TWINS, TwinSpec
 
@@ -40,11 +42,14 @@ class ZooSpec:
     through, in that order; every member draws it anew at each step. `precision` is what layers compute in; parameters
     are float32.
 
+    `snapshots` says which steps within epochs are kept, and `outputs` what is kept of the networks' outputs; no weight
+    depends on either. Both are None where nothing is.
+
     The last three fields are no part of the zoo itself, and its digest does not depend on them: `cohort_size` is the
     most members that are trained and saved together, `twins` says how sparse twins are made unless asked otherwise
     (None: not at all), `counts_untrained` says whether the published number of states counts epoch 0.
 
-    A word will do for `schedule` (its kind) and for `twins` (a method, or "none").
+    A word will do for `schedule` (its kind) and for `twins` (a method, or "none"), and a list of splits for `outputs`.
     """
 
     name: str
@@ -63,6 +68,8 @@ class ZooSpec:
     batch_size: int = 10
     epochs: int = 50
     models: int | None = None
+    snapshots: Snapshots | None = None
+    outputs: Outputs | None = field(default=None, metadata={"allowed": SPLITS})
     cohort_size: int = 1024
     twins: TwinSpec | None = field(default=TwinSpec(), metadata={"allowed": (*METHODS, NO_TWINS)})
     counts_untrained: bool = True
@@ -81,6 +88,7 @@ class ZooSpec:
         require(1 <= self.epochs <= MOST_EPOCHS, "epochs", self.epochs, f"1 or more, at most {MOST_EPOCHS}")
         require(self.cohort_size >= 1, "cohort_size", self.cohort_size, "1 or more models")
         require(self.models is None or self.models >= 1, "models", self.models, "1 or more")
+        _check_outputs(self)
         size = self.population_size * (1 + len(self.vary))
         require(size <= MOST_MEMBERS, "the grid with its seeds", size, f"at most {MOST_MEMBERS} models")
         check_factors(self)
@@ -146,7 +154,7 @@ def spec_differences(begun: ZooSpec, wanted: ZooSpec) -> str:
 
 
 def _settle_words(spec: Any) -> None:
-    """Replaces the words that stand for a schedule and for twins."""
+    """Replaces the words that stand for a schedule, for twins and for outputs."""
     if isinstance(spec.schedule, str):
         require_choices("schedule", (spec.schedule,), SCHEDULES)
         with _inside("schedule"):
@@ -154,6 +162,17 @@ def _settle_words(spec: Any) -> None:
     if isinstance(spec.twins, str):
         require_choices("twins", (spec.twins,), (*METHODS, NO_TWINS))
         object.__setattr__(spec, "twins", None if spec.twins == NO_TWINS else TwinSpec(method=spec.twins))
+    if isinstance(spec.outputs, str | list | tuple):
+        object.__setattr__(spec, "outputs", read_outputs_spec(spec.outputs))
+
+
+def _check_outputs(spec: ZooSpec) -> None:
+    if spec.outputs is None:
+        return
+    for split in spec.outputs.splits:
+        require(getattr(spec.dataset, split) > 0, "outputs.splits", split, f"a split with examples: {split} is empty")
+    for epoch in () if isinstance(spec.outputs.epochs, str) else spec.outputs.epochs:
+        require(epoch <= spec.epochs, "outputs.epochs", epoch, f"epochs of 0..{spec.epochs}")
 
 
 @contextlib.contextmanager

@@ -3,15 +3,18 @@
 Nothing that reads whole is deleted, but what `kept` lets go. What is damaged is set aside and made again.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, ParamSpec, Self
 
 import numpy as np
 
 from jaxzoo.errors import InputError
+from jaxzoo.spec.asked import Asked
+from jaxzoo.spec.snapshots import Moment
+from jaxzoo.storage.beside import compare, epochs_lacking, keep_outputs, keep_step, numbers_of, standing
 from jaxzoo.storage.checkpoints import (
     ALL_ROWS,
     DamagedError,
@@ -22,12 +25,11 @@ from jaxzoo.storage.checkpoints import (
     save_checkpoint,
     saved_epochs,
 )
-from jaxzoo.storage.files import entries_of, reason, remove_folder, remove_leftovers, set_aside
+from jaxzoo.storage.files import reason, remove_folder, remove_leftovers, set_aside
 from jaxzoo.storage.identity import PART, Identity
 from jaxzoo.storage.locks import take_lock
 from jaxzoo.storage.retention import KEPT_CHECKPOINTS
 from jaxzoo.storage.snapshots import (
-    Whole,
     metrics_path,
     read_kept_metrics,
     read_whole_snapshot,
@@ -35,6 +37,8 @@ from jaxzoo.storage.snapshots import (
     snapshot_epochs,
     snapshot_path,
 )
+
+Given = ParamSpec("Given")
 
 
 class Saved(NamedTuple):
@@ -66,12 +70,22 @@ class CohortStore:
 
     with CohortStore(folder, identity) as store:
         course = store.restore(last)
+        store.save_step(moment, variables, metrics)
+        store.save_outputs(epoch, outputs)
         store.save(epoch, variables, metrics, leaves)
+
+    What belongs to an epoch, its steps and its outputs, is saved before the epoch: an epoch that is there has it all.
     """
 
-    def __init__(self, folder: Path, identity: Identity, kept: Sequence[int] | None = None) -> None:
-        """The weights of the epochs `kept`, by default of all, and of the last two stay. Raises InputError."""
+    def __init__(
+        self, folder: Path, identity: Identity, kept: Sequence[int] | None = None, asked: Asked | None = None
+    ) -> None:
+        """The weights of the epochs `kept`, by default of all, and of the last two stay.
+
+        `asked` says what belongs to an epoch besides its snapshot. Raises InputError.
+        """
         self._folder, self._identity, self._kept = folder, identity, kept
+        self._asked = asked or Asked()
         self._notes: list[str] = []
         self._goes_on = True  # whether training may have to go on from what is saved now
         try:
@@ -99,12 +113,12 @@ class CohortStore:
     def restore(self, last: int, *, repair: bool = False) -> Course:
         """Where training to the epoch `last` goes on.
 
-        Sets damaged checkpoints aside. With `repair` every epoch is read whole, and those that are missing are made
-        again. Where there is no epoch that training can go on from, it begins with the untrained members, and every
-        epoch that is there is compared on the way. Raises InputError where files cannot be read, and where a snapshot
-        is another's.
+        Sets damaged checkpoints aside. With `repair` every epoch is read whole, with its steps and outputs, and those
+        that lack anything are made again. Where there is no epoch that training can go on from, it begins with the
+        untrained members, and every epoch that is there is compared on the way. Raises InputError where files cannot be
+        read, and where a snapshot is another's.
         """
-        for part in ("snapshots", "resume"):
+        for part in ("snapshots", "steps", "outputs", "resume"):
             remove_leftovers(self._folder / part)
         held = [epoch for epoch in snapshot_epochs(self._folder) if epoch <= last]
         whole = self._whole_epochs(held, everyone=repair)
@@ -113,6 +127,9 @@ class CohortStore:
         missing = [epoch for epoch in range(last + 1) if epoch not in whole and (repair or epoch > newest)]
         if repair and self._kept is not None:
             missing = [epoch for epoch in missing if epoch in self._kept or epoch > last - KEPT_CHECKPOINTS]
+        if repair:
+            lacking = epochs_lacking(self._folder, self._identity, self._asked, last, self._put_aside)
+            missing = sorted({*missing, *lacking})
         if not missing:
             if newest >= 0:
                 self._let_go(newest)  # as a run that was cut short after its last save did not
@@ -135,8 +152,19 @@ class CohortStore:
 
         `variables` has "params", and "batch_stats" where networks have them.
         """
+        self._begin(self._save, epoch, variables, dict(metrics), list(leaves))
+
+    def save_step(self, moment: Moment, variables: Tree, metrics: Mapping[str, np.ndarray]) -> None:
+        """Starts to save the state after a step within an epoch, as `save` does."""
+        self._begin(keep_step, self._folder, self._identity, moment, variables, dict(metrics))
+
+    def save_outputs(self, epoch: int, outputs: Tree) -> None:
+        """Starts to save the outputs, by kind and split, at the end of an epoch, as `save` does."""
+        self._begin(keep_outputs, self._folder, self._identity, epoch, outputs)
+
+    def _begin(self, save: Callable[Given, None], *arguments: Given.args, **options: Given.kwargs) -> None:
         self._finish()
-        self._saving = self._writer.submit(self._save, epoch, variables, dict(metrics), list(leaves))
+        self._saving = self._writer.submit(save, *arguments, **options)
 
     def _finish(self) -> None:
         saving, self._saving = self._saving, None
@@ -147,50 +175,30 @@ class CohortStore:
         """The snapshot comes second, so that an epoch that has one can be resumed."""
         snapshot = {**variables, "metrics": metrics, PART: self._identity.tree(epoch)}
         total = checksum(snapshot)
-        standing = self._standing(epoch)
-        if standing is not None:
-            self._compare(epoch, standing, variables, metrics)
-            total = np.array(standing.checksum, np.uint32)
+        path = snapshot_path(self._folder, epoch)
+        whole = standing(path, lambda: read_whole_snapshot(self._folder, epoch, self._identity))
+        if whole is not None:
+            compare(path, numbers_of(whole), {**variables, "metrics": metrics})
+            total = np.array(whole.checksum, np.uint32)
         if self._goes_on:
             resume = {"leaves": {f"{index:03d}": leaf for index, leaf in enumerate(leaves)}, "snapshot": total}
-            path = self._folder / "resume" / str(epoch)
-            remove_folder(path)  # of a run that was cut short before it saved the snapshot
-            save_checkpoint(path, resume | {"checksum": checksum(resume)})
-        if standing is None and self._stays(epoch, [epoch, *snapshot_epochs(self._folder)]):
-            save_checkpoint(snapshot_path(self._folder, epoch), snapshot | {"checksum": total})
-        elif standing is None:
+            beside = self._folder / "resume" / str(epoch)
+            remove_folder(beside)  # of a run that was cut short before it saved the snapshot
+            save_checkpoint(beside, resume | {"checksum": checksum(resume)})
+        if whole is None and self._stays(epoch, [epoch, *snapshot_epochs(self._folder)]):
+            save_checkpoint(path, snapshot | {"checksum": total})
+        elif whole is None:
             self._save_metrics(epoch, metrics, snapshot[PART])
         self._let_go(epoch)
-
-    def _standing(self, epoch: int) -> Whole | None:
-        """The whole snapshot that the disk holds of an epoch that was just trained, or None."""
-        path = snapshot_path(self._folder, epoch)
-        if path.name not in entries_of(path.parent):
-            return None
-        try:
-            return read_whole_snapshot(self._folder, epoch, self._identity)
-        except DamagedError:
-            set_aside(path)
-            return None
-
-    def _compare(self, epoch: int, standing: Whole, variables: Tree, metrics: Tree) -> None:
-        """A whole epoch on disk is never replaced, so training again must come out the same."""
-        if checksum({**standing.variables, "metrics": standing.metrics}) != checksum({**variables, "metrics": metrics}):
-            raise _other_numbers(snapshot_path(self._folder, epoch))
 
     def _save_metrics(self, epoch: int, metrics: Tree, identity: Tree) -> None:
         """Metrics that are there, of weights that were let go, are not replaced either, unless they are damaged."""
         path = metrics_path(self._folder, epoch)
-        if path.name in entries_of(path.parent):
-            try:
-                standing = read_kept_metrics(self._folder, epoch, self._identity)
-            except DamagedError:
-                set_aside(path)
-            else:
-                if checksum(standing) != checksum(metrics):
-                    raise _other_numbers(path)
-                return
-        save_metrics(self._folder, epoch, metrics, identity)
+        whole = standing(path, lambda: read_kept_metrics(self._folder, epoch, self._identity))
+        if whole is None:
+            save_metrics(self._folder, epoch, metrics, identity)
+        else:
+            compare(path, whole, metrics)
 
     def _stays(self, epoch: int, held: Sequence[int]) -> bool:
         """Whether the weights of an epoch stay, of those that are held."""
@@ -249,10 +257,3 @@ class CohortStore:
 
     def _put_aside(self, path: Path, what: str, error: Exception) -> None:
         self._notes.append(f"{self._folder}: {what} ({error}); it now lies in {set_aside(path).name}")
-
-
-def _other_numbers(path: Path) -> InputError:
-    return InputError(
-        f"{path}: training it again gave other numbers than it holds, expected the same; it was made on another kind "
-        "of device, or by another version"
-    )

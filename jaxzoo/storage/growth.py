@@ -10,8 +10,9 @@ from pathlib import Path
 
 from jaxzoo.errors import InputError
 from jaxzoo.models.engines import KERNELS
+from jaxzoo.spec.asked import kept_with_ends
 from jaxzoo.spec.plan import Plan, plan_zoo
-from jaxzoo.spec.stages import grown_spec, other_zoo, stage_of
+from jaxzoo.spec.stages import grown_spec, other_zoo, stage_of, what_fixes_length
 from jaxzoo.spec.tables import differences
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.files import reason, write_whole
@@ -28,12 +29,13 @@ def grown_record(folder: Path, begun: ZooRecord, wanted: ZooSpec) -> ZooRecord:
     The cohorts that a stage adds are computed as the others of the zoo. Raises InputError for a spec of another zoo,
     and for a zoo that cannot grow.
     """
-    if begun.spec.schedule.depends_on_length and wanted.epochs > begun.spec.epochs:
+    fixed = what_fixes_length(begun.spec)
+    if fixed and wanted.epochs > begun.spec.epochs:
         kept = dataclasses.replace(wanted, epochs=begun.spec.epochs)
         if not other_zoo(begun.spec, kept):
             raise InputError(
-                f"{folder}: epochs is {begun.spec.epochs}, got {wanted.epochs}: a schedule of kind "
-                f"{begun.spec.schedule.kind!r} depends on how many there are, expected the same or another folder"
+                f"{folder}: epochs is {begun.spec.epochs}, got {wanted.epochs}: {fixed} how many there are, expected "
+                "the same or another folder"
             )
     differing = other_zoo(begun.spec, wanted)
     if differing:
@@ -56,6 +58,7 @@ def grown_record(folder: Path, begun: ZooRecord, wanted: ZooSpec) -> ZooRecord:
         stages=stages,
         cohorts=(*begun.cohorts, *(way,) * added),
         members=members_digest(plan.members),
+        kept=kept_with_ends(begun.kept, plan),
     )
 
 

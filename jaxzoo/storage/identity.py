@@ -32,13 +32,14 @@ class Identity(NamedTuple):
     parent: int | None
     required: bool
 
-    def tree(self, epoch: int) -> Tree:
-        """The leaves that a snapshot of an epoch carries."""
+    def tree(self, epoch: int, step: int | None = None) -> Tree:
+        """The leaves that a snapshot carries of the end of an epoch, or of a step within it."""
         table = {"facts": self.facts, "made": self.made, "epoch": epoch, "parent_checksum": self.parent}
+        table |= {} if step is None else {"step": step}
         return {"table": np.frombuffer(json.dumps(table, sort_keys=True).encode(), np.uint8), "rows": self.rows}
 
-    def check(self, stored: Tree | None, epoch: int, path: Path) -> Mapping[str, Any] | None:
-        """Raises InputError where the snapshot is not that of the epoch of these members in this zoo.
+    def check(self, stored: Tree | None, epoch: int, path: Path, step: int | None = None) -> Mapping[str, Any] | None:
+        """Raises InputError where the snapshot is not that of the epoch, or step, of these members in this zoo.
 
         Returns what it was made with, None where it does not say. Raises DamagedError where it cannot be understood.
         """
@@ -51,8 +52,9 @@ class Identity(NamedTuple):
             got = table["facts"].get(name)
             if got != wanted:
                 raise InputError(f"{path}: is of another zoo: its {name} is {shown(got)}, expected {shown(wanted)}")
-        if table["epoch"] != epoch:
-            raise InputError(f"{path}: is that of epoch {table['epoch']}, expected epoch {epoch}")
+        got, wanted = (_moment_text(*moment) for moment in ((table["epoch"], table.get("step")), (epoch, step)))
+        if got != wanted:
+            raise InputError(f"{path}: is that of {got}, expected {wanted}")
         if rows.shape != self.rows.shape:
             raise InputError(f"{path}: holds {len(rows)} models, expected the {len(self.rows)} of its cohort")
         differing = np.flatnonzero((rows != self.rows).any(axis=1))
@@ -70,6 +72,10 @@ def identity_of(
     """The identity of the snapshots of a cohort."""
     rows = np.frombuffer(b"".join(map(row_hash, members)), np.uint8).reshape(len(members), -1)
     return Identity(record.facts(cohort), rows, made, parent, required=record.format >= FORMAT)
+
+
+def _moment_text(epoch: int, step: int | None) -> str:
+    return f"epoch {epoch}" if step is None else f"step {step} in epoch {epoch}"
 
 
 def _understood(stored: Tree) -> tuple[dict[str, Any], np.ndarray]:

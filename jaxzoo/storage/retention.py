@@ -50,12 +50,21 @@ def states_kept(kept: tuple[int, ...] | None, epochs: int) -> int:
 class CohortBytes(NamedTuple):
     """How many models a cohort has, and the bytes of one in a snapshot and in what training goes on from.
 
-    Weights hardly compress: they are counted as they are.
+    `steps` counts the snapshots within epochs. `outputs` are the bytes of one model's at one of `output_epochs`.
+    Numbers hardly compress: they are counted as they are.
     """
 
     models: int
     snapshot: int
     resume: int
+    steps: int = 0
+    outputs: int = 0
+    output_epochs: int = 0
+
+    @property
+    def beside(self) -> int:
+        """Bytes of the numbers that are kept of steps within epochs, and of outputs."""
+        return self.models * (self.steps * self.snapshot + self.output_epochs * self.outputs)
 
     def total(self, kept: tuple[int, ...] | None, epochs: int) -> int:
         """Bytes on disk once the cohort is trained, with metrics and with what files take besides numbers."""
@@ -63,22 +72,33 @@ class CohortBytes(NamedTuple):
         let_go = 0 if kept is None else epochs + 1 - states
         return (
             self.models * (states * self.snapshot + resumes * self.resume + let_go * METRICS_BYTES)
-            + (states + resumes) * CHECKPOINT_BYTES
+            + self.beside
+            + (states + resumes + self.steps + self.output_epochs) * CHECKPOINT_BYTES
             + let_go * FILE_BYTES
         )
 
     def files(self, kept: tuple[int, ...] | None, epochs: int) -> int:
         """Files on disk once the cohort is trained, about."""
         states = states_kept(kept, epochs)
-        return (states + KEPT_CHECKPOINTS) * CHECKPOINT_FILES + (0 if kept is None else epochs + 1 - states)
+        checkpoints = states + KEPT_CHECKPOINTS + self.steps + self.output_epochs
+        return checkpoints * CHECKPOINT_FILES + (0 if kept is None else epochs + 1 - states)
 
 
 class ZooBytes(NamedTuple):
-    """What a zoo, or its twins, takes on disk: its cohorts, the last epoch, and the epochs that stay."""
+    """What a zoo, or its twins, takes on disk: its cohorts, the last epoch, and the epochs that stay.
+
+    `least` are the epochs that stay whatever is kept, besides the last two.
+    """
 
     cohorts: Sequence[CohortBytes]
     epochs: int
     kept: tuple[int, ...] | None
+    least: tuple[int, ...] = ()
+
+    @property
+    def smallest(self) -> "ZooBytes":
+        """The same with as few epochs kept as may be."""
+        return self._replace(kept=self.least)
 
     @property
     def total(self) -> int:
@@ -106,9 +126,9 @@ def check_space(folder: Path, dense: ZooBytes, twins: ZooBytes | None = None, *,
     fewer = free * models // needed
     choices = {
         f"{fewer} models": needed * fewer // models if fewer else free + 1,
-        "all models with no epochs kept but the last two": sum(part._replace(kept=()).total for part in parts),
+        "all models with no epochs kept but the last two": sum(part.smallest.total for part in parts),
         "all models without twins": dense.total,
-        "all models with the last two epochs alone and without twins": dense._replace(kept=()).total,
+        "all models with the last two epochs alone and without twins": dense.smallest.total,
     }
     fitting = [choice for choice, size in choices.items() if size <= free]
     raise InputError(

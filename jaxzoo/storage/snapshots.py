@@ -1,18 +1,23 @@
 """The snapshots of a cohort.
 
-    snapshots/<epoch>/      an Orbax checkpoint: params, metrics, identity, and batch_stats where networks have them
+    snapshots/<epoch>/      an Orbax checkpoint: params, metrics, identity, and batch_stats where networks have them;
+                            optimizer, where a spec asks for it
+    steps/<step>/           as snapshots, after a step in the middle of an epoch
     metrics/<epoch>.npz     metrics and identity of an epoch whose weights were let go
     resume/<epoch>/         what only training that goes on needs, of the last two epochs
 
 Leaves are (models, ...).
 """
 
+import functools
+import operator
 import re
 import zipfile
 import zlib
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,7 +40,10 @@ METRICS_FILE = re.compile(r"(0|[1-9][0-9]{0,8})\.npz")
 
 
 class Whole(NamedTuple):
-    """A snapshot that fits its checksum: the `variables` by collection, and what it was `made` with, if it says so."""
+    """A snapshot that fits its checksum: the `variables` by collection, and what it was `made` with, if it says so.
+
+    The optimizer's state, where it is kept, is one of the collections.
+    """
 
     variables: Tree
     metrics: Tree
@@ -48,26 +56,55 @@ def snapshot_epochs(cohort: Path) -> list[int]:
     return saved_epochs(cohort / "snapshots")
 
 
+def snapshot_steps(cohort: Path) -> list[int]:
+    """The steps within epochs whose snapshots a cohort's folder holds, in order."""
+    return saved_epochs(cohort / "steps")
+
+
 def metrics_epochs(cohort: Path) -> list[int]:
     """The epochs whose metrics a cohort's folder holds, those without weights too, in order."""
     files = (METRICS_FILE.fullmatch(name) for name in entries_of(cohort / "metrics"))
     return sorted({*snapshot_epochs(cohort), *(int(match[1]) for match in files if match)})
 
 
-def read_snapshot(cohort: Path, epoch: int, part: str, rows: Rows = ALL_ROWS, identity: Identity | None = None) -> Tree:
-    """One `part` of a snapshot ("params", "batch_stats" or "metrics"), leaves (rows, ...).
+def read_snapshot(
+    cohort: Path,
+    epoch: int,
+    part: str,
+    rows: Rows = ALL_ROWS,
+    identity: Identity | None = None,
+    *,
+    step: int | None = None,
+) -> Tree:
+    """One `part` of a snapshot ("params", "batch_stats", "optimizer" or "metrics"), leaves (rows, ...).
 
     Raises InputError where it cannot be read, or, with `identity`, where the snapshot is another's.
     """
-    path = snapshot_path(cohort, epoch)
+    stored: Tree = read_part(snapshot_path(cohort, epoch, step), (part,), rows, identity, epoch, step)
+    return stored
+
+
+def read_part(
+    path: Path, names: Sequence[str], rows: Rows, identity: Identity | None, epoch: int, step: int | None = None
+) -> Any:
+    """What a checkpoint holds under a name, and the names under that, of some rows.
+
+    Raises InputError where it cannot be read, or, with `identity`, where the checkpoint is another's.
+    """
     try:
         if identity is not None:  # first: another cohort may not even have these rows
-            stored = read_checkpoint(path, {f"{PART}.": ALL_ROWS, "checksum": ALL_ROWS})
-            if stored:  # else it has no index any more, and its part will be missing
-                identity.check(stored.get(PART), epoch, path)
-        return read_checkpoint(path, {f"{part}.": rows})[part]
+            check_identity(path, identity, epoch, step)
+        return functools.reduce(operator.getitem, names, read_checkpoint(path, {".".join(names): rows}))
     except (DamagedError, KeyError) as error:
         raise InputError(f"{path}: cannot be read: {error}, expected a whole snapshot") from error
+
+
+def check_identity(path: Path, identity: Identity, epoch: int, step: int | None = None) -> None:
+    """Raises InputError where a checkpoint is another's, and DamagedError where it does not say."""
+    stored = read_checkpoint(path, {f"{PART}.": ALL_ROWS, "checksum": ALL_ROWS})
+    if not stored:
+        raise DamagedError("its index is lost")
+    identity.check(stored.get(PART), epoch, path, step)
 
 
 def read_metrics(cohort: Path, epoch: int, identity: Identity | None = None) -> Tree:
@@ -98,10 +135,12 @@ def read_kept_metrics(cohort: Path, epoch: int, identity: Identity | None = None
     return parts["metrics"]
 
 
-def save_snapshot(cohort: Path, epoch: int, variables: Tree, metrics: Tree, identity: Identity) -> None:
-    """Saves the snapshot of an epoch whole. Raises InputError where it cannot be written."""
-    snapshot = {**variables, "metrics": metrics, PART: identity.tree(epoch)}
-    save_checkpoint(snapshot_path(cohort, epoch), snapshot | {"checksum": checksum(snapshot)})
+def save_snapshot(
+    cohort: Path, epoch: int, variables: Tree, metrics: Tree, identity: Identity, step: int | None = None
+) -> None:
+    """Saves the snapshot of an epoch, or of a step within it, whole. Raises InputError where it cannot be written."""
+    snapshot = {**variables, "metrics": metrics, PART: identity.tree(epoch, step)}
+    save_checkpoint(snapshot_path(cohort, epoch, step), snapshot | {"checksum": checksum(snapshot)})
 
 
 def save_metrics(cohort: Path, epoch: int, metrics: Tree, identity: Tree) -> None:
@@ -117,15 +156,15 @@ def save_metrics(cohort: Path, epoch: int, metrics: Tree, identity: Tree) -> Non
         raise InputError(f"{path}: cannot be written ({reason(error)}), expected room for it") from error
 
 
-def read_whole_snapshot(cohort: Path, epoch: int, identity: Identity | None) -> Whole:
+def read_whole_snapshot(cohort: Path, epoch: int, identity: Identity | None, step: int | None = None) -> Whole:
     """A snapshot held to its checksum and its identity.
 
     Raises DamagedError where it does not fit its checksum, InputError where it is another's or cannot be read.
     """
-    path = snapshot_path(cohort, epoch)
+    path = snapshot_path(cohort, epoch, step)
     tree, total = read_whole_checkpoint(path)
     stored = tree.pop(PART, None)
-    made = None if identity is None else identity.check(stored, epoch, path)
+    made = None if identity is None else identity.check(stored, epoch, path, step)
     if "params" not in tree or "metrics" not in tree:
         raise DamagedError("it has no params or no metrics")
     metrics = tree.pop("metrics")
@@ -149,9 +188,9 @@ def parent_checksum(cohort: Path, epoch: int) -> int:
         raise InputError(f"{path}: is damaged: its checksum cannot be read ({error})") from error
 
 
-def snapshot_path(cohort: Path, epoch: int) -> Path:
-    """The folder of a snapshot."""
-    return cohort / "snapshots" / str(epoch)
+def snapshot_path(cohort: Path, epoch: int, step: int | None = None) -> Path:
+    """The folder of the snapshot of the end of an epoch, or of a step within it."""
+    return cohort / "snapshots" / str(epoch) if step is None else cohort / "steps" / str(step)
 
 
 def metrics_path(cohort: Path, epoch: int) -> Path:

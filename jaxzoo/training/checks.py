@@ -11,9 +11,11 @@ from jaxzoo.datasets import Images
 from jaxzoo.errors import InputError
 from jaxzoo.models.engines import ENGINES, engines_for
 from jaxzoo.paths import lasting_path
+from jaxzoo.spec.asked import kept_with_ends
 from jaxzoo.spec.factors import batch_sizes, least_examples
 from jaxzoo.spec.layers import Dropout, each_layer
-from jaxzoo.spec.plan import Cohort, Plan, plan_zoo
+from jaxzoo.spec.plan import Cohort, Plan, plan_zoo, steps_of
+from jaxzoo.spec.snapshots import LAST_STEP
 from jaxzoo.spec.tables import differences
 from jaxzoo.spec.twin_spec import NO_TWINS, TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
@@ -98,11 +100,13 @@ def check_generate(
     begun = None if found is None else grown_record(folder, found, spec)
     twin = choose_twins(spec, twins)
     _check_engine(folder, begun, engine, lanes)
+    plan = plan_zoo(spec) if begun is None else begun.plan
+    _check_steps(plan)
+    kept = kept_with_ends(kept, plan)
     if begun is not None:
         if keep_epochs is not None and kept != begun.kept:
             raise InputError(f"{folder}: was begun with kept epochs {begun.kept}, got {kept}, expected the same")
         kept = begun.kept
-    plan = plan_zoo(spec) if begun is None else begun.plan
     wanted = None if begun is found else spec
     job = Job(folder, plan, begun, cohorts, None, kept, engine, lanes, repair, licence, wanted)
     if twin is not None:
@@ -131,9 +135,10 @@ def _with_twins(job: Job, twin: TwinSpec, spec: ZooSpec, *, length_said: bool) -
 def space_of(job: Job) -> list[ZooBytes]:
     """What the cohorts of a call take on disk, and then their twins, if there are any."""
     spec, twin = job.plan.spec, job.twin
-    parts = [ZooBytes([cohort_bytes(cohort) for cohort in job.chosen], spec.epochs, job.kept)]
+    least = kept_with_ends((), job.plan) or ()
+    parts = [ZooBytes([cohort_bytes(spec, cohort) for cohort in job.chosen], spec.epochs, job.kept, least)]
     if twin is not None:
-        cohorts = [cohort_bytes(cohort, twin) for cohort in job.chosen]
+        cohorts = [cohort_bytes(spec, cohort, twin) for cohort in job.chosen]
         parts.append(ZooBytes(cohorts, twin.length, kept_of_twins(job.kept, twin)))
     return parts
 
@@ -249,6 +254,20 @@ def _check_twins(job: Job, begun: ZooRecord | None) -> None:
     differing = differences(begun.twin.used, twin.used)
     if differing:
         raise InputError(f"{twins}: was begun as other twins: {differing}; expected the same")
+
+
+def _check_steps(plan: Plan) -> None:
+    """Raises InputError for steps to keep that one of the cohorts does not have."""
+    spec, snapshots = plan.spec, plan.spec.snapshots
+    if snapshots is None or not snapshots.asked:
+        return
+    last = min(spec.epochs * steps_of(key) for key in {cohort.key for cohort in plan.cohorts})
+    given = {"every": snapshots.every or 1, "steps": max(snapshots.steps, default=1)}
+    for name, step in given.items():
+        if step > last:
+            raise InputError(f"zoo {spec.name!r}: snapshots.{name} is {step}, expected steps of 1..{last}")
+    if last > LAST_STEP:
+        raise InputError(f"zoo {spec.name!r}: has {last} steps, expected at most {LAST_STEP} where steps are kept")
 
 
 def _check_engine(folder: Path, begun: ZooRecord | None, engine: str | None, lanes: int | None) -> None:

@@ -7,18 +7,24 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxzoo.models.networks import Variables
+from jaxzoo.models.networks import Params, Variables
 from jaxzoo.models.sparsity import sparsity_metrics
+from jaxzoo.spec.asked import Asked, asked_of
+from jaxzoo.spec.dataset_spec import SPLITS
 from jaxzoo.spec.plan import Cohort
+from jaxzoo.spec.snapshots import Moment, Snapshots
 from jaxzoo.storage.cohort_store import CohortStore, Saved
 from jaxzoo.storage.identity import identity_of
 from jaxzoo.storage.record import ZooRecord
 from jaxzoo.storage.zoo_folder import cohort_folder
 from jaxzoo.training.events import EpochSaved, Event, Interrupted, Metrics, Notice, Trained
+from jaxzoo.training.optimizer_state import named_state
+from jaxzoo.training.outputs import outputs_of
 from jaxzoo.training.population import (
     Population,
     Stopped,
     evaluate,
+    evaluate_heldout,
     get_params,
     get_state,
     initial_state,
@@ -53,13 +59,35 @@ class Beginning(NamedTuple):
     parent: int | None = None
 
 
+class Work(NamedTuple):
+    """A cohort at work: its store, its population on the devices, and what is asked of it."""
+
+    store: CohortStore
+    population: Population
+    cohort: int
+    record: ZooRecord
+    asked: Asked
+    run: Run
+
+    @property
+    def twins(self) -> bool:
+        """Whether it is a cohort of sparse twins."""
+        return self.population.program.method is not None
+
+    @property
+    def snapshots(self) -> Snapshots | None:
+        """What the spec says of snapshots of this cohort; nothing of those of twins."""
+        return None if self.twins else self.record.spec.snapshots
+
+
 def run_cohort(
     folder: Path, record: ZooRecord, program: Program, cohort: Cohort, beginning: Beginning, run: Run
 ) -> None:
     """Trains the cohort of the zoo in a folder to its last epoch. Raises Interrupted."""
     twins = program.method is not None
     identity = identity_of(record, cohort.number, cohort.members, run.made, beginning.parent)
-    with CohortStore(cohort_folder(folder, cohort.number), identity, record.kept) as store:
+    asked = asked_of(record.spec, cohort.key, record.twin)
+    with CohortStore(cohort_folder(folder, cohort.number), identity, record.kept, asked) as store:
         saved, last, notes = store.restore(record.epochs, repair=run.repair)
         for note in (*notes, *_elsewhere(folder, saved, run.made)):
             run.on_event(Notice(note))
@@ -68,13 +96,14 @@ def run_cohort(
         if last is None:
             return
         state = initial_state(beginning.variables(), program.method) if saved is None else _restore(program, saved)
-        population = put_cohort(program, cohort, state)
+        work = Work(store, put_cohort(program, cohort, state), cohort.number, record, asked, run)
         for epoch in range(0 if saved is None else done + 1, last + 1):
             try:
-                metrics = _run_epoch(population, cohort.number, epoch, run)
+                metrics = _run_epoch(work, epoch)
+                _save_outputs(work, epoch)
             except Stopped as stopped:
                 raise Interrupted(f"{folder}: stopped in epoch {epoch} of cohort {cohort.number}") from stopped
-            _save(store, cohort.number, epoch, population, metrics, run.on_event)
+            _save(work, epoch, metrics)
 
 
 def _elsewhere(folder: Path, saved: Saved | None, made: Mapping[str, Any]) -> list[str]:
@@ -95,42 +124,79 @@ def _restore(program: Program, saved: Saved) -> State:
     return initial_state(saved.variables)._replace(optimizer=optimizer)
 
 
-def _run_epoch(population: Population, cohort: int, epoch: int, run: Run) -> Metrics:
-    """Epoch 0 is the untrained cohort, evaluated on all splits. An epoch that is trained is always evaluated."""
+def _run_epoch(work: Work, epoch: int) -> Metrics:
+    """Epoch 0 is the untrained cohort, evaluated on all splits. An epoch that is trained is always evaluated.
+
+    Saves the steps within the epoch that are asked for.
+    """
+    population, run = work.population, work.run
     if epoch == 0:
-        return evaluate(population, run.images, ("train", "validation", "test"), run.should_stop)
-    twins = population.program.method is not None
+        metrics = evaluate(population, run.images, SPLITS, run.should_stop)
+        return metrics | _heldout(work)
+    before = (epoch - 1) * work.asked.per_epoch
+    pauses = [moment.step - before for moment in work.asked.moments if moment.epoch == epoch and moment.step]
 
     def report(samples: int) -> None:
-        run.on_event(Trained(cohort, run.cohorts, epoch, samples, twins=twins))
+        run.on_event(Trained(work.cohort, run.cohorts, epoch, samples, twins=work.twins))
 
-    metrics = train_epoch(population, run.images, epoch, report, run.should_stop)
-    return metrics | evaluate(population, run.images, ("validation", "test"))
+    metrics = train_epoch(
+        population,
+        run.images,
+        epoch,
+        report,
+        run.should_stop,
+        pauses=pauses,
+        on_pause=lambda step: _save_step(work, Moment(epoch, before + step)),
+    )
+    return metrics | evaluate(population, run.images, ("validation", "test")) | _heldout(work)
 
 
-def _save(
-    store: CohortStore,
-    cohort: int,
-    epoch: int,
-    population: Population,
-    metrics: Metrics,
-    on_event: Callable[[Event], None],
-) -> None:
-    twins = population.program.method is not None
-    state = get_state(population)
-    params = get_params(population) if twins else state.params
-    variables = {"params": params, **({"batch_stats": state.batch_stats} if state.batch_stats else {})}
+def _heldout(work: Work) -> Metrics:
+    """Loss and accuracy on the held-out subset, at the end of an epoch too where steps are asked for."""
+    snapshots = work.snapshots
+    if snapshots is None or not snapshots.asked:
+        return {}
+    return evaluate_heldout(work.population, work.run.images, snapshots.examples)
+
+
+def _save_step(work: Work, moment: Moment) -> None:
+    state = get_state(work.population)
+    metrics = {name: values.astype(np.float32) for name, values in _heldout(work).items()}
+    metrics["finite"] = _finite(state, metrics["heldout_loss"])
+    work.store.save_step(moment, _variables(work, state, state.params), metrics)
+
+
+def _save_outputs(work: Work, epoch: int) -> None:
+    outputs = work.record.spec.outputs
+    if outputs is None or epoch not in work.asked.outputs:
+        return
+    engine = work.record.cohorts[work.cohort].engine
+    work.store.save_outputs(epoch, outputs_of(work.population, work.run.images, outputs, engine, work.run.should_stop))
+
+
+def _save(work: Work, epoch: int, metrics: Metrics) -> None:
+    state = get_state(work.population)
+    params = get_params(work.population) if work.twins else state.params
     metrics = {name: values.astype(np.float32) for name, values in metrics.items()}
-    metrics["finite"] = _finite(state, metrics)
-    if twins:
+    metrics["finite"] = _finite(state, metrics["train_loss"])
+    if work.twins:
         metrics |= {name: values.astype(np.float32) for name, values in sparsity_metrics(params).items()}
-    store.save(epoch, variables, metrics, jax.tree.leaves(state if twins else state.optimizer))
-    on_event(EpochSaved(cohort, epoch, metrics, twins))
+    leaves = jax.tree.leaves(state if work.twins else state.optimizer)
+    work.store.save(epoch, _variables(work, state, params), metrics, leaves)
+    work.run.on_event(EpochSaved(work.cohort, epoch, metrics, work.twins))
 
 
-def _finite(state: State, metrics: Metrics) -> np.ndarray:
-    """Whether a member's training loss and all its parameters are finite, (models,)."""
+def _variables(work: Work, state: State, params: Params) -> dict[str, Any]:
+    """The collections that a snapshot holds, with the optimizer's state where it is to be kept."""
+    variables = {"params": params, **({"batch_stats": state.batch_stats} if state.batch_stats else {})}
+    if work.snapshots is not None and work.snapshots.keep_optimizer:
+        variables["optimizer"] = named_state(state.optimizer, work.population.size)
+    return variables
+
+
+def _finite(state: State, loss_M: np.ndarray) -> np.ndarray:
+    """Whether a member's loss and all its parameters are finite, (models,)."""
     leaves = jax.tree.leaves(state.params)
-    return np.isfinite(metrics["train_loss"]) & np.logical_and.reduce(
+    return np.isfinite(loss_M) & np.logical_and.reduce(
         [np.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim))) for leaf in leaves]
     )

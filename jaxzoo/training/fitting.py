@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 from jaxzoo.errors import InputError
 from jaxzoo.spec.plan import Cohort, CohortKey, Plan, plan_zoo
 from jaxzoo.spec.twin_spec import TwinSpec
+from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.record import ZooRecord
 from jaxzoo.training.checks import Job
 from jaxzoo.training.memory import Kind, models_that_fit
@@ -20,7 +21,7 @@ def fit_cohorts(job: Job, engine: str, lanes: int, mesh: Mesh, on_note: Callable
     InputError where they do not fit then, and where not one slab does.
     """
     kinds = [Kind(key, engine, lanes, mesh, twin) for key in _keys(job.chosen) for twin in _with_twins(job.twin)]
-    most, largest = models_that_fit(kinds), _largest(job.chosen)
+    most, largest = models_that_fit(kinds, with_orders=keeps_steps(job.plan.spec)), _largest(job.chosen)
     if largest <= most:
         return job.plan
     if job.cohorts is not None:
@@ -43,10 +44,15 @@ def check_memory(job: Job, record: ZooRecord, mesh: Mesh, *, dense: bool = True)
             if not finished and (dense or twin is not None):
                 kinds.append(Kind(cohort.key, way.engine, way.lanes, mesh, twin))
                 unfinished.append(cohort)
-    most = models_that_fit([*dict.fromkeys(kinds)]) if kinds else 0
+    most = models_that_fit([*dict.fromkeys(kinds)], with_orders=keeps_steps(record.spec)) if kinds else 0
     largest = _largest(unfinished)
     if largest > most:
         raise InputError(f"a cohort has {largest} models, expected at most {most}, what the memory here holds")
+
+
+def keeps_steps(spec: ZooSpec) -> bool:
+    """Whether training pauses within epochs, with every slab of a cohort in the middle of one."""
+    return spec.snapshots is not None and spec.snapshots.asked
 
 
 def _keys(cohorts: Sequence[Cohort]) -> Sequence[CohortKey]:

@@ -11,13 +11,15 @@ from jax.sharding import Mesh
 from jaxzoo.compilation import compilation_cached
 from jaxzoo.datasets.images import Images, Split
 from jaxzoo.settings import pinned_settings
+from jaxzoo.spec.asked import asked_of
 from jaxzoo.spec.dataset_spec import DatasetSpec
-from jaxzoo.spec.plan import Cohort
+from jaxzoo.spec.plan import Cohort, CohortKey
 from jaxzoo.spec.twin_spec import TwinSpec
+from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.retention import ZooBytes
 from jaxzoo.training.checks import Job, space_of
-from jaxzoo.training.fitting import fit_cohorts
-from jaxzoo.training.memory import Kind, Needs, compile_to_fit, device_memory, most_demanding
+from jaxzoo.training.fitting import fit_cohorts, keeps_steps
+from jaxzoo.training.memory import Kind, Needs, compile_to_fit, device_memory, most_demanding, order_bytes
 from jaxzoo.training.population import initial_state, initial_variables, put_cohort, put_images
 from jaxzoo.training.programs import Program, build_program
 from jaxzoo.training.steps import DeviceImages
@@ -88,7 +90,7 @@ def forecast(job: Job, mesh: Mesh) -> Forecast:
         compilations=len(kinds) * len(twins),
         engine=engine,
         lanes=lanes,
-        memory=max(_memory(need, job, program.width) for need in needs),
+        memory=max(_memory(need, job, program.width, lanes) for need in needs),
         limit=device_memory(mesh, needs[0].training),
         measured=f"{hardest.key.activation}, {hardest.key.optimizer.label}",
         zoo=parts[0],
@@ -96,10 +98,12 @@ def forecast(job: Job, mesh: Mesh) -> Forecast:
     )
 
 
-def _memory(needs: Needs, job: Job, width: int) -> int:
+def _memory(needs: Needs, job: Job, width: int, lanes: int) -> int:
     """Bytes of a device that the largest cohort takes: one slab trains, the others wait."""
-    slabs = max(-(-len(cohort.members) // width) for cohort in job.chosen)
-    return needs.training + (slabs - 1) * needs.waiting
+    largest = max(job.chosen, key=lambda cohort: len(cohort.members))
+    slabs = -(-len(largest.members) // width)
+    order = lanes * order_bytes(largest.key) if keeps_steps(job.plan.spec) else 0
+    return needs.training + (slabs - 1) * (needs.waiting + order)
 
 
 def _part(
@@ -116,15 +120,24 @@ def _part(
     trained = examples_per_second(program, compiled, cohort, images)
     evaluated = _evaluated_per_second(program, cohort, images)
     each = dataset.train / trained + (dataset.validation + dataset.test) / evaluated
+    beside = 0.0 if twin is not None else _beside(job.plan.spec, cohort.key, evaluated)
     seconds, left = 0.0, 0
     for one in job.chosen:
         slabs = -(-len(one.members) // program.width)
         held = job.held(one, twin) or [-1]
         epochs = last - max(0, min(held[-1], last))
         untrained = (dataset.train + dataset.validation + dataset.test) / evaluated if held == [-1] else 0.0
-        seconds += slabs * (epochs * each + untrained)
+        seconds += slabs * (epochs * (each + beside) + untrained)
         left += epochs
     return Part(seconds, trained * program.width, left, disk)
+
+
+def _beside(spec: ZooSpec, key: CohortKey, evaluated: float) -> float:
+    """Seconds of an epoch, on average, in which the steps and the outputs that are asked for are evaluated."""
+    asked, dataset = asked_of(spec, key), key.dataset
+    heldout = 0 if spec.snapshots is None else min(spec.snapshots.examples, dataset.validation or dataset.test)
+    examples = 0 if spec.outputs is None else sum(getattr(dataset, split) for split in spec.outputs.splits)
+    return (len(asked.steps) * heldout + len(asked.outputs) * examples) / (spec.epochs * evaluated)
 
 
 def _evaluated_per_second(program: Program, cohort: Cohort, images: DeviceImages) -> float:

@@ -10,14 +10,16 @@ from jax.sharding import Mesh
 
 from jaxzoo.devices import platform_of
 from jaxzoo.errors import InputError
+from jaxzoo.spec.factors import RELABELLING
 from jaxzoo.spec.grid import NUMBERS
-from jaxzoo.spec.plan import CohortKey
+from jaxzoo.spec.plan import CohortKey, steps_of
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.training.programs import Program, abstract_arguments, build_program, state_shapes
 from jaxzoo.training.sparsify import Method, build_method
 
 IMAGES = 3  # the position of the images among the arguments of `train`
 FLOAT_BYTES = 4
+ORDER_BYTES, LABEL_BYTES, TRIGGER_BYTES = 4, 4, 1  # of an image in an order: its index, and what a model sees of it
 PLENTY = 0.5  # of the memory: temporaries differ between activations, but not by so much
 
 
@@ -75,8 +77,10 @@ def compile_to_fit(program: Program) -> tuple[Any, Needs]:
     return compiled, needs
 
 
-def models_that_fit(kinds: Sequence[Kind]) -> int:
+def models_that_fit(kinds: Sequence[Kind], *, with_orders: bool = False) -> int:
     """The most models that a cohort of any of these kinds can have: all models of a cohort stay on the devices.
+
+    `with_orders` says that slabs that wait their turn may be in the middle of an epoch, and keep its order of images.
 
     Compiling takes seconds a kind, so only the most demanding one is compiled where the devices have plenty of room.
     Raises InputError where not one slab fits.
@@ -87,7 +91,15 @@ def models_that_fit(kinds: Sequence[Kind]) -> int:
     each = [needs]
     if needs.training > PLENTY * limit:
         each += [compile_to_fit(build_program(*kind))[1] for kind in kinds if kind != hardest]
-    return hardest.lanes * hardest.mesh.size * min(1 + (limit - one.training) // one.waiting for one in each)
+    order = hardest.lanes * max(order_bytes(kind.key) for kind in kinds) if with_orders else 0
+    return hardest.lanes * hardest.mesh.size * min(1 + (limit - one.training) // (one.waiting + order) for one in each)
+
+
+def order_bytes(key: CohortKey) -> int:
+    """Bytes of one model's order of the images in an epoch."""
+    relabelled = any(name in key.factors for name in RELABELLING)
+    each = ORDER_BYTES + LABEL_BYTES * relabelled + TRIGGER_BYTES * ("trigger" in key.factors)
+    return each * steps_of(key) * key.batch_size
 
 
 def device_memory(mesh: Mesh, unknown: int) -> int:

@@ -5,6 +5,7 @@ on disk, the model axis is first; it is moved to the end on the way to a device,
 """
 
 import functools
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from jaxzoo.keys import Role, fold, member_keys
 from jaxzoo.models.initializers import rescaled
 from jaxzoo.models.networks import Network, Params, Variables
 from jaxzoo.models.tally import Tally, empty_tally
-from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.dataset_spec import SPLITS, DatasetSpec
 from jaxzoo.spec.layers import Layers
 from jaxzoo.spec.plan import Cohort
 from jaxzoo.training.events import Metrics
@@ -130,10 +131,11 @@ def get_state(population: Population) -> State:
 
 def get_params(population: Population) -> Params:
     """The parameters as they are evaluated, sparse ones with their zeros; leaves (models, ...) on the host."""
-    return _join(population, [_evaluated(population.program, slab) for slab in population.slabs])
+    return _join(population, [evaluated_params(population.program, slab) for slab in population.slabs])
 
 
-def _evaluated(program: Program, slab: Slab) -> Params:
+def evaluated_params(program: Program, slab: Slab) -> Params:
+    """The parameters of a slab as they are evaluated, on the devices."""
     return slab.state.params if program.sparse is None else program.sparse(slab.state.params)
 
 
@@ -152,40 +154,51 @@ def train_epoch(
     epoch: int,
     on_steps: Callable[[int], None] = lambda samples: None,
     should_stop: Callable[[], bool] = lambda: False,
+    *,
+    pauses: Sequence[int] = (),
+    on_pause: Callable[[int], None] = lambda step: None,
 ) -> Metrics:
     """Trains every slab through one epoch, in place. The states that the population had are used up.
 
     Returns loss and accuracy as running means over the epoch, (models,). After every segment of about half a second
     `on_steps` hears how many training samples it was. Raises Stopped between two segments when `should_stop()`.
+    `pauses` are numbers of steps in this epoch, in ascending order and fewer than all: after each of them, when the
+    whole population is there, `on_pause` may read its state. No bit of the training depends on them.
     """
     program, slabs, count, phases = population
     phase = sum(first <= epoch for first in phases) - 1
-    tallies, examples = [], []
+    orders: dict[int, Order] = {}
+    tallies: dict[int, Tally] = {}
+    seen: dict[int, np.ndarray] = {}
     segment = FIRST_SEGMENT
-    for index, (state, of_phases) in enumerate(slabs):
-        hyperparameters = of_phases[phase]
-        order = program.shuffle(hyperparameters, images.labels, epoch)
-        seen_M = _examples_seen(program, order)
-        steps = -(-int(seen_M.max()) // program.key.batch_size)
-        state = state if program.mask is None else program.mask(state, epoch)
-        own = slice(min(program.width, count - index * program.width))  # lanes that are not copies of the last member
-        tally = empty_tally(hyperparameters.numbers["learning_rate"])
-        first = 0
-        while first < steps:
-            if should_stop():
-                raise Stopped
-            start = time.monotonic()
-            last = min(first + segment, steps)
-            when = map(np.int32, (epoch, first, last))  # typed as they were when the program was compiled ahead of time
-            state, tally = program.train(state, tally, hyperparameters, images, order, *when)
-            jax.block_until_ready(tally)
-            segment = _next_segment(segment, last - first, time.monotonic() - start)
-            on_steps(_samples_between(program, first, last, seen_M[own]))
-            first = last
-        slabs[index] = Slab(state, of_phases)
-        tallies.append(jax.device_get(tally))
-        examples.append(seen_M)
-    return _metrics("train", tallies, count, np.concatenate(examples)[:count])
+    for begin, end in itertools.pairwise((0, *pauses, program.steps)):
+        for index, (state, of_phases) in enumerate(slabs):
+            hyperparameters = of_phases[phase]
+            if begin == 0:
+                orders[index] = program.shuffle(hyperparameters, images.labels, epoch)
+                seen[index] = _examples_seen(program, orders[index])
+                state = state if program.mask is None else program.mask(state, epoch)
+                tallies[index] = empty_tally(hyperparameters.numbers["learning_rate"])
+            # an order takes more memory than a state may: it is let go as soon as its slab is through with the epoch
+            order, tally = orders.pop(index) if end == program.steps else orders[index], tallies[index]
+            own_M = seen[index][: count - index * program.width]  # without lanes that are copies of the last member
+            first, until = begin, min(end, -(-int(own_M.max()) // program.key.batch_size))
+            while first < until:
+                if should_stop():
+                    raise Stopped
+                start = time.monotonic()
+                last = min(first + segment, until)
+                when = map(np.int32, (epoch, first, last))  # typed as they were when the program was compiled
+                state, tally = program.train(state, tally, hyperparameters, images, order, *when)
+                jax.block_until_ready(tally)
+                segment = _next_segment(segment, last - first, time.monotonic() - start)
+                on_steps(_samples_between(program, first, last, own_M))
+                first = last
+            slabs[index] = Slab(state, of_phases)
+            tallies[index] = tally if end < program.steps else jax.device_get(tally)
+        if end < program.steps:
+            on_pause(end)
+    return _metrics("train", [*tallies.values()], count, np.concatenate([*seen.values()])[:count])
 
 
 def _examples_seen(program: Program, order: Order) -> np.ndarray:
@@ -211,30 +224,55 @@ def evaluate(
 
     Raises Stopped between two slabs when `should_stop()`.
     """
-    program, slabs, count, _ = population
-    dataset = program.key.dataset
-    sizes = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    firsts = dict(zip(sizes, np.cumsum([0, *sizes.values()]).tolist(), strict=False))
     metrics: Metrics = {}
     for split in splits:
-        bounds = (firsts[split], firsts[split] + sizes[split])
-        tallies = []
-        for slab in slabs:
-            if should_stop():
-                raise Stopped
-            tallies.append(jax.device_get(_tally(program, slab, images, bounds)))
-        metrics |= _metrics(split, tallies, count, sizes[split])
+        metrics |= _evaluate(
+            population, images, split, split_bounds(population.program.key.dataset)[split], should_stop
+        )
     return metrics
 
 
+def evaluate_heldout(population: Population, images: DeviceImages, examples: int) -> Metrics:
+    """Loss and accuracy, (models,) each, on the fixed held-out subset: the first `examples` of validation.
+
+    They are of the test split where validation is empty, and fewer where there are fewer.
+    """
+    dataset = population.program.key.dataset
+    first, last = split_bounds(dataset)["validation" if dataset.validation else "test"]
+    return _evaluate(population, images, "heldout", (first, min(first + examples, last)))
+
+
+def split_bounds(dataset: DatasetSpec) -> dict[str, tuple[int, int]]:
+    """By split the indices, among all images on a device, of its first image and of the one after its last."""
+    ends = itertools.accumulate(getattr(dataset, split) for split in SPLITS)
+    return {split: (end - getattr(dataset, split), end) for split, end in zip(SPLITS, ends, strict=True)}
+
+
+def _evaluate(
+    population: Population,
+    images: DeviceImages,
+    name: str,
+    bounds: tuple[int, int],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Metrics:
+    """Loss and accuracy on the images from the first of the bounds to the one before the second."""
+    program, slabs, count, _ = population
+    tallies = []
+    for slab in slabs:
+        if should_stop():
+            raise Stopped
+        tallies.append(jax.device_get(_tally(program, slab, images, bounds)))
+    return _metrics(name, tallies, count, bounds[1] - bounds[0])
+
+
 def _tally(program: Program, slab: Slab, images: DeviceImages, bounds: tuple[int, int]) -> Tally:
-    return program.evaluate(_evaluated(program, slab), slab.state.batch_stats, images, *bounds)
+    return program.evaluate(evaluated_params(program, slab), slab.state.batch_stats, images, *bounds)
 
 
-def _metrics(split: str, tallies: Sequence[Tally], count: int, examples: int | np.ndarray) -> Metrics:
+def _metrics(name: str, tallies: Sequence[Tally], count: int, examples: int | np.ndarray) -> Metrics:
     loss, correct = (np.concatenate(sums)[:count] for sums in zip(*tallies, strict=True))
     divisor = np.where(np.asarray(examples) > 0, examples, math.nan)
-    return {f"{split}_loss": loss / divisor, f"{split}_accuracy": correct / divisor}
+    return {f"{name}_loss": loss / divisor, f"{name}_accuracy": correct / divisor}
 
 
 def _next_segment(segment: int, steps: int, seconds: float) -> int:

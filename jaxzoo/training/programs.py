@@ -20,14 +20,14 @@ from jaxzoo.models.networks import Params
 from jaxzoo.models.tally import Tally
 from jaxzoo.models.variables import abstract_variables
 from jaxzoo.settings import pinned_settings
-from jaxzoo.spec.plan import CohortKey
+from jaxzoo.spec.plan import CohortKey, steps_of
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.training import steps
 from jaxzoo.training.hyperparameters import Hyperparameters, limits_examples, number_names, whole_names
 from jaxzoo.training.optimizers import build_optimizer
 from jaxzoo.training.order import shuffle
 from jaxzoo.training.sparsify import Method, build_method
-from jaxzoo.training.steps import DeviceImages, Recipe, State, steps_of
+from jaxzoo.training.steps import DeviceImages, Recipe, State
 
 TILE = (8, 128)  # a TPU's register: no kernel cuts one where the models are folded to such tiles
 CACHED_IMAGES = 2  # at a time, or a few more: the activations of a training step then stay in a core's cache

@@ -18,7 +18,7 @@ from jaxzoo.models.networks import Array, DropoutSource, Params, SamplingSource
 from jaxzoo.models.tally import Tally, count_batch, empty_tally
 from jaxzoo.spec.factors import FACTORS_OF_OPTIMIZERS
 from jaxzoo.spec.optimizer import CYCLED
-from jaxzoo.spec.plan import CohortKey
+from jaxzoo.spec.plan import CohortKey, steps_of
 from jaxzoo.training.augmentation import augment
 from jaxzoo.training.hyperparameters import Hyperparameters
 from jaxzoo.training.optimizers import build_optimizer
@@ -67,11 +67,6 @@ class Recipe(NamedTuple):
     at_once: int
     models: tuple[int, ...]
     schedule_epochs: int | None
-
-
-def steps_of(key: CohortKey) -> int:
-    """Training steps in an epoch. The last batch may be incomplete."""
-    return -(-key.dataset.train // key.batch_size)
 
 
 def train(
@@ -285,6 +280,11 @@ def _epoch_keys(recipe: Recipe, seed_M: Array, epoch: jax.Array) -> dict[Role, j
 def _gather(images: DeviceImages, choice_BM: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Raw pixels (B, M, H, W, C) and labels (B, M)."""
     return images.pixels[choice_BM], images.labels[choice_BM]
+
+
+def shared_images(images: DeviceImages, index_B: jax.Array) -> jax.Array:
+    """Images as they enter the network, (B, H, W, C, 1), the same for all models."""
+    return _normalise(images, _gather(images, index_B[:, None])[0])
 
 
 def _augment(pixels_BMHWC: jax.Array, key_M: jax.Array | None, names: tuple[str, ...], first: jax.Array) -> jax.Array:

@@ -13,6 +13,7 @@ from jaxzoo.reading.zoo import open_zoo
 from jaxzoo.spec.plan import Trajectory, plan_zoo, row_hash, trajectory_digest
 from jaxzoo.spec.schedule import Schedule
 from jaxzoo.spec.seeds import SeedRange
+from jaxzoo.spec.snapshots import Snapshots
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.storage.cohort_store import CohortStore
 from jaxzoo.storage.identity import identity_of
@@ -117,6 +118,7 @@ def test_the_trajectory_of_a_zoo_that_grows_stays():
     same = [
         dataclasses.replace(SPEC, name="another", models=1, cohort_size=1, epochs=9, twins=TwinSpec(epochs=1)),
         dataclasses.replace(SPEC, seeds=SeedRange(first=1, last=99)),
+        dataclasses.replace(SPEC, snapshots=Snapshots(every=2, keep_optimizer=True), outputs=["test"]),
     ]
     other = [
         dataclasses.replace(SPEC, batch_size=11),
@@ -131,6 +133,7 @@ def test_the_trajectory_of_a_zoo_that_grows_stays():
     # a field of a spec that is added later belongs to the one or to the other
     free = {"name", "models", "seeds", "drawn_seeds", "grid", "epochs", "cohort_size", "twins", "counts_untrained"}
     free |= {"draws", "points", "vary"}  # what members have of them stands in their rows
+    free |= {"snapshots", "outputs"}
     decide = {field.name for field in dataclasses.fields(Trajectory)} - {"layers", "dropout", "epochs", "factors"}
     assert {field.name for field in dataclasses.fields(SPEC)} == free | decide | {"architecture"}
     digest = trajectory_digest(SPEC)

@@ -14,8 +14,16 @@ from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.training import memory, tuning
 from jaxzoo.training.checks import check_generate
 from jaxzoo.training.fitting import fit_cohorts
-from jaxzoo.training.memory import Kind, compile_training, most_demanding, waiting_bytes
-from jaxzoo.training.programs import build_program
+from jaxzoo.training.memory import (
+    Kind,
+    compile_training,
+    models_that_fit,
+    most_demanding,
+    order_bytes,
+    tree_bytes,
+    waiting_bytes,
+)
+from jaxzoo.training.programs import abstract_arguments, build_program
 from jaxzoo.training.tuning import measure_engines
 from jaxzoo.training.zoo import generate
 
@@ -72,6 +80,25 @@ def test_twins_are_looked_at_too(spec, tmp_path):
         patch.setattr(memory, "device_memory", lambda mesh, unknown: smaller)
         plan = fit_cohorts(with_seeds(job, 9), "lanes", 2, model_mesh(), lambda text: None)
     assert max(len(cohort.members) for cohort in plan.cohorts) <= 2 * 2 * model_mesh().size
+
+
+def test_the_orders_of_slabs_in_the_middle_of_an_epoch_are_counted(spec):
+    """Only where steps are asked for: training then pauses with every slab of a cohort in the middle of an epoch."""
+    kind = kinds_of(spec)[0]
+    program = build_program(*kind)
+    needs = compile_training(program)[1]
+    shapes = abstract_arguments(program)[4]
+    assert tree_bytes(shapes) == program.width * order_bytes(kind.key)
+    declared = dataclasses.replace(spec, grid=dataclasses.replace(spec.grid, label_noise=(0.1,), trigger=(0.1,)))
+    relabelled = kinds_of(declared)[0]
+    more = abstract_arguments(build_program(*relabelled))[4]
+    assert tree_bytes(more) == program.width * order_bytes(relabelled.key)
+    room = needs.training + 3 * needs.waiting
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory, "device_memory", lambda mesh, unknown: room)
+        assert models_that_fit([kind]) == 4 * program.width
+        slabs = 1 + 3 * needs.waiting // (needs.waiting + kind.lanes * order_bytes(kind.key))
+        assert models_that_fit([kind], with_orders=True) == slabs * program.width < 4 * program.width
 
 
 def with_seeds(job, seeds):
