@@ -15,6 +15,7 @@ import jaxzoo
 from jaxzoo.__main__ import VERBS, module_of
 from jaxzoo.commands.listing import list_zoos
 from jaxzoo.spec.config import published_specs
+from jaxzoo.spec.grid import FACTORS
 from jaxzoo.spec.optimizer import OPTIMIZER_PARAMETERS
 from jaxzoo.spec.schedule import SCHEDULE_PARAMETERS
 from jaxzoo.spec.tables import full_table, read_table
@@ -69,7 +70,7 @@ def test_the_config_of_the_images_page_is_one(tmp_path):
 
 
 def test_the_optimizers_and_the_schedule_of_the_making_page_are_taken():
-    (block,) = blocks_of(ROOT / "docs" / "making.md", "toml")
+    block, _ = blocks_of(ROOT / "docs" / "making.md", "toml")
     zoo, digits = tomllib.loads(block)["zoos"]["mine"], full_table(jaxzoo.load_spec("digits"))
     spec = read_table(digits | {"grid": digits["grid"] | zoo["grid"], "schedule": zoo["schedule"]}, jaxzoo.ZooSpec)
     labels = [optimizer.label for optimizer in spec.grid.optimizer]
@@ -89,6 +90,54 @@ def test_the_making_page_says_every_parameter(known):
             assert re.findall(r"`(\w+)`", rows[f"`{word}`"]) == [*parameters]
 
 
+def test_the_steps_and_outputs_of_the_making_page_are_taken():
+    _, block = blocks_of(ROOT / "docs" / "making.md", "toml")
+    (zoo,) = tomllib.loads(block)["zoos"].values()
+    spec = read_table(full_table(jaxzoo.load_spec("digits")) | zoo, jaxzoo.ZooSpec)
+    assert spec.snapshots == jaxzoo.Snapshots(every=100, keep_optimizer=True)
+    assert spec.outputs == jaxzoo.Outputs(splits=("test",))
+
+
+def test_the_config_and_the_python_of_the_population_page_are_the_same_zoos(tmp_path):
+    page = ROOT / "docs" / "population.md"
+    (config,), (table,), (script, *_) = (blocks_of(page, language) for language in ("toml", "csv", "python"))
+    (tmp_path / "my_zoos.toml").write_text(config)
+    (tmp_path / "points.csv").write_text(table)
+    by_grid, by_draws, by_table = jaxzoo.read_config(tmp_path / "my_zoos.toml")
+    names: dict = {}
+    exec(script.partition("drawn = ")[0], names)  # what is written here, not data
+    assert by_grid.grid == names["grid"]
+    assert by_draws.draws == names["draws"]
+    assert len(jaxzoo.plan_zoo(by_grid).members) == len(jaxzoo.plan_zoo(names["by_grid"]).members) == 16
+    assert len(jaxzoo.plan_zoo(by_table).members) == 3
+    assert jaxzoo.plan_zoo(names["by_table"]).members[0].hyperparameters["train_fraction"] == 0.5
+
+
+def test_the_population_page_says_every_factor():
+    text = (ROOT / "docs" / "population.md").read_text()
+    cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert {name for cell in cells for name in re.findall(r"`(\w+)`", cell)} == {*FACTORS}
+
+
+def test_the_pictures_of_the_population_page_are_drawn(tmp_path):
+    config = tomllib.loads((ROOT / "docs" / "fashion.toml").read_text())
+    digits = jaxzoo.load_spec("digits")
+    for name, zoo in config["zoos"].items():
+        table = full_table(digits) | {"name": name, "grid": None, "seeds": None} | zoo | {"epochs": 3, "twins": "none"}
+        spec = read_table(table, jaxzoo.ZooSpec)
+        jaxzoo.generate(spec, tmp_path / name, models=8)
+    command = [sys.executable, ROOT / "docs" / "population.py", "fashion-draws", "fashion-pairs"]
+    environment = os.environ | {"MPLBACKEND": "agg"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    apart = re.search(r"distance in weights: median by epoch \[(.*)\]", done.stdout)
+    assert apart is not None
+    distances = [float(value) for value in apart[1].split(", ")]
+    assert distances[:3] == [0.0] * 3
+    assert min(distances[3:]) > 0
+    assert {path.name for path in tmp_path.glob("*.png")} == {"population-draws.png", "population-pairs.png"}
+
+
 def check_picture(folder):
     assert (folder / "digits-accuracy.png").stat().st_size > 10_000
 
@@ -105,6 +154,7 @@ def test_the_pages_with_python_are_found():
     assert {name_of(page): len(blocks_of(page, "python")) for page in WITH_PYTHON} == {
         "README.md": 1,
         "making.md": 1,
+        "population.md": 3,
         "reading.md": 7,
         "research.md": 1,
     }
