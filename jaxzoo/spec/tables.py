@@ -97,14 +97,16 @@ def _read(table: dict[str, Any], kind: Any, where: tuple[str, ...]) -> Any:
 def _read_field(field: dataclasses.Field[Any], value: Any, where: tuple[str, ...]) -> Any:
     """Nested dataclasses from their tables; everything else is left to the dataclass that has the field."""
     inner = _dataclass_in(field.type)
-    if inner is None or value is None or (isinstance(value, str | list) and "allowed" in field.metadata):
-        return value
-    if not isinstance(value, dict) and {int, float, str} & {*getattr(field.type, "__args__", ())}:
+    if inner is None or value is None:
         return value
     path = (*where, field.name)
     if typing.get_origin(field.type) is tuple:
         items = value if isinstance(value, list | tuple) else [value]
         return tuple(_read(item, inner, path) if isinstance(item, dict) else item for item in items)
+    by_word = isinstance(value, str | list) and "allowed" in field.metadata
+    plain = not isinstance(value, dict) and {int, float, str} & {*typing.get_args(field.type)}
+    if by_word or plain:
+        return value
     if not isinstance(value, dict):
         raise InputError(f"{'.'.join(path)} is {shown(value)}, expected a table", path)
     return _read(value, inner, path)

@@ -68,8 +68,8 @@ class ZooSpec:
     batch_size: int = 10
     epochs: int = 50
     models: int | None = None
-    snapshots: Snapshots | None = None
-    outputs: Outputs | None = field(default=None, metadata={"allowed": SPLITS})
+    snapshots: Snapshots | None = field(default=None, metadata=LATER)
+    outputs: Outputs | None = field(default=None, metadata={"allowed": SPLITS, **LATER})
     cohort_size: int = 1024
     twins: TwinSpec | None = field(default=TwinSpec(), metadata={"allowed": (*METHODS, NO_TWINS)})
     counts_untrained: bool = True

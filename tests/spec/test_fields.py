@@ -14,9 +14,11 @@ from populations import small_spec, write_digits_config
 from jaxzoo.errors import InputError
 from jaxzoo.spec.config import read_config
 from jaxzoo.spec.dataset_spec import DatasetSpec
-from jaxzoo.spec.grid import Grid
+from jaxzoo.spec.draws import Choice, Draws, Integers, LogUniform, Uniform
+from jaxzoo.spec.grid import FACTORS, Grid
 from jaxzoo.spec.layers import CNN_S, Conv, Dense, Residual
 from jaxzoo.spec.optimizer import OPTIMIZER_PARAMETERS, OPTIMIZERS, Optimizer
+from jaxzoo.spec.pairs import Vary
 from jaxzoo.spec.plan import plan_zoo, trajectory_digest
 from jaxzoo.spec.schedule import SCHEDULE_PARAMETERS, Schedule
 from jaxzoo.spec.seeds import SeedDraw, SeedRange
@@ -276,6 +278,45 @@ def test_optimizers_and_schedules_are_the_same_after_they_were_written(optimizer
     if spec is not None:
         assert_plain(dataclasses.asdict(spec))
         assert_same(spec, read_back(spec))
+
+
+FACTOR_VALUES = st.sampled_from((0, 0.25, 0.5, np.float32(0.5), 1, 3, np.int64(7), -1, 1.5, "x", math.nan, True))
+DISTRIBUTIONS = st.one_of(
+    st.builds(lambda low, high: lambda: Uniform(low, high), FACTOR_VALUES, FACTOR_VALUES),
+    st.builds(lambda low, high: lambda: LogUniform(low, high), FACTOR_VALUES, FACTOR_VALUES),
+    st.builds(lambda low, high: lambda: Integers(low, high), FACTOR_VALUES, FACTOR_VALUES),
+    st.lists(FACTOR_VALUES, max_size=3).map(lambda values: lambda: Choice(*values)),
+    FACTOR_VALUES.map(lambda value: lambda: value),
+)
+VARIES = st.builds(
+    lambda factor, value, first: lambda: Vary(factor=factor, value=value, from_epoch=first),
+    st.sampled_from((*FACTORS, "learning_rate", "activation")),
+    FACTOR_VALUES,
+    st.sampled_from((1, 2, 0)),
+)
+
+
+@PROPERTY
+@given(
+    grid=st.dictionaries(st.sampled_from(FACTORS), st.lists(FACTOR_VALUES, min_size=1, max_size=2), max_size=3),
+    draws=st.dictionaries(st.sampled_from((*FACTORS, "dropout", "learning_rate")), DISTRIBUTIONS, max_size=3),
+    vary=st.lists(VARIES, max_size=2),
+    drawn=st.booleans(),
+)
+def test_factors_draws_and_pairs_are_the_same_after_they_were_written(grid, draws, vary, drawn):
+    def build():
+        changes = tuple(each() for each in vary)
+        if not drawn:
+            return dataclasses.replace(SPEC, grid=dataclasses.replace(SPEC.grid, **grid), vary=changes)
+        words = {"activation": Choice("tanh", "relu"), "initialization": "normal", "optimizer": "adam"}
+        values = {"learning_rate": 1e-3} | {name: each() for name, each in draws.items()}
+        return dataclasses.replace(SPEC, grid=None, seeds=None, draws=Draws(models=3, **words, **values), vary=changes)
+
+    spec = built(build)
+    if spec is not None:
+        assert_plain(dataclasses.asdict(spec))
+        assert_same(spec, read_back(spec))
+        assert read_table(json.loads(json.dumps(full_table(spec))), ZooSpec) == spec
 
 
 def to_toml(value):
