@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxzoo.datasets.images import Images, Split, make_images
+from jaxzoo.datasets.subsets import NOTHING_SPECIAL
 from jaxzoo.devices import model_mesh, use_all_cores
 from jaxzoo.models.tally import empty_tally
 from jaxzoo.settings import pinned_settings
@@ -96,7 +97,7 @@ def _cohort_run(cohort: Cohort, engine: str, twin: TwinSpec | None) -> Callable[
     program = build_program(cohort.key, engine, LANES, mesh, twin)
     images = put_images(_random_images(cohort.key.dataset), mesh)
     slabs = put_cohort(program, cohort, initial_state(initial_variables(cohort), program.method)).slabs
-    orders = [program.shuffle(slab.hyperparameters[0], images.labels, 1) for slab in slabs]
+    orders = [program.shuffle(slab.hyperparameters[0].seed, NOTHING_SPECIAL, 1) for slab in slabs]
 
     def run(seconds: float) -> float:
         samples = 0

@@ -30,6 +30,9 @@ class Seen(NamedTuple):
     triggered: jax.Array | None
 
 
+NOTHING_SPECIAL = Seen(None, None, None)
+
+
 def examples_seen_by(
     factors: Sequence[str], key: jax.Array, whole: Mapping[str, jax.Array], labels_N: jax.Array, classes: int
 ) -> Seen:

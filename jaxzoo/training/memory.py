@@ -14,12 +14,14 @@ from jaxzoo.spec.factors import RELABELLING
 from jaxzoo.spec.grid import NUMBERS
 from jaxzoo.spec.plan import CohortKey, steps_of
 from jaxzoo.spec.twin_spec import TwinSpec
+from jaxzoo.training.hyperparameters import limits_examples
 from jaxzoo.training.programs import Program, abstract_arguments, build_program, state_shapes
 from jaxzoo.training.sparsify import Method, build_method
 
 IMAGES = 3  # the position of the images among the arguments of `train`
 FLOAT_BYTES = 4
-ORDER_BYTES, LABEL_BYTES, TRIGGER_BYTES = 4, 4, 1  # of an image in an order: its index, and what a model sees of it
+# of an image: its index in an order, its label as a model sees it, whether it has the patch, whether it is seen at all
+ORDER_BYTES, LABEL_BYTES, TRIGGER_BYTES, KEPT_BYTES = 4, 4, 1, 1
 PLENTY = 0.5  # of the memory: temporaries differ between activations, but not by so much
 
 
@@ -97,9 +99,13 @@ def models_that_fit(kinds: Sequence[Kind], *, with_orders: bool = False) -> int:
 
 def order_bytes(key: CohortKey) -> int:
     """Bytes of one model's order of the images in an epoch."""
+    return (ORDER_BYTES + _view_bytes(key)) * steps_of(key) * key.batch_size
+
+
+def _view_bytes(key: CohortKey) -> int:
+    """Bytes that say of one image how one model sees it: its label, and whether it has the patch."""
     relabelled = any(name in key.factors for name in RELABELLING)
-    each = ORDER_BYTES + LABEL_BYTES * relabelled + TRIGGER_BYTES * ("trigger" in key.factors)
-    return each * steps_of(key) * key.batch_size
+    return LABEL_BYTES * relabelled + TRIGGER_BYTES * ("trigger" in key.factors)
 
 
 def device_memory(mesh: Mesh, unknown: int) -> int:
@@ -117,4 +123,5 @@ def tree_bytes(tree: Any) -> int:
 def _waiting(key: CohortKey, method: Method | None, lanes: int) -> int:
     state = state_shapes(key, method, lanes)
     values = 1 + len(NUMBERS) + len(key.factors)  # of a model: the seed, and each hyperparameter
-    return tree_bytes(state) + lanes * FLOAT_BYTES * values
+    seen = (KEPT_BYTES * limits_examples(key) + _view_bytes(key)) * key.dataset.train
+    return tree_bytes(state) + lanes * (FLOAT_BYTES * values + seen)

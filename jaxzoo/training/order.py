@@ -5,10 +5,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxzoo.datasets.subsets import examples_seen_by
+from jaxzoo.datasets.subsets import Seen, examples_seen_by
 from jaxzoo.keys import Role, fold, member_keys
 from jaxzoo.models.networks import Array
-from jaxzoo.spec.factors import OF_EXAMPLES
 from jaxzoo.spec.plan import CohortKey
 from jaxzoo.training.hyperparameters import Hyperparameters
 from jaxzoo.training.sparsify import Method
@@ -28,20 +27,30 @@ class Order(NamedTuple):
     seen: Array | None = None
 
 
-def shuffle(
-    key: CohortKey, method: Method | None, hyper: Hyperparameters, labels: jax.Array, epoch: jax.Array
-) -> Order:
-    """Every member's own order of the training images in an epoch. Image 0 fills up the last batch.
+def see(key: CohortKey, hyper: Hyperparameters, labels: jax.Array) -> Seen:
+    """What every member sees of the training examples, (N, M), the same in all epochs, and for its twin.
 
     `labels` are those of all splits, of which training images come first.
     """
+    labels_N = labels[: key.dataset.train]
+
+    def of_member(root: jax.Array, whole: dict[str, jax.Array]) -> Seen:
+        return examples_seen_by(key.factors, root, whole, labels_N, key.dataset.classes)
+
+    whole = {name: jnp.asarray(values) for name, values in hyper.whole.items()}
+    return jax.vmap(of_member, out_axes=-1)(root_keys(None, hyper.seed), whole)
+
+
+def shuffle(key: CohortKey, method: Method | None, seed_M: Array, seen: Seen, epoch: jax.Array) -> Order:
+    """Every member's own order of the training images in an epoch. Image 0 fills up the last batch."""
     count, batch = key.dataset.train, key.batch_size
 
     def permutation(member_key: jax.Array) -> jax.Array:
         return jax.random.permutation(fold(member_key, Role.SHUFFLE, epoch), count)
 
-    order_NM = jax.vmap(permutation, out_axes=-1)(root_keys(method, hyper.seed))
-    order = _seen(key, hyper, order_NM, labels[:count]) if {*key.factors} & {*OF_EXAMPLES} else Order(order_NM)
+    order_NM = jax.vmap(permutation, out_axes=-1)(root_keys(method, seed_M))
+    special = any(part is not None for part in seen)
+    order = jax.vmap(_ordered, in_axes=-1, out_axes=-1)(order_NM, seen) if special else Order(order_NM)
     padding = ((0, -count % batch), (0, 0))
     return order._replace(
         examples=jnp.pad(order.examples, padding),
@@ -56,20 +65,11 @@ def root_keys(method: Method | None, seed_M: Array) -> jax.Array:
     return key_M if method is None else jax.vmap(lambda key: fold(key, Role.TWIN))(key_M)
 
 
-def _seen(key: CohortKey, hyper: Hyperparameters, order_NM: jax.Array, labels_N: jax.Array) -> Order:
-    """The order with the examples that a member sees moved to its front, and what it sees of them.
-
-    A twin sees what its parent saw.
-    """
-
-    def of_member(root: jax.Array, whole: dict[str, jax.Array], order_N: jax.Array) -> Order:
-        seen = examples_seen_by(key.factors, root, whole, labels_N, key.dataset.classes)
-        count = None
-        if seen.kept is not None:
-            order_N = order_N[jnp.argsort(~seen.kept[order_N], stable=True)]
-            count = jnp.sum(seen.kept, dtype=jnp.int32)
-        labels, triggered = (None if part is None else part[order_N] for part in (seen.labels, seen.triggered))
-        return Order(order_N, labels, triggered, count)
-
-    whole = {name: jnp.asarray(values) for name, values in hyper.whole.items()}
-    return jax.vmap(of_member, in_axes=(0, 0, -1), out_axes=-1)(root_keys(None, hyper.seed), whole, order_NM)
+def _ordered(order_N: jax.Array, seen: Seen) -> Order:
+    """One member's order, with the examples that it sees moved to its front, and what it sees of them."""
+    count = None
+    if seen.kept is not None:
+        order_N = order_N[jnp.argsort(~seen.kept[order_N], stable=True)]
+        count = jnp.sum(seen.kept, dtype=jnp.int32)
+    labels, triggered = (None if part is None else part[order_N] for part in (seen.labels, seen.triggered))
+    return Order(order_N, labels, triggered, count)

@@ -36,7 +36,7 @@ def outputs_of(
     What float16 does not hold becomes infinite; a member that diverged says NaN. In float32 there are never more than
     those of a slab on some examples. Raises Stopped between two slabs when `should_stop()`.
     """
-    program, slabs, count, _ = population
+    program, slabs, count = population[:3]
     bounds = split_bounds(program.key.dataset)
     shapes = {split: output_shape(outputs.kind, program.key, split) for split in outputs.splits}
     kept = {split: np.empty((count, *shape), np.float16) for split, shape in shapes.items()}

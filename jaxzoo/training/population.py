@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxzoo.datasets import Images
+from jaxzoo.datasets.subsets import NOTHING_SPECIAL, Seen
 from jaxzoo.devices import COMPILER_OPTIONS, put_copies, put_lanes
 from jaxzoo.keys import Role, fold, member_keys
 from jaxzoo.models.initializers import rescaled
@@ -48,13 +49,15 @@ class Slab(NamedTuple):
 class Population(NamedTuple):
     """A cohort on the devices: `size` members, in slabs that training replaces.
 
-    `phases` are the epochs, counted from 1, from which on members have other hyperparameters than before.
+    `phases` are the epochs, counted from 1, from which on members have other hyperparameters than before. `seen` has by
+    slab the phase that was last asked for, and what members see in it of the training examples.
     """
 
     program: Program
     slabs: list[Slab]
     size: int
-    phases: Sequence[int] = (1,)
+    phases: Sequence[int]
+    seen: dict[int, tuple[int, Seen]]
 
 
 class Stopped(Exception):
@@ -121,7 +124,7 @@ def put_cohort(program: Program, cohort: Cohort, state: State) -> Population:
             optimizer = program.begin_optimizer(slab.state.params)
             slab = slab._replace(state=slab.state._replace(optimizer=optimizer))
         slabs.append(slab)
-    return Population(program, slabs, count, phases)
+    return Population(program, slabs, count, phases, {})
 
 
 def get_state(population: Population) -> State:
@@ -165,23 +168,23 @@ def train_epoch(
     `pauses` are numbers of steps in this epoch, in ascending order and fewer than all: after each of them, when the
     whole population is there, `on_pause` may read its state. No bit of the training depends on them.
     """
-    program, slabs, count, phases = population
-    phase = sum(first <= epoch for first in phases) - 1
+    program, slabs, count = population[:3]
+    phase = sum(first <= epoch for first in population.phases) - 1
     orders: dict[int, Order] = {}
     tallies: dict[int, Tally] = {}
-    seen: dict[int, np.ndarray] = {}
+    examples: dict[int, np.ndarray] = {}
     segment = FIRST_SEGMENT
     for begin, end in itertools.pairwise((0, *pauses, program.steps)):
         for index, (state, of_phases) in enumerate(slabs):
             hyperparameters = of_phases[phase]
             if begin == 0:
-                orders[index] = program.shuffle(hyperparameters, images.labels, epoch)
-                seen[index] = _examples_seen(program, orders[index])
+                orders[index] = program.shuffle(hyperparameters.seed, _seen(population, index, phase, images), epoch)
+                examples[index] = _examples_seen(program, orders[index])
                 state = state if program.mask is None else program.mask(state, epoch)
                 tallies[index] = empty_tally(hyperparameters.numbers["learning_rate"])
             # an order takes more memory than a state may: it is let go as soon as its slab is through with the epoch
             order, tally = orders.pop(index) if end == program.steps else orders[index], tallies[index]
-            own_M = seen[index][: count - index * program.width]  # without lanes that are copies of the last member
+            own_M = examples[index][: count - index * program.width]  # without lanes that are copies of the last member
             first, until = begin, min(end, -(-int(own_M.max()) // program.key.batch_size))
             while first < until:
                 if should_stop():
@@ -198,7 +201,17 @@ def train_epoch(
             tallies[index] = tally if end < program.steps else jax.device_get(tally)
         if end < program.steps:
             on_pause(end)
-    return _metrics("train", [*tallies.values()], count, np.concatenate([*seen.values()])[:count])
+    return _metrics("train", [*tallies.values()], count, np.concatenate([*examples.values()])[:count])
+
+
+def _seen(population: Population, index: int, phase: int, images: DeviceImages) -> Seen:
+    """What the members of a slab see in a phase of the training examples, drawn once."""
+    program, slab = population.program, population.slabs[index]
+    if program.see is None:
+        return NOTHING_SPECIAL
+    if population.seen.get(index, (None,))[0] != phase:
+        population.seen[index] = phase, program.see(slab.hyperparameters[phase], images.labels)
+    return population.seen[index][1]
 
 
 def _examples_seen(program: Program, order: Order) -> np.ndarray:
@@ -256,7 +269,7 @@ def _evaluate(
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Metrics:
     """Loss and accuracy on the images from the first of the bounds to the one before the second."""
-    program, slabs, count, _ = population
+    program, slabs, count = population[:3]
     tallies = []
     for slab in slabs:
         if should_stop():

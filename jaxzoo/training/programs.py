@@ -14,6 +14,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jaxzoo.datasets.subsets import NOTHING_SPECIAL
 from jaxzoo.devices import AXIS, Spread, over_models, platform_of, sharding_specs
 from jaxzoo.models.engines import evaluated_at_once, population_forward
 from jaxzoo.models.networks import Params
@@ -25,7 +26,7 @@ from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.training import steps
 from jaxzoo.training.hyperparameters import Hyperparameters, limits_examples, number_names, whole_names
 from jaxzoo.training.optimizers import build_optimizer
-from jaxzoo.training.order import shuffle
+from jaxzoo.training.order import see, shuffle
 from jaxzoo.training.sparsify import Method, build_method
 from jaxzoo.training.steps import DeviceImages, Recipe, State
 
@@ -39,7 +40,9 @@ MODELS, COPIES = Spread.MODELS, Spread.COPIES
 class Program(NamedTuple):
     """The compiled functions of a cohort key. M is the slab's width, S the steps and B the batch size.
 
-    shuffle(hyperparameters, labels, epoch) -> Order, of arrays (S * B, M).
+    see(hyperparameters, labels) -> Seen, of arrays (N, M): what members see of the training examples; None where all
+    see all of them as they are.
+    shuffle(seed_M, seen, epoch) -> Order, of arrays (S * B, M).
     begin_optimizer(params) -> the optimizer's state before the first step.
     train(state, tally, hyperparameters, images, order, epoch, first, last) -> (state, tally), both after the steps
     first to last - 1. An epoch may be cut anywhere and ends in the same bits.
@@ -52,6 +55,7 @@ class Program(NamedTuple):
     mesh: Mesh
     lanes: int
     method: Method | None
+    see: jax.stages.Wrapped | None
     shuffle: jax.stages.Wrapped
     begin_optimizer: jax.stages.Wrapped
     train: jax.stages.Wrapped
@@ -97,11 +101,12 @@ def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh, twin: Twi
         mesh=mesh,
         lanes=lanes,
         method=method,
+        see=_build_see(key, mesh) if whole_names(key) else None,
         shuffle=over_models(
             mesh,
             "shuffle",
             order,
-            (MODELS, COPIES, COPIES),
+            (MODELS, MODELS, COPIES),
             lambda *arguments: sharding_specs(jax.eval_shape(order, *arguments)),
         ),
         begin_optimizer=over_models(
@@ -122,6 +127,13 @@ def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh, twin: Twi
         ),
         mask=None if method is None else _build_mask(mesh, method),
         sparse=None if method is None else _build_sparse(mesh, method),
+    )
+
+
+def _build_see(key: CohortKey, mesh: Mesh) -> jax.stages.Wrapped:
+    seen = functools.partial(see, key)
+    return over_models(
+        mesh, "see", seen, (MODELS, COPIES), lambda *arguments: sharding_specs(jax.eval_shape(seen, *arguments))
     )
 
 
@@ -211,7 +223,9 @@ def abstract_arguments(program: Program) -> tuple[Any, ...]:
         {name: per_model(np.float32) for name in number_names(key)},
         {name: per_model(np.int32) for name in whole_names(key)},
     )
-    shapes = jax.eval_shape(program.shuffle, hyperparameters, shaped(P(), np.int32, dataset.train), np.int32(1))
+    labels = shaped(P(), np.int32, dataset.train)
+    seen = NOTHING_SPECIAL if program.see is None else jax.eval_shape(program.see, hyperparameters, labels)
+    shapes = jax.eval_shape(program.shuffle, hyperparameters.seed, seen, np.int32(1))
     order = jax.tree.map(lambda leaf: shaped(sharding_specs(leaf), leaf.dtype, *leaf.shape), shapes)
     tally = Tally(*(per_model(np.float32) for _ in range(2)))
     # scalars as the host gives them, so that a call of the same shapes finds the program compiled

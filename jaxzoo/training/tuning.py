@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxzoo.datasets.subsets import NOTHING_SPECIAL
 from jaxzoo.devices import platform_of
 from jaxzoo.errors import InputError
 from jaxzoo.models.engines import engines_for, usual_lanes
@@ -114,7 +115,8 @@ def examples_per_second(program: Program, compiled: Any, cohort: Cohort, images:
     one = cohort._replace(members=cohort.members[:1])  # copies of one member fill every lane
     (slab,) = put_cohort(program, one, initial_state(initial_variables(one), program.method)).slabs
     state, hyperparameters = slab.state, slab.hyperparameters[0]
-    order = program.shuffle(hyperparameters, images.labels, np.int32(1))
+    seen = NOTHING_SPECIAL if program.see is None else program.see(hyperparameters, images.labels)
+    order = program.shuffle(hyperparameters.seed, seen, np.int32(1))
     tally = empty_tally(hyperparameters.numbers["learning_rate"])
     rates = []
     start = time.monotonic()

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from populations import cohort_of, population_of, small_images, small_spec
 from scipy import stats
 
+from jaxzoo.datasets.subsets import NOTHING_SPECIAL
 from jaxzoo.models.variables import variable_shapes
 from jaxzoo.spec.layers import LAYERS
 from jaxzoo.spec.optimizer import Optimizer
@@ -134,7 +135,7 @@ def train_in_lanes(spec, cohort, images):
         population = population._replace(slabs=[widen(slab) for slab in population.slabs])
         device_images = widen(put_images(images, mesh))
         shuffle, hyper = population.program.shuffle, population.slabs[0].hyperparameters[0]
-        epochs = [shuffle(hyper, device_images.labels, epoch).examples for epoch in range(1, EPOCHS + 1)]
+        epochs = [shuffle(hyper.seed, NOTHING_SPECIAL, epoch).examples for epoch in range(1, EPOCHS + 1)]
         orders = [np.asarray(order)[: spec.dataset.train] for order in epochs]
         for epoch in range(1, EPOCHS + 1):
             train_epoch(population, device_images, epoch)

@@ -38,7 +38,8 @@ def fake_program(key) -> Program:
         mesh=model_mesh(),
         lanes=2,
         method=None,
-        shuffle=lambda hyperparameters, labels, epoch: Order(None),
+        see=None,
+        shuffle=lambda seed, seen, epoch: Order(None),
         begin_optimizer=lambda params: jax.tree.map(
             lambda leaf: np.zeros(leaf.shape, leaf.dtype), state_shapes(key, None, 2).optimizer
         ),

@@ -203,7 +203,9 @@ def orders_of(spec, epoch, twin=None):
     labels = put_images(small_images(spec.dataset), model_mesh()).labels
     found = []
     for slab in population.slabs:
-        order = jax.device_get(population.program.shuffle(slab.hyperparameters[0], labels, epoch))
+        hyper = slab.hyperparameters[0]
+        seen = population.program.see(hyper, labels)
+        order = jax.device_get(population.program.shuffle(hyper.seed, seen, epoch))
         for lane in range(population.program.width):
             count = N if order.seen is None else order.seen[lane]
             own = order.labels[:count, lane]

@@ -78,6 +78,8 @@ def test_margins_are_the_true_logit_less_the_largest_other():
                 others = [value for number, value in enumerate(logits[example]) if number != label]
                 wanted = logits[example][label] - max(others)
                 assert kept[split][model, example] == pytest.approx(wanted, rel=HALF, abs=1e-5)
+    below_0 = np.float32([[[-3, -1, -2], [-3, -1, -2]]])
+    assert module._margins(below_0, np.array([1, 0])).tolist() == [[1, -2]]
 
 
 def test_what_float16_does_not_hold_is_infinite_and_a_diverged_member_says_nan():

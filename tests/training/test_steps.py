@@ -15,6 +15,7 @@ from populations import cohort_of, population_of, small_images, small_spec
 from stepped import STEPS, plain, stepped_spec, write_images
 
 import jaxzoo
+from jaxzoo.datasets.subsets import NOTHING_SPECIAL
 from jaxzoo.devices import model_mesh
 from jaxzoo.errors import InputError
 from jaxzoo.reading.verify import verify_zoo
@@ -92,7 +93,7 @@ def test_a_pause_sees_the_whole_population_at_its_step():
         single = population_of(cohort_of(spec), mesh, lanes=2)
         program = single.program
         for (slab, (hyper,)), rows in zip(single.slabs, ([*range(4)], [*range(4, 7)]), strict=True):
-            order = program.shuffle(hyper, images.labels, 1)
+            order = program.shuffle(hyper.seed, NOTHING_SPECIAL, 1)
             tally = jax.tree.map(np.zeros_like, (hyper.numbers["learning_rate"],) * 2)
             tally = type(program.evaluate(slab.params, slab.batch_stats, images, 0, 1))(*map(jax.numpy.asarray, tally))
             for first, last in itertools.pairwise(range(pause + 1)):

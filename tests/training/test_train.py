@@ -15,6 +15,7 @@ import pytest
 from jax.sharding import Mesh
 from populations import cohort_of, population_of, replace_dataset, small_images, small_spec
 
+from jaxzoo.datasets.subsets import NOTHING_SPECIAL
 from jaxzoo.devices import model_mesh
 from jaxzoo.models.engines import population_forward
 from jaxzoo.models.networks import build_network
@@ -106,8 +107,8 @@ def test_every_image_is_trained_on_once_an_epoch(train):
     mesh = model_mesh()
     population = population_of(cohort_of(spec), mesh)
     program = population.program
-    hyper, labels = population.slabs[0].hyperparameters[0], np.zeros(train + 25, np.int32)
-    orders = [np.asarray(program.shuffle(hyper, labels, epoch).examples) for epoch in (1, 2)]
+    seeds = population.slabs[0].hyperparameters[0].seed
+    orders = [np.asarray(program.shuffle(seeds, NOTHING_SPECIAL, epoch).examples) for epoch in (1, 2)]
     count = spec.dataset.train
     for order_NM in orders:
         assert order_NM.shape == (program.steps * spec.batch_size, program.width)

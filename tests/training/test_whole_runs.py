@@ -11,6 +11,7 @@ import pytest
 from jax.sharding import Mesh
 from populations import cohort_of, population_of, small_images, small_spec
 
+from jaxzoo.datasets.subsets import NOTHING_SPECIAL
 from jaxzoo.models.networks import build_network
 from jaxzoo.spec.optimizer import Optimizer
 from jaxzoo.spec.schedule import Schedule
@@ -109,7 +110,7 @@ def test_50_steps_end_in_the_same_weights_as_flax_and_optax(optimizer, schedule)
         hyper = population.slabs[0].hyperparameters[0]
         orders = []
         for epoch in range(1, EPOCHS + 1):
-            order_NM = np.asarray(population.program.shuffle(hyper, device_images.labels, epoch).examples)[:50]
+            order_NM = np.asarray(population.program.shuffle(hyper.seed, NOTHING_SPECIAL, epoch).examples)[:50]
             orders += np.split(order_NM, range(spec.batch_size, spec.dataset.train, spec.batch_size))
             train_epoch(population, device_images, epoch)
         got = get_state(population).params
