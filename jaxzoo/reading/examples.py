@@ -1,6 +1,7 @@
 """What members saw of the training images, said again from their seeds: which of them, and under which labels."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -9,9 +10,11 @@ import numpy as np
 
 from jaxzoo.compilation import compilation_cached
 from jaxzoo.datasets.subsets import examples_seen_by
+from jaxzoo.errors import InputError
 from jaxzoo.keys import member_keys
 from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.factors import OF_EXAMPLES, example_numbers
+from jaxzoo.spec.imported_spec import AnySpec
 from jaxzoo.spec.plan import Member
 from jaxzoo.spec.zoo_spec import ZooSpec
 
@@ -31,15 +34,19 @@ class TrainingSet(NamedTuple):
     labels: np.ndarray | None
 
 
-def needs_labels(spec: ZooSpec) -> bool:
-    """Whether what members saw depends on what the images show."""
-    return any(name in spec.declared for name in NEEDING_LABELS)
-
-
 @compilation_cached()
 @pinned_settings()
-def training_set(spec: ZooSpec, members: Sequence[Member], epoch: int, labels: np.ndarray | None) -> TrainingSet:
-    """What members saw in an epoch. `labels` are those of the training images, None where they are not needed."""
+def training_set(
+    path: Path, spec: AnySpec, members: Sequence[Member], epoch: int | None, read_labels: Callable[[], np.ndarray]
+) -> TrainingSet:
+    """What members saw in an epoch, by default the last. `read_labels` gives those of the training images.
+
+    They are read where it depends on them. Raises InputError for an imported zoo, and what `read_labels` raises.
+    """
+    if not isinstance(spec, ZooSpec):
+        raise InputError(f"{path}: is imported, expected a zoo of jaxzoo, which knows what its models saw")
+    epoch = spec.epochs if epoch is None else epoch
+    labels = read_labels() if any(name in spec.declared for name in NEEDING_LABELS) else None
     factors = tuple(name for name in OF_EXAMPLES if name in spec.declared)
     train, classes = spec.dataset.train, spec.dataset.classes
     labels_N = jnp.asarray(np.zeros(train, np.int32) if labels is None else labels)

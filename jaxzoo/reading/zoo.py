@@ -18,8 +18,9 @@ from jaxzoo.models.variables import network_shapes
 from jaxzoo.paths import lasting_path
 from jaxzoo.reading.asking import Asking
 from jaxzoo.reading.choices import Choice, is_one
-from jaxzoo.reading.examples import TrainingSet, needs_labels, training_set
+from jaxzoo.reading.examples import TrainingSet, training_set
 from jaxzoo.reading.layout import Layout, build_layout, flatten, unflatten
+from jaxzoo.reading.pairs import pairs_of
 from jaxzoo.reading.selecting import Conditions, kept_states
 from jaxzoo.reading.selection import SHARES, Parts, Selection, split_models, with_gap
 from jaxzoo.reading.stack import Stack, evaluate_stack, forms_of, stack_of_members
@@ -29,7 +30,6 @@ from jaxzoo.reading.twins import Twins
 from jaxzoo.spec.grid import INITIALIZATIONS
 from jaxzoo.spec.imported_spec import AnySpec
 from jaxzoo.spec.plan import Member
-from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.imported import Record, read_any_record
 from jaxzoo.storage.twins_folders import twins_folders
 from jaxzoo.storage.zoo_folder import read_members
@@ -356,27 +356,15 @@ class Zoo:
         >>> zoo.training_set([0]).seen.shape
         (1, 158)
         """
-        spec = self.spec
-        if not isinstance(spec, ZooSpec):
-            raise InputError(f"{self.path}: is imported, expected a zoo of jaxzoo, which knows what its models saw")
-        labels = self.images(data_dir).train.labels if needs_labels(spec) else None
         chosen = [self._members[number] for number in self.numbers_of(models)]
-        return training_set(spec, chosen, spec.epochs if epoch is None else epoch, labels)
+        return training_set(self.path, self.spec, chosen, epoch, lambda: self.images(data_dir).train.labels)
 
     def pairs(self, change: str | None = None) -> pd.DataFrame:
         """The counterfactual pairs: columns base and partner (numbers of models), change and change_epoch.
 
         `change` names the hyperparameter that differs; None gives all. Raises InputError where there is no such pair.
         """
-        found = [
-            (member.pair.base, member.model, member.pair.change, member.pair.change_epoch)
-            for member in self._members
-            if member.pair is not None and member.pair.change and change in (None, member.pair.change)
-        ]
-        if not found:
-            known = sorted({member.pair.change for member in self._members if member.pair is not None} - {""})
-            raise InputError(f"{self.path}: no pair differs in {change}, expected one of: {', '.join(known) or 'none'}")
-        return pd.DataFrame(found, columns=["base", "partner", "change", "change_epoch"])
+        return pairs_of(self.path, self._members, change)
 
     @property
     def twins(self) -> dict[str, "Zoo"]:

@@ -22,7 +22,7 @@ from bokeh.plotting import figure
 from jaxzoo.analysis.diversity import QUARTILES
 from jaxzoo.report.colors import MEASURES, NO_COLOR, colors_of, words
 from jaxzoo.report.content import Content
-from jaxzoo.report.controls import Shared, color_choices, source_of
+from jaxzoo.report.controls import Shared, color_choices, levels_of, source_of
 
 HEIGHT = 340
 BANDS = ("train_accuracy", "test_accuracy", "generalization_gap")
@@ -42,7 +42,7 @@ def accuracy_bands(content: Content) -> figure:
 
 def by_hyperparameter(content: Content, shared: Shared, name: str) -> figure:
     """The test accuracy at the last epoch against the values of a hyperparameter."""
-    levels = list(map(str, sorted(content.models[name].unique())))
+    levels = levels_of(content.models[name]).texts
     chart = _figure(words(name), "test accuracy, last epoch")
     chart.x_range.start, chart.x_range.end = 0, len(levels)
     labels, turned = axis_labels(levels)

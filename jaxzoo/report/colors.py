@@ -28,7 +28,7 @@ def colors_of(values: pd.Series) -> list[str]:
     """A colour per value: one of ten if there are few different values, else by a scale from lowest to highest."""
     levels = _levels(values)
     if levels is not None:
-        return [Category10[10][levels.index(value)] for value in values]
+        return [Category10[10][levels.index(value) % 10] for value in values]
     low, high = _scale(values)
     shares = ((values - low) / max(high - low, 1e-12)).to_numpy(float)  # all values may be the same number
     return [Viridis256[int(255 * min(max(share, 0), 1))] if np.isfinite(share) else NO_COLOR for share in shares]
@@ -56,7 +56,8 @@ def _dots(levels: Sequence[Any]) -> str:
 def _levels(values: pd.Series) -> Sequence[Any] | None:
     """The different values in their order, or None if they are to be coloured by a scale."""
     levels = sorted(values.unique())
-    return levels if len(levels) <= 8 and values.name not in SCALED else None
+    few = len(levels) <= 8 and values.name not in SCALED
+    return levels if few or not pd.api.types.is_numeric_dtype(values) else None
 
 
 def _scale(values: pd.Series) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """What all charts share: the models, the filters on them, and the choice of colour."""
 
 import html
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from bokeh.models import (
 from jaxzoo.report.colors import MEASURES, color_key, colors_of, words
 from jaxzoo.report.content import Content
 
+MOST_LEVELS, RANGES = 40, 8  # of one hyperparameter: more values are put into ranges
 WIDGET_CSS = ":host { font-family: inherit; font-size: 14px; }"  # as the page's text, instead of Bokeh's 12px Helvetica
 
 
@@ -41,15 +43,32 @@ def share(content: Content) -> Shared:
     """
     table = content.models.copy()
     for name in content.varying:
-        levels = sorted(table[name].unique())
         # models of one level are spread sideways, so that their dots do not hide each other
         jitter = np.random.default_rng(0).uniform(-0.35, 0.35, len(table))
-        table[f"position_{name}"] = table[name].map(levels.index) + 0.5 + jitter
+        table[f"position_{name}"] = levels_of(table[name]).indices + 0.5 + jitter
     for name in color_choices(content):
         table[f"color_{name}"] = colors_of(table[name])
     # as text, since the filters' options are text and the browser compares the two
-    source = source_of(table.assign(**{name: table[name].map(str) for name in content.varying}))
+    levels = {name: levels_of(table[name]) for name in content.varying}
+    source = source_of(table.assign(**{name: np.array(own.texts)[own.indices] for name, own in levels.items()}))
     return Shared(source, CDSView(filter=BooleanFilter([True] * len(table))), [])
+
+
+class Levels(NamedTuple):
+    """What a hyperparameter may be, as texts in order, and the index of the text of each model."""
+
+    texts: list[str]
+    indices: np.ndarray
+
+
+def levels_of(values: pd.Series) -> Levels:
+    """The different values; of drawn numbers, which are many, the eighths of the models that they are in."""
+    if values.nunique() <= MOST_LEVELS or not pd.api.types.is_numeric_dtype(values):
+        ordered = sorted(values.unique())
+        return Levels([str(value) for value in ordered], np.array([ordered.index(value) for value in values]))
+    ends = np.quantile(values, np.linspace(0, 1, RANGES + 1))
+    indices = np.clip(np.searchsorted(ends, values, side="right") - 1, 0, RANGES - 1)
+    return Levels([f"{low:.3g} to {high:.3g}" for low, high in itertools.pairwise(ends)], indices)
 
 
 def color_choices(content: Content) -> list[str]:
@@ -92,7 +111,7 @@ def controls(content: Content, shared: Shared) -> dict[str, Any]:
 
 def _filter(values: pd.Series, style: list[InlineStyleSheet]) -> MultiChoice:
     """The widget that leaves only models with the chosen values of a hyperparameter."""
-    levels = list(map(str, sorted(values.unique())))
+    levels = levels_of(values).texts
     return MultiChoice(
         title=words(str(values.name)),
         options=[(level, html.escape(level)) for level in levels],  # the browser takes a choice's label as HTML

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import optax
 
-from jaxzoo.models.networks import Array
+from jaxzoo.models.networks import Array, Params
 from jaxzoo.spec.optimizer import Optimizer
 
 
@@ -58,3 +60,14 @@ def build_optimizer(
     scaling, decay = rule.scale(values), optax.add_decayed_weights(weight_decay_M)
     order = (scaling, decay) if rule.decoupled else (decay, scaling)
     return optax.chain(*order, optax.scale_by_learning_rate(learning_rate_M))
+
+
+def clip_gradients(gradients: Params, most_M: Array) -> Params:
+    """Each model's gradients, scaled down so that their norm is at most so much; 0 leaves them as they are.
+
+    It is `torch.nn.utils.clip_grad_norm_`, which adds 1e-6 to the norm.
+    """
+    squares = [jnp.sum(leaf**2, axis=tuple(range(leaf.ndim - most_M.ndim))) for leaf in jax.tree.leaves(gradients)]
+    norm_M = jnp.sqrt(sum(squares[1:], start=squares[0]))
+    factor_M = jnp.where(most_M > 0, jnp.minimum(1.0, most_M / (norm_M + 1e-6)), 1.0)
+    return jax.tree.map(lambda leaf: leaf * factor_M, gradients)

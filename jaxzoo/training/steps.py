@@ -21,7 +21,7 @@ from jaxzoo.spec.optimizer import CYCLED
 from jaxzoo.spec.plan import CohortKey, steps_of
 from jaxzoo.training.augmentation import augment
 from jaxzoo.training.hyperparameters import Hyperparameters
-from jaxzoo.training.optimizers import build_optimizer
+from jaxzoo.training.optimizers import build_optimizer, clip_gradients
 from jaxzoo.training.order import Order, root_keys
 from jaxzoo.training.schedules import moment_at
 from jaxzoo.training.sparsify import Derived, Method, apply_masks
@@ -217,17 +217,6 @@ def _batch(
     if order.triggered is not None:
         pixels = with_patch(pixels, cut(order.triggered))
     return _Batch(_augment(pixels, keys.get(Role.AUGMENTATION), key.augmentation, first), label_BM, weight)
-
-
-def clip_gradients(gradients: Params, most_M: Array) -> Params:
-    """Each model's gradients, scaled down so that their norm is at most so much; 0 leaves them as they are.
-
-    It is `torch.nn.utils.clip_grad_norm_`, which adds 1e-6 to the norm.
-    """
-    squares = [jnp.sum(leaf**2, axis=tuple(range(leaf.ndim - most_M.ndim))) for leaf in jax.tree.leaves(gradients)]
-    norm_M = jnp.sqrt(sum(squares[1:], start=squares[0]))
-    factor_M = jnp.where(most_M > 0, jnp.minimum(1.0, most_M / (norm_M + 1e-6)), 1.0)
-    return jax.tree.map(lambda leaf: leaf * factor_M, gradients)
 
 
 def mask(method: Method, state: State, epoch: jax.Array) -> State:

@@ -18,7 +18,7 @@ from jaxzoo.datasets import load_images
 from jaxzoo.reading.zoo import open_zoo
 from jaxzoo.report import charts
 from jaxzoo.report.content import collect
-from jaxzoo.report.controls import color_choices, controls, share
+from jaxzoo.report.controls import color_choices, controls, levels_of, share
 from jaxzoo.report.page import build_page
 from jaxzoo.report.pictures import save_pictures
 from jaxzoo.spec.config import read_config
@@ -147,9 +147,24 @@ def test_labels_stand_beside_each_other_or_are_turned(levels, labels, turned):
 
 def test_an_axis_of_many_levels_labels_some_of_them():
     content = make_content(count=100)
-    content = content._replace(models=content.models.assign(learning_rate=np.arange(100) / 10_000))
+    content = content._replace(models=content.models.assign(learning_rate=np.arange(100) % 40 / 10_000))
     chart = charts.by_hyperparameter(content, share(content), "learning_rate")
     assert 8 <= len(chart.xaxis[0].ticker.ticks) <= charts.MOST_LABELS
+
+
+def test_drawn_numbers_are_put_into_eighths():
+    rates = pd.Series(np.geomspace(1e-4, 1e-1, 100), name="learning_rate")
+    texts, indices = levels_of(rates)
+    assert len(texts) == 8
+    assert (texts[0], texts[-1]) == ("0.0001 to 0.000237", "0.0422 to 0.1")
+    assert (np.diff(indices) >= 0).all()
+    assert np.bincount(indices).tolist() == [13, 12, 13, 12, 12, 13, 12, 13]
+    content = make_content(count=100)
+    content = content._replace(models=content.models.assign(learning_rate=rates), varying=("learning_rate",))
+    source = share(content).source
+    assert set(source.data["learning_rate"]) == set(texts)
+    positions = source.data["position_learning_rate"]
+    np.testing.assert_array_equal(np.floor(positions), indices)
 
 
 def test_the_columns_of_members_fill_the_page(content):
