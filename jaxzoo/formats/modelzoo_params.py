@@ -8,8 +8,9 @@ from jaxzoo.errors import InputError, shown
 from jaxzoo.formats.tables import plain
 from jaxzoo.reading.torch_state import steps_per_epoch
 from jaxzoo.reading.zoo import Zoo
+from jaxzoo.spec import grid
 from jaxzoo.spec.fields import LARGEST
-from jaxzoo.spec.grid import ACTIVATIONS
+from jaxzoo.spec.grid import ACTIVATIONS, FACTORS
 from jaxzoo.spec.layers import LAYERS
 from jaxzoo.spec.optimizer import OPTIMIZER_PARAMETERS, Optimizer, optimizers_by_label
 from jaxzoo.spec.parameters import given_parameters
@@ -29,7 +30,7 @@ WORDS: Mapping[str, str] = {
     "initialization": "model::init_type",
     "optimizer": "optim::optimizer",
 }
-NUMBERS: Mapping[str, str] = {
+NUMBERS: dict[str, str] = {
     "dropout": "model::dropout",
     "learning_rate": "optim::lr",
     "weight_decay": "optim::wd",
@@ -37,6 +38,8 @@ NUMBERS: Mapping[str, str] = {
 ACTIVATION, MOMENTUM, EPOCHS, BATCH_SIZE, SEED = (
     *("model::nlin", "optim::momentum", "training::epochs_train", "training::batchsize", "seed"),
 )
+OWN = "jaxzoo::"  # what the names of factors begin with that the originals do not have
+NAMED = ("batch_size", "momentum")  # factors that they have
 OPTIM = "optim::"  # what the names of an optimizer's parameters begin with
 KNOWN_TYPES = frozenset(kind + ending for kind in TYPES.values() for ending in ("", "_ARD"))
 
@@ -66,8 +69,10 @@ def params_of(zoo: Zoo, member: Member) -> Params:
         EPOCHS: zoo.record.epochs,
         SEED: member.seed,
     }
-    if spec.batch_size is not None:
-        params[BATCH_SIZE] = spec.batch_size
+    params |= {OWN + name: value for name, value in own.items() if name in FACTORS and name not in NAMED}
+    batch_size = own.get("batch_size", spec.batch_size)
+    if batch_size is not None:
+        params[BATCH_SIZE] = batch_size
     if isinstance(spec, ZooSpec) and spec.schedule.kind == "one-cycle":
         params |= {
             "optim::scheduler": "OneCycleLR",
@@ -124,13 +129,14 @@ def row_of(path: Path, params: Any) -> dict[str, Any]:
     if type(seed) is not int or not 0 <= seed <= LARGEST:
         raise InputError(f"{path}: seed is {shown(seed)}, expected a whole number, 0 or more")
     row: dict[str, Any] = {"seed": seed, "activation": activations[nlin]}
-    for names, kinds, wanted in ((WORDS, (str,), "a word"), (NUMBERS, (int, float), "a number")):
+    factors = {name: OWN + name for name in FACTORS if OWN + name in params}
+    for names, kinds, wanted in ((WORDS, (str,), "a word"), (NUMBERS | factors, (int, float), "a number")):
         for ours, theirs in names.items():
             value = params.get(theirs)
             plain_kind = isinstance(value, kinds) and not isinstance(value, bool)
             if value is not None and not (plain_kind and (isinstance(value, str) or abs(value) <= LARGEST)):
                 raise InputError(f"{path}: {theirs} is {shown(value)}, expected {wanted}")
-            row[ours] = float(value) if isinstance(value, int) else value
+            row[ours] = float(value) if isinstance(value, int) and grid.TYPES[ours] is not int else value
     row["optimizer"] = _optimizer_label(path, params)
     momentum = params.get(MOMENTUM)
     if isinstance(momentum, int | float) and abs(momentum) <= 1:

@@ -106,11 +106,17 @@ class Cohort(NamedTuple):
     @property
     def samples(self) -> int:
         """The training samples of an epoch, over all members (see `examples_seen`)."""
+        return sum(self._seen) if self.key.factors else len(self.members) * self.key.dataset.train
+
+    @property
+    def most_seen(self) -> int:
+        """The most training examples that a member sees in an epoch."""
+        return max(self._seen) if self.key.factors else self.key.dataset.train
+
+    @property
+    def _seen(self) -> list[int]:
         dataset = self.key.dataset
-        if not self.key.factors:
-            return len(self.members) * dataset.train
-        seen = (examples_seen(member.hyperparameters, dataset.train, dataset.classes) for member in self.members)
-        return sum(seen)
+        return [examples_seen(member.hyperparameters, dataset.train, dataset.classes) for member in self.members]
 
 
 class Plan(NamedTuple):

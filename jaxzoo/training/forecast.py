@@ -119,7 +119,7 @@ def _part(
     last = job.plan.spec.epochs if twin is None else twin.length
     trained = examples_per_second(program, compiled, cohort, images)
     evaluated = _evaluated_per_second(program, cohort, images)
-    each = dataset.train / trained + (dataset.validation + dataset.test) / evaluated
+    evaluating = (dataset.validation + dataset.test) / evaluated
     beside = 0.0 if twin is not None else _beside(job.plan.spec, cohort.key, evaluated)
     seconds, left = 0.0, 0
     for one in job.chosen:
@@ -127,7 +127,8 @@ def _part(
         held = job.held(one, twin) or [-1]
         epochs = last - max(0, min(held[-1], last))
         untrained = (dataset.train + dataset.validation + dataset.test) / evaluated if held == [-1] else 0.0
-        seconds += slabs * (epochs * (each + beside) + untrained)
+        each = one.most_seen / trained + evaluating + beside
+        seconds += slabs * (epochs * each + untrained)
         left += epochs
     return Part(seconds, trained * program.width, left, disk)
 

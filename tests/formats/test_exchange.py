@@ -211,3 +211,20 @@ def test_the_command_lines(zoo, tmp_path):
         done = run(*arguments)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
         assert message in done.stderr
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_factors_come_back(name, tmp_path):
+    """Of pairs only the small formats' tables have the rest: in the original layout a model knows no other."""
+    factors = {"label_noise": (0.0, 0.1), "beta1": (0.8,), "excluded_class": (-1, 3)}
+    spec = small_spec(seeds=1, epochs=1)
+    grid = dataclasses.replace(spec.grid, **factors)
+    vary = jaxzoo.Vary(factor="gradient_clip", value=1, from_epoch=1)
+    zoo = store_zoo(tmp_path / "z", dataclasses.replace(spec, grid=grid, vary=(vary,)))
+    back = there_and_back(zoo, tmp_path, name)
+    columns = ["seed", "learning_rate", *factors, "gradient_clip"]
+    columns += [] if name == "modelzoo" else ["base", "change", "change_epoch"]
+    members = zoo.members[columns]
+    got = back.members[columns].fillna({"change": ""} if "change" in columns else {})
+    pd.testing.assert_frame_equal(got, members, check_dtype=False)
+    assert back.weights(1).tolist() == zoo.weights(1).tolist()
