@@ -27,25 +27,31 @@ def examples_seen(point: Mapping[str, Any], train: int, classes: int) -> int:
 
 def check_factors(spec: Any) -> None:
     """Raises InputError for factors that a ZooSpec, which is being built, cannot have, or not together."""
-    declared = spec.declared
+    declared, classes, train = spec.declared, spec.dataset.classes, spec.dataset.train
     moved = [name for name in ("momentum", "beta1") if name in declared]
-    if moved and spec.schedule.kind == "one-cycle":
-        raise InputError(f"{moved[0]} is declared, expected none: a one-cycle schedule moves it", (moved[0],))
+    if moved and spec.schedule.moves_momentum:
+        raise _wrong(spec, moved[0], "is declared, expected none: a one-cycle schedule moves it")
     for name in FACTORS_OF_OPTIMIZERS:
         if name in declared and not any(name in optimizer.values for optimizer in spec.source.optimizers):
-            raise InputError(f"{name} is declared, expected an optimizer that has it", (name,))
+            raise _wrong(spec, name, "is declared, expected an optimizer that has it")
     if "subset" in declared and "excluded" not in declared:
-        raise InputError("subset is declared without excluded, expected both: it says which are excluded", ("subset",))
-    classes, train = spec.dataset.classes, spec.dataset.train
+        raise _wrong(spec, "subset", "is declared without excluded, expected both: it says which are excluded")
     for value in spec.values("excluded_class"):
-        require(value < classes, "excluded_class", value, f"-1 for none, or a class of 0..{classes - 1}")
-    batch = max(batch_sizes(spec))
+        if value >= classes:
+            raise _wrong(spec, "excluded_class", f"is {value}, expected -1 for none, or a class of 0..{classes - 1}")
+    batch, least = max(batch_sizes(spec)), least_examples(spec)
     require(batch <= train, "batch_size", batch, f"at most the {train} training images")
-    name, least = "train_fraction" if "train_fraction" in declared else "excluded", least_examples(spec)
     if least < batch:
-        got = f"{name} is {', '.join(map(str, spec.values(name)))} and may leave {max(least, 0)} examples"
-        raise InputError(f"{got}, expected a batch of {batch} or more", (name,))
+        name = "train_fraction" if "train_fraction" in declared else "excluded"
+        got = f"is {', '.join(map(str, spec.values(name)))} and may leave {max(least, 0)} examples"
+        raise _wrong(spec, name, f"{got}, expected a batch of {batch} or more")
     _check_changes(spec)
+
+
+def _wrong(spec: Any, name: str, what: str) -> InputError:
+    """The error of a factor, whose path leads to where the spec has it."""
+    source = next((each for each in ("grid", "draws", "points") if getattr(spec, each) is not None), "grid")
+    return InputError(f"{name} {what}", (source, name) if name in spec.source.declared else ("vary",))
 
 
 def least_examples(spec: Any) -> int:
@@ -62,10 +68,10 @@ def batch_sizes(spec: Any) -> tuple[int, ...]:
 
 def _check_changes(spec: Any) -> None:
     require(len({*spec.vary}) == len(spec.vary), "vary", f"{len(spec.vary)} changes", "no change twice")
-    neutral_values(spec.vary, spec.source.declared)
+    neutral = neutral_values(spec.vary, spec.source.declared)
     for change in spec.vary:
         require(change.from_epoch <= spec.epochs, "vary.from_epoch", change.from_epoch, f"1 to {spec.epochs}")
-        if spec.grid is not None:
-            known = spec.grid.values(change.factor)
+        if spec.grid is not None or change.factor in neutral:
+            known = (neutral[change.factor],) if change.factor in neutral else spec.grid.values(change.factor)
             wanted = f"another value than those of the bases, {', '.join(map(str, known))}"
             require(change.typed_value not in known, "vary.value", change.typed_value, wanted)

@@ -81,6 +81,10 @@ WRONG = {
         lambda: with_factors((Vary(factor="learning_rate", value=1e-3),)),
         "vary.value is 0.001, expected another value than those of the bases",
     ),
+    "what the base has undeclared": (
+        lambda: with_factors((Vary(factor="label_noise", value=0),)),
+        "vary.value is 0.0, expected another value than those of the bases, 0.0",
+    ),
     "twice": (lambda: with_factors((NOISE, NOISE)), "vary is '2 changes', expected no change twice"),
     "no value for the bases": (
         lambda: with_factors((Vary(factor="subset", value=1),), excluded=(0.1,)),
