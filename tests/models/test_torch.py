@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh
@@ -11,10 +12,12 @@ from populations import cohort_of, population_of, small_images, small_spec
 from scipy import stats
 
 from jaxzoo.datasets.subsets import NOTHING_SPECIAL
+from jaxzoo.models.tally import count_batch
 from jaxzoo.models.variables import variable_shapes
 from jaxzoo.spec.layers import LAYERS
 from jaxzoo.spec.optimizer import Optimizer
 from jaxzoo.spec.schedule import Schedule
+from jaxzoo.training.optimizers import clip_gradients
 from jaxzoo.training.population import get_state, initial_variables, put_images, train_epoch
 
 torch = pytest.importorskip("torch")
@@ -188,3 +191,37 @@ def test_initial_weights_have_the_law_of_pytorchs(initialization):
         draws = torch.cat([initialize(torch.empty_like(layer.weight)).ravel() for _ in range(40)]).numpy()
         # Kolmogorov-Smirnov: under one law a p-value below 1e-4 comes once in 10,000 draws; the draws are fixed
         assert stats.ks_2samp(params[name]["kernel"].ravel(), draws).pvalue > 1e-4
+
+
+@pytest.mark.usefixtures("promotions_of_programs")
+def test_label_smoothing_is_that_of_pytorch():
+    draws = np.random.default_rng(0)
+    logits_BOM, label_BM = draws.normal(size=(7, 10, 3)), draws.integers(0, 10, (7, 3))
+    smoothing_M = np.array([0.0, 0.1, 0.9])
+    with jax.enable_x64(True):
+        tally = count_batch(jnp.asarray(logits_BOM), jnp.asarray(label_BM), jnp.ones(7), jnp.asarray(smoothing_M))
+    for model, smoothing in enumerate(smoothing_M):
+        wanted = torch.nn.functional.cross_entropy(
+            torch.tensor(logits_BOM[..., model]),
+            torch.tensor(label_BM[:, model]),
+            reduction="sum",
+            label_smoothing=float(smoothing),
+        )
+        np.testing.assert_allclose(tally.loss[model], wanted, rtol=1e-12)  # float64
+
+
+@pytest.mark.usefixtures("promotions_of_programs")
+def test_clipping_is_that_of_pytorch():
+    draws = np.random.default_rng(1)
+    gradients = {"conv": {"kernel": draws.normal(size=(3, 3, 2, 4))}, "dense": {"bias": draws.normal(size=(5, 4))}}
+    most_M = np.array([0.0, 0.1, 3.0, 100.0])
+    with jax.enable_x64(True):
+        clipped = clip_gradients(jax.tree.map(jnp.asarray, gradients), jnp.asarray(most_M))
+    for model, most in enumerate(most_M):
+        leaves = [torch.zeros(leaf.shape[:-1], dtype=torch.float64) for leaf in jax.tree.leaves(gradients)]
+        for leaf, values in zip(leaves, jax.tree.leaves(gradients), strict=True):
+            leaf.grad = torch.tensor(values[..., model])
+        if most > 0:
+            torch.nn.utils.clip_grad_norm_(leaves, float(most))
+        for leaf, values in zip(leaves, jax.tree.leaves(clipped), strict=True):
+            np.testing.assert_allclose(values[..., model], leaf.grad, rtol=1e-12)  # float64
