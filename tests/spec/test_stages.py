@@ -9,10 +9,12 @@ from populations import small_spec
 import jaxzoo
 from jaxzoo.errors import InputError
 from jaxzoo.spec.config import published_specs
+from jaxzoo.spec.draws import Draws
 from jaxzoo.spec.plan import plan_zoo
 from jaxzoo.spec.schedule import Schedule
 from jaxzoo.spec.seeds import SeedDraw, SeedRange
-from jaxzoo.spec.stages import Stage, check_stages, grown_spec, only_stage, other_zoo, stage_of
+from jaxzoo.spec.snapshots import Snapshots
+from jaxzoo.spec.stages import Stage, check_stages, grown_spec, only_stage, other_zoo, stage_of, what_fixes_length
 
 GRID = {"activation": ("tanh", "relu"), "optimizer": ("adam", "sgd"), "learning_rate": (1e-3, 1e-2)}
 
@@ -144,3 +146,21 @@ def test_a_zoo_whose_schedule_depends_on_its_length_has_stages_of_one_length():
     check_stages(cycle, (fewer, stage_of(cycle)))
     with pytest.raises(InputError, match="expected more models, seeds or epochs, and none less"):
         check_stages(cycle, (dataclasses.replace(fewer, epochs=2), stage_of(cycle)))
+
+
+def test_log_spaced_steps_fix_the_epochs_and_draws_may_get_more():
+    spec = dataclasses.replace(small_spec(), snapshots=Snapshots(log_spaced=4))
+    assert "epochs is 2, got 3" in other_zoo(spec, dataclasses.replace(spec, epochs=3))
+    assert what_fixes_length(spec) == "log-spaced steps depend on"
+    every = dataclasses.replace(spec, snapshots=Snapshots(every=3))
+    assert other_zoo(every, dataclasses.replace(every, epochs=3)) == ""
+    words = {"activation": "tanh", "initialization": "normal", "optimizer": "adam", "learning_rate": 0.1}
+    few = dataclasses.replace(small_spec(), grid=None, seeds=None, draws=Draws(models=3, **words))
+    many = dataclasses.replace(few, draws=dataclasses.replace(few.draws, models=5))
+    assert other_zoo(few, many) == ""
+    grown = grown_spec(few, many)
+    assert grown == many
+    assert grown_spec(grown, few) is grown
+    plan = plan_zoo(grown, (stage_of(few), stage_of(many)))
+    assert [member.seed for member in plan.members] == [member.seed for member in plan_zoo(many).members]
+    assert len(plan.cohorts) == 2
