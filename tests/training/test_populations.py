@@ -106,15 +106,24 @@ def test_made_in_parts_stopped_and_extended_it_is_the_same(spec, finished, tmp_p
         if isinstance(event, EpochSaved):
             saved.append(event)
 
-    few = dataclasses.replace(spec, draws=dataclasses.replace(DRAWS, models=2), vary=VARY)
+    few = dataclasses.replace(spec, draws=dataclasses.replace(DRAWS, models=2))
     with pytest.raises(Interrupted):
         generate(few, tmp_path / "z", twins="none", on_event=note, should_stop=lambda: len(saved) >= 2)
-    generate(few, tmp_path / "z", epochs=None, on_event=note)
+    generate(few, tmp_path / "z", on_event=note)
     grown = generate(spec, tmp_path / "z", on_event=note)
     assert len(grown.record.stages) == 2
     np.testing.assert_array_equal(grown.weights(3), finished.weights(3))
     np.testing.assert_array_equal(grown.twins["magnitude"].weights(1), finished.twins["magnitude"].weights(1))
     assert grown.members["seed"].tolist() == finished.members["seed"].tolist()
+
+
+def test_cohorts_that_are_made_apart_are_the_same(spec, finished, tmp_path):
+    parts = dataclasses.replace(spec, cohort_size=7)
+    generate(parts, tmp_path / "z", cohorts=range(1, 2), twins="none")
+    zoo = generate(parts, tmp_path / "z", twins="none")
+    assert zoo.members["cohort"].nunique() == 2
+    for epoch in zoo.epochs:
+        np.testing.assert_array_equal(zoo.weights(epoch), finished.weights(epoch))
 
 
 def test_a_base_alone_is_the_same(spec, finished, tmp_path):
