@@ -50,7 +50,7 @@ CASES = {
 }
 
 
-def factor_spec(factors, optimizer="adam", schedule=CONSTANT, epochs=5):
+def factor_spec(factors, optimizer="adam", schedule=CONSTANT, epochs=10):
     rate = 1e-2 if optimizer == "sgd" else 1e-3
     plain = {"optimizer": (optimizer,), "learning_rate": (rate,), "weight_decay": (1e-2,)}
     spec = small_spec(train=N, seeds=1, epochs=epochs, **plain)
@@ -161,7 +161,7 @@ def test_a_member_ends_in_the_same_weights_as_by_a_plain_loop(case):
             own = jax.tree.map(lambda leaf, row=member.row: leaf[row], got)
             apart = max(jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(a - b).max(), own, wanted)))
             assert moved > 1e-3
-            assert apart < 1e-8 * moved, member  # float64; 25 steps amplify hyperparameters in float32 no further
+            assert apart < 1e-8 * moved, member  # float64 rounds to 1e-16; 50 steps amplified it by up to 1e6
             np.testing.assert_allclose(metrics["train_loss"][member.row], loss, rtol=1e-8)
 
 
