@@ -215,7 +215,9 @@ def test_the_command_lines(zoo, tmp_path):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_factors_come_back(name, tmp_path):
-    """Of pairs only the small formats' tables have the rest: in the original layout a model knows no other."""
+    """In the original layout a model knows of no other: there pairs are left out."""
+    if name == "modelzoo":
+        pytest.importorskip("torch")
     factors = {"label_noise": (0.0, 0.1), "beta1": (0.8,), "excluded_class": (-1, 3)}
     spec = small_spec(seeds=1, epochs=1)
     grid = dataclasses.replace(spec.grid, **factors)
