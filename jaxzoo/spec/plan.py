@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -145,6 +145,7 @@ def plan_zoo(spec: ZooSpec, stages: Sequence[Stage] | None = None) -> Plan:
     """
     stages = only_stage(spec) if stages is None else stages
     check_stages(spec, stages)
+    key_of = _keys(spec)
     chosen: list[tuple[int, GridPoint, Pair | None]] = []
     cohorts: list[Cohort] = []
     for added in additions(spec, stages):
@@ -152,7 +153,7 @@ def plan_zoo(spec: ZooSpec, stages: Sequence[Stage] | None = None) -> Plan:
         first = len(chosen)
         chosen += _with_partners(spec, added, first)
         for model in range(first, len(chosen)):
-            groups.setdefault(_key(spec, chosen[model][1]), []).append(model)
+            groups.setdefault(key_of(chosen[model][1]), []).append(model)
         chunks = [(key, chunk) for key, group in groups.items() for chunk in _even_chunks(group, spec.cohort_size)]
         for number, (key, chunk) in enumerate(chunks, len(cohorts)):
             members = tuple(Member(model, number, row, *chosen[model]) for row, model in enumerate(chunk))
@@ -212,9 +213,10 @@ def _with_partners(spec: ZooSpec, bases: Sequence[Chosen], first: int) -> list[t
         return [(seed, point, None) for seed, point in bases]
     neutral = neutral_values(spec.vary, spec.source.declared)
     members: list[tuple[int, GridPoint, Pair | None]] = []
+    names = (*HYPERPARAMETERS, *spec.declared)
     for seed, point in bases:
         base, own = first + len(members), {**point, **neutral}
-        own = {name: own[name] for name in (*HYPERPARAMETERS, *spec.declared)}
+        own = {name: own[name] for name in names}
         members.append((seed, own, Pair(base, "", 0)))
         for each in spec.vary:
             pair = Pair(base, each.factor, each.from_epoch, own[each.factor])
@@ -222,22 +224,29 @@ def _with_partners(spec: ZooSpec, bases: Sequence[Chosen], first: int) -> list[t
     return members
 
 
-def _key(spec: ZooSpec, point: GridPoint) -> CohortKey:
-    optimizer = optimizers_by_label(spec.source.optimizers)[point["optimizer"]]
-    return CohortKey(
-        layers=spec.layers,
-        dataset=spec.dataset,
-        activation=point["activation"],
-        optimizer=optimizer,
-        momentum=spec.momentum if optimizer.momentum is None else optimizer.momentum,
-        dropout=any(spec.values("dropout")),
-        batch_size=point.get("batch_size", spec.batch_size),
-        augmentation=spec.augmentation,
-        precision=spec.precision,
-        schedule=spec.schedule,
-        epochs=spec.epochs if spec.schedule.depends_on_length else None,
-        factors=tuple(name for name in spec.declared if name not in ON_THE_HOST),
-    )
+def _keys(spec: ZooSpec) -> Callable[[GridPoint], CohortKey]:
+    """The key of a point, from what all points share, which is found once: a table may have many rows."""
+    optimizers, factors = optimizers_by_label(spec.source.optimizers), spec.declared
+    dropout = any(spec.values("dropout"))
+
+    def key(point: GridPoint) -> CohortKey:
+        optimizer = optimizers[point["optimizer"]]
+        return CohortKey(
+            layers=spec.layers,
+            dataset=spec.dataset,
+            activation=point["activation"],
+            optimizer=optimizer,
+            momentum=spec.momentum if optimizer.momentum is None else optimizer.momentum,
+            dropout=dropout,
+            batch_size=point.get("batch_size", spec.batch_size),
+            augmentation=spec.augmentation,
+            precision=spec.precision,
+            schedule=spec.schedule,
+            epochs=spec.epochs if spec.schedule.depends_on_length else None,
+            factors=tuple(name for name in factors if name not in ON_THE_HOST),
+        )
+
+    return key
 
 
 def _even_chunks(items: list[int], most: int) -> list[list[int]]:

@@ -82,7 +82,7 @@ class Points:
         for row in self._rows:
             yield {name: value for name, value in row.items() if name != SEED}
 
-    @property
+    @functools.cached_property
     def seeds(self) -> tuple[int, ...]:
         """The seed of each row."""
         return tuple(row[SEED] for row in self._rows)
