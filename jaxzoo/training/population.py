@@ -113,8 +113,11 @@ def initial_state(variables: Variables, method: Method | None = None) -> State:
 
 def put_cohort(program: Program, cohort: Cohort, state: State) -> Population:
     """Puts the cohort on the devices, from its state on the host. An optimizer that is None is initialised there."""
-    phases = epochs_of_change(cohort)
-    hyperparameters = [hyperparameters_at(cohort, epoch) for epoch in phases]
+    changes = epochs_of_change(cohort)
+    hyperparameters = [hyperparameters_at(cohort, epoch) for epoch in changes]
+    phases: Sequence[int] = changes
+    if program.method is not None:  # twins count epochs anew, and begin from where all changes act
+        phases, hyperparameters = (1,), hyperparameters[-1:]
     count = len(cohort.members)
     slabs = []
     for first in range(0, count, program.width):
@@ -168,24 +171,15 @@ def train_epoch(
     `pauses` are numbers of steps in this epoch, in ascending order and fewer than all: after each of them, when the
     whole population is there, `on_pause` may read its state. No bit of the training depends on them.
     """
-    program, slabs, count = population[:3]
-    phase = sum(first <= epoch for first in population.phases) - 1
-    orders: dict[int, Order] = {}
-    tallies: dict[int, Tally] = {}
-    examples: dict[int, np.ndarray] = {}
+    program, slabs = population.program, population.slabs
+    courses: dict[int, _Course] = {}
     segment = FIRST_SEGMENT
     for begin, end in itertools.pairwise((0, *pauses, program.steps)):
-        for index, (state, of_phases) in enumerate(slabs):
-            hyperparameters = of_phases[phase]
-            if begin == 0:
-                orders[index] = program.shuffle(hyperparameters.seed, _seen(population, index, phase, images), epoch)
-                examples[index] = _examples_seen(program, orders[index])
-                state = state if program.mask is None else program.mask(state, epoch)
-                tallies[index] = empty_tally(hyperparameters.numbers["learning_rate"])
-            # an order takes more memory than a state may: it is let go as soon as its slab is through with the epoch
-            order, tally = orders.pop(index) if end == program.steps else orders[index], tallies[index]
-            own_M = examples[index][: count - index * program.width]  # without lanes that are copies of the last member
-            first, until = begin, min(end, -(-int(own_M.max()) // program.key.batch_size))
+        for index in range(len(slabs)):
+            course = courses[index] if begin > 0 else _begin_epoch(population, index, images, epoch)
+            hyperparameters, order, examples, tally = course
+            state = slabs[index].state
+            first, until = begin, min(end, -(-int(examples.max()) // program.key.batch_size))
             while first < until:
                 if should_stop():
                     raise Stopped
@@ -195,13 +189,39 @@ def train_epoch(
                 state, tally = program.train(state, tally, hyperparameters, images, order, *when)
                 jax.block_until_ready(tally)
                 segment = _next_segment(segment, last - first, time.monotonic() - start)
-                on_steps(_samples_between(program, first, last, own_M))
+                on_steps(_samples_between(program, first, last, examples))
                 first = last
-            slabs[index] = Slab(state, of_phases)
-            tallies[index] = tally if end < program.steps else jax.device_get(tally)
+            slabs[index] = slabs[index]._replace(state=state)
+            # an order takes more memory than a state may: it is let go as soon as its slab is through with the epoch
+            through = end == program.steps
+            courses[index] = (
+                course._replace(order=None, tally=jax.device_get(tally)) if through else course._replace(tally=tally)
+            )
         if end < program.steps:
             on_pause(end)
-    return _metrics("train", [*tallies.values()], count, np.concatenate([*examples.values()])[:count])
+    examples = np.concatenate([course.examples for course in courses.values()])
+    return _metrics("train", [course.tally for course in courses.values()], population.size, examples)
+
+
+class _Course(NamedTuple):
+    """A slab in the middle of an epoch. `examples`, (M,), counts what members see, without copies."""
+
+    hyperparameters: Hyperparameters
+    order: Order | None
+    examples: np.ndarray
+    tally: Tally
+
+
+def _begin_epoch(population: Population, index: int, images: DeviceImages, epoch: int) -> _Course:
+    """Shuffles the examples of a slab, and brings its masks to the epoch."""
+    program, slab = population.program, population.slabs[index]
+    phase = sum(first <= epoch for first in population.phases) - 1
+    hyperparameters = slab.hyperparameters[phase]
+    order = program.shuffle(hyperparameters.seed, _seen(population, index, phase, images), epoch)
+    if program.mask is not None:
+        population.slabs[index] = slab._replace(state=program.mask(slab.state, epoch))
+    own_M = _examples_seen(program, order)[: population.size - index * program.width]
+    return _Course(hyperparameters, order, own_M, empty_tally(hyperparameters.numbers["learning_rate"]))
 
 
 def _seen(population: Population, index: int, phase: int, images: DeviceImages) -> Seen:

@@ -1,14 +1,12 @@
 """lanes = vmap of Flax = one Flax model after the other, in logits, gradients and after 100 steps."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from jax.sharding import Mesh
-from populations import cohort_of, population_of, small_images, small_spec
+from populations import cohort_of, in_float64, population_of, small_images, small_spec
 
 from jaxzoo.keys import Role, fold, member_keys
 from jaxzoo.models.engines import engines_for, population_forward
@@ -95,7 +93,8 @@ def test_both_engines_end_in_the_same_weights_after_100_steps(architecture, acti
     with jax.enable_x64(True):
         images = put_images(small_images(spec.dataset), one_device())
         for engine in ("lanes", "vmap"):
-            population = in_float64(population_of(cohort, one_device(), engine=engine, lanes=len(cohort.members)))
+            population = population_of(cohort, one_device(), engine=engine, lanes=len(cohort.members))
+            population = population._replace(slabs=in_float64(population.slabs))
             for epoch in range(1, 21):
                 metrics = train_epoch(population, images, epoch)
             ends.append(get_state(population).params)
@@ -107,12 +106,6 @@ def test_both_engines_end_in_the_same_weights_after_100_steps(architecture, acti
     assert moved > 1e-2
     assert apart < 1e-8 * moved  # float64 rounds to 1e-16; 100 steps amplified float32's 6e-8 by up to 1e6
     np.testing.assert_allclose(*losses, rtol=1e-8)
-
-
-def in_float64(population):
-    """The population with all its floating-point numbers in float64."""
-    widen = functools.partial(jax.tree.map, lambda leaf: leaf.astype(float) if leaf.dtype == np.float32 else leaf)
-    return population._replace(slabs=[widen(slab) for slab in population.slabs])
 
 
 def test_a_population_is_one_flax_and_optax_loop_per_member():

@@ -1,13 +1,12 @@
 """ResNet-18 against one written for PyTorch by hand: logits, batch statistics, and training steps."""
 
 import dataclasses
-import functools
 
 import jax
 import numpy as np
 import pytest
 from jax.sharding import Mesh
-from populations import cohort_of, population_of, small_images, small_spec
+from populations import cohort_of, in_float64, population_of, small_images, small_spec
 
 from jaxzoo.datasets.subsets import NOTHING_SPECIAL
 from jaxzoo.models.networks import build_network
@@ -61,11 +60,10 @@ def test_the_same_weights_give_the_same_logits_and_statistics(architecture, trai
 def train_in_jaxzoo(spec, images, epochs):
     """One member in float64: its variables at the end, and its orders of the images."""
     mesh = Mesh(np.array(jax.devices()[:1]), ("models",))
-    widen = functools.partial(jax.tree.map, lambda leaf: leaf.astype(float) if leaf.dtype == np.float32 else leaf)
     with jax.enable_x64(True):
         population = population_of(cohort_of(spec), mesh, engine="vmap", lanes=1)
-        population = population._replace(slabs=[widen(slab) for slab in population.slabs])
-        device_images = widen(put_images(images, mesh))
+        population = population._replace(slabs=in_float64(population.slabs))
+        device_images = in_float64(put_images(images, mesh))
         shuffle, hyper = population.program.shuffle, population.slabs[0].hyperparameters[0]
         drawn = [shuffle(hyper.seed, NOTHING_SPECIAL, epoch).examples for epoch in range(1, epochs + 1)]
         orders = [np.asarray(order)[:, 0] for order in drawn]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh
-from populations import cohort_of, population_of, small_images, small_spec
+from populations import cohort_of, in_float64, population_of, small_images, small_spec
 from scipy import stats
 
 from jaxzoo.datasets.subsets import NOTHING_SPECIAL
@@ -132,11 +132,10 @@ def train_in_torch(network, member, images, orders, spec):
 def train_in_lanes(spec, cohort, images):
     """In float64: the weights at the end, and the orders of the images."""
     mesh = Mesh(np.array(jax.devices()[:1]), ("models",))
-    widen = functools.partial(jax.tree.map, lambda leaf: leaf.astype(float) if leaf.dtype == np.float32 else leaf)
     with jax.enable_x64(True):
         population = population_of(cohort, mesh, lanes=2)
-        population = population._replace(slabs=[widen(slab) for slab in population.slabs])
-        device_images = widen(put_images(images, mesh))
+        population = population._replace(slabs=in_float64(population.slabs))
+        device_images = in_float64(put_images(images, mesh))
         shuffle, hyper = population.program.shuffle, population.slabs[0].hyperparameters[0]
         epochs = [shuffle(hyper.seed, NOTHING_SPECIAL, epoch).examples for epoch in range(1, EPOCHS + 1)]
         orders = [np.asarray(order)[: spec.dataset.train] for order in epochs]

@@ -2,7 +2,9 @@
 
 import dataclasses
 
+import jax
 import numpy as np
+import pandas as pd
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -96,6 +98,22 @@ def population_of(cohort, mesh, *, engine="lanes", lanes=4, twin=None):
     """The untrained cohort, or its twins, on the devices of a mesh."""
     program = build_program(cohort.key, engine, lanes, mesh, twin)
     return put_cohort(program, cohort, initial_state(initial_variables(cohort), program.method))
+
+
+def in_float64(tree):
+    """The arrays of a tree, those of float32 in float64: then rounding shows no difference of formulas."""
+    return jax.tree.map(lambda leaf: leaf.astype(float) if leaf.dtype == np.float32 else leaf, tree)
+
+
+def assert_same_weights(zoo, other):
+    """Both zoos have the same epochs, members and, bit for bit, weights, and so have their twins."""
+    assert zoo.epochs == other.epochs
+    for epoch in zoo.epochs:
+        np.testing.assert_array_equal(zoo.weights(epoch), other.weights(epoch))
+    pd.testing.assert_frame_equal(zoo.members, other.members)
+    assert list(zoo.twins) == list(other.twins)
+    for method, twins in zoo.twins.items():
+        assert_same_weights(twins, other.twins[method])
 
 
 def write_digits_config(path, **changes):

@@ -1,7 +1,6 @@
 """Factors: what each does to a member, against a loop over plain batches that anyone would write."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +8,13 @@ import numpy as np
 import optax
 import pytest
 from jax.sharding import Mesh
-from populations import cohort_of, population_of, small_images, small_spec
+from populations import cohort_of, in_float64, population_of, small_images, small_spec
 
 from jaxzoo.devices import model_mesh
 from jaxzoo.keys import Role, fold
 from jaxzoo.models.networks import Network
 from jaxzoo.spec.optimizer import Optimizer
+from jaxzoo.spec.pairs import Vary
 from jaxzoo.spec.plan import plan_zoo
 from jaxzoo.spec.schedule import Schedule
 from jaxzoo.spec.twin_spec import TwinSpec
@@ -144,16 +144,15 @@ def train_plainly(spec, member, images, start):
 def test_a_member_ends_in_the_same_weights_as_by_a_plain_loop(case):
     spec = factor_spec(*CASES[case])
     cohort, images = cohort_of(spec), small_images(spec.dataset)
-    widen = functools.partial(jax.tree.map, lambda leaf: leaf.astype(float) if leaf.dtype == np.float32 else leaf)
     mesh = Mesh(np.array(jax.devices()[:1]), ("models",))
     with jax.enable_x64(True):
         population = population_of(cohort, mesh, lanes=4)
-        population = population._replace(slabs=[widen(slab) for slab in population.slabs])
-        device_images = widen(put_images(images, mesh))
+        population = population._replace(slabs=in_float64(population.slabs))
+        device_images = in_float64(put_images(images, mesh))
         for epoch in range(1, spec.epochs + 1):
             metrics = train_epoch(population, device_images, epoch)
         got = get_state(population).params
-        starts = jax.device_get(widen(initial_variables(cohort)["params"]))
+        starts = jax.device_get(in_float64(initial_variables(cohort)["params"]))
         for member in cohort.members:
             start = jax.tree.map(lambda leaf, row=member.row: leaf[row], starts)
             wanted, loss = jax.device_get(train_plainly(spec, member, images, start))
@@ -165,6 +164,15 @@ def test_a_member_ends_in_the_same_weights_as_by_a_plain_loop(case):
             np.testing.assert_allclose(metrics["train_loss"][member.row], loss, rtol=1e-8)
 
 
+MIXED_ADAM = {
+    "beta1": (0.9, 0.5),
+    "beta2": (0.99,),
+    "epsilon": (1e-8, 1e-3),
+    "initialization_bias": (0.0, 0.1),
+    "excluded": (0.2,),
+    "subset": (0, 7),
+    "excluded_class": (-1, 3),
+}
 MIXED = {
     "train_fraction": (0.3, 1.0),
     "excluded": (0.1,),
@@ -187,8 +195,9 @@ def end_of(spec, models, lanes=4, twin=None):
     return {model: [leaf[row] for leaf in leaves] for row, model in enumerate(models)}
 
 
-def test_a_member_ends_in_the_same_bits_whatever_its_company():
-    spec = factor_spec(MIXED, "sgd", Schedule(kind="cosine"))
+@pytest.mark.parametrize(("factors", "optimizer"), [(MIXED, "sgd"), (MIXED_ADAM, "adam")], ids=["sgd", "adam"])
+def test_a_member_ends_in_the_same_bits_whatever_its_company(factors, optimizer):
+    spec = factor_spec(factors, optimizer, Schedule(kind="cosine"))
     everyone = end_of(spec, range(32))
     for models in ([13], [31, 2, 13]):
         for model, leaves in end_of(spec, models).items():
@@ -227,6 +236,15 @@ def test_shares_are_nested_and_the_same_in_every_epoch_and_for_twins():
     changed = [{index for index, label in seen.items() if label != labels[index]} for seen in large]
     assert changed[0] == set()
     assert changed[0] < changed[1] < changed[2]
+
+
+@pytest.mark.parametrize("twin", [None, TwinSpec()], ids=["dense", "twins"])
+def test_twins_of_partners_are_made_after_the_change(twin):
+    vary = Vary(factor="label_noise", value=0.2, from_epoch=3)
+    spec = dataclasses.replace(factor_spec({}), vary=(vary,))
+    population = population_of(cohort_of(spec), model_mesh(), lanes=2, twin=twin)
+    noisy = [hyper.whole["label_noise"].tolist()[:2] for hyper in population.slabs[0].hyperparameters]
+    assert (list(population.phases), noisy) == (([1, 3], [[0, 0], [0, 10]]) if twin is None else ([1], [[0, 10]]))
 
 
 def test_an_undeclared_factor_is_in_no_program_and_a_neutral_one_changes_no_number():

@@ -3,7 +3,6 @@
 import dataclasses
 
 import numpy as np
-import pandas as pd
 import pytest
 from populations import write_digits_config
 
@@ -48,15 +47,6 @@ def spec(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(spec, tmp_path_factory):
     return generate(spec, tmp_path_factory.mktemp("zoos") / "tiny")
-
-
-def assert_same_zoo(zoo, other):
-    assert zoo.epochs == other.epochs
-    for epoch in zoo.epochs:
-        np.testing.assert_array_equal(zoo.weights(epoch), other.weights(epoch))
-    pd.testing.assert_frame_equal(zoo.members, other.members)
-    for method, twins in zoo.twins.items():
-        assert_same_zoo(twins, other.twins[method])
 
 
 def test_it_is_opened_as_it_was_made(spec, finished):

@@ -1,13 +1,12 @@
 """ResNets: how they begin, batch normalisation, and a zoo of narrow ones from images to report."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from populations import cohort_of, population_of, resnet_spec, small_images, small_spec, write_folder
+from populations import cohort_of, in_float64, population_of, resnet_spec, small_images, small_spec, write_folder
 
 import jaxzoo
 from jaxzoo.analysis.predict import predict_logits
@@ -114,9 +113,8 @@ def test_a_member_ends_in_the_same_bits_whatever_its_company():
 def test_models_side_by_side_end_as_one_at_a_time():
     """In float64: another width rounds otherwise, and batch normalisation amplifies that from step to step."""
     spec = resnet_spec()
-    widen = functools.partial(jax.tree.map, lambda leaf: leaf.astype(float) if leaf.dtype == np.float32 else leaf)
     with jax.enable_x64(True):
-        one, two = (end_of(spec, [2, 3], lanes, widen) for lanes in (1, 2))
+        one, two = (end_of(spec, [2, 3], lanes, in_float64) for lanes in (1, 2))
     for got, wanted in zip(two[3], one[3], strict=True):
         np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-9 * max(np.abs(wanted).max(), 1))
 

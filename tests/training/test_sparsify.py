@@ -1,7 +1,5 @@
 """Sparse twins' arithmetic against obvious versions; pruning; noise."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +8,7 @@ import scipy.integrate
 import scipy.special
 import scipy.stats
 from jax.sharding import Mesh
-from populations import cohort_of, population_of, small_images, small_spec
+from populations import cohort_of, in_float64, population_of, small_images, small_spec
 
 from jaxzoo.keys import member_keys
 from jaxzoo.models.engines import population_forward
@@ -324,12 +322,11 @@ def test_both_engines_train_the_same_twins():
     """In float64, as for dense training: near ties in pooling windows are decided by the last bit."""
     ends = []
     with jax.enable_x64(True):
-        widen = functools.partial(jax.tree.map, lambda leaf: leaf.astype(float) if leaf.dtype == np.float32 else leaf)
         for engine in ("lanes", "vmap"):
             spec = small_spec("cnn-s", seeds=2, dropout=(0.3,), learning_rate=(1e-2,), optimizer=("sgd",))
             cohort = cohort_of(spec)
             population = population_of(cohort, one_device(), engine=engine, lanes=2, twin=VARIATIONAL)
-            population = population._replace(slabs=[widen(slab) for slab in population.slabs])
+            population = population._replace(slabs=in_float64(population.slabs))
             images = put_images(small_images(spec.dataset), one_device())
             for epoch in (1, 2, 3):
                 train_epoch(population, images, epoch)

@@ -1,7 +1,6 @@
 """50 steps of the lanes engine are those of jax.vmap over one Flax model with optax's own optimizer and schedule."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +8,11 @@ import numpy as np
 import optax
 import pytest
 from jax.sharding import Mesh
-from populations import cohort_of, population_of, small_images, small_spec
+from populations import cohort_of, in_float64, population_of, small_images, small_spec
 
 from jaxzoo.datasets.subsets import NOTHING_SPECIAL
 from jaxzoo.models.networks import build_network
-from jaxzoo.spec.optimizer import Optimizer
+from jaxzoo.spec.optimizer import OPTIMIZERS, Optimizer
 from jaxzoo.spec.schedule import Schedule
 from jaxzoo.training.population import get_state, initial_variables, put_images, train_epoch
 
@@ -22,8 +21,7 @@ pytestmark = pytest.mark.usefixtures("promotions_of_programs")
 EPOCHS, STEPS = 10, 5  # of an epoch
 COSINE = Schedule(kind="cosine", warmup=1.5, end=0.01)
 STEP = Schedule(kind="step", every=3, factor=0.3)
-# the defaults of the other three are PyTorch's, and in tests/models/test_torch.py
-CASES = [(Optimizer(name=name), Schedule()) for name in ("adamw", "nadam", "lion")]
+CASES = [(Optimizer(name=name), Schedule()) for name in OPTIMIZERS]
 CASES += [
     (Optimizer(name="adam", beta1=0.5, beta2=0.9, epsilon=1e-3), COSINE),
     (Optimizer(name="adamw", beta1=0.8, epsilon=1e-4), STEP),
@@ -101,12 +99,11 @@ def test_50_steps_end_in_the_same_weights_as_flax_and_optax(optimizer, schedule)
     grid = {"optimizer": optimizer, "learning_rate": rates, "weight_decay": (1e-2,)}
     spec = dataclasses.replace(small_spec(train=50, seeds=1, epochs=EPOCHS, **grid), schedule=schedule)
     cohort, images = cohort_of(spec), small_images(spec.dataset)
-    widen = functools.partial(jax.tree.map, lambda leaf: leaf.astype(float) if leaf.dtype == np.float32 else leaf)
     mesh = Mesh(np.array(jax.devices()[:1]), ("models",))
     with jax.enable_x64(True):
         population = population_of(cohort, mesh, lanes=2)
-        population = population._replace(slabs=[widen(slab) for slab in population.slabs])
-        device_images = widen(put_images(images, mesh))
+        population = population._replace(slabs=in_float64(population.slabs))
+        device_images = in_float64(put_images(images, mesh))
         hyper = population.slabs[0].hyperparameters[0]
         orders = []
         for epoch in range(1, EPOCHS + 1):
@@ -114,7 +111,7 @@ def test_50_steps_end_in_the_same_weights_as_flax_and_optax(optimizer, schedule)
             orders += np.split(order_NM, range(spec.batch_size, spec.dataset.train, spec.batch_size))
             train_epoch(population, device_images, epoch)
         got = get_state(population).params
-        start = jax.device_get(widen(initial_variables(cohort)["params"]))
+        start = jax.device_get(in_float64(initial_variables(cohort)["params"]))
         wanted = jax.device_get(run_plainly(spec, start, images, orders))
     assert len(orders) == EPOCHS * STEPS
     for name, layer in wanted.items():
