@@ -12,6 +12,12 @@ from jaxzoo.spec.plan import Member
 from jaxzoo.storage.imported import Record
 
 
+def keeps_optimizer(record: Record) -> bool:
+    """Whether the snapshots of a zoo hold the optimizer's state; those of twins and of imported zoos do not."""
+    snapshots = getattr(record.spec, "snapshots", None)
+    return snapshots is not None and snapshots.keep_optimizer and record.twin is None
+
+
 class Asking:
     """Times and models as callers give them, held to what is there. Raises InputError for what is not."""
 
@@ -49,8 +55,7 @@ class Asking:
 
     def models_of_one_optimizer(self, record: Record, time: Time, given: Choice) -> list[int]:
         """As `models_at`, of models that share an optimizer whose state was kept."""
-        snapshots = getattr(record.spec, "snapshots", None)
-        if snapshots is None or not snapshots.keep_optimizer or record.twin is not None:
+        if not keeps_optimizer(record):
             raise InputError(f"{self._path}: keeps no optimizer's state, expected a zoo of keep_optimizer = true")
         numbers = self.models_at([time], given)
         kinds = [*dict.fromkeys(self._members[number].hyperparameters["optimizer"] for number in numbers)]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from jaxzoo.models.variables import each_leaf, network_shapes
+from jaxzoo.reading.asking import keeps_optimizer
 from jaxzoo.reading.zoo import Zoo
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.checkpoints import Tree
@@ -22,7 +23,7 @@ def check_numbers(zoo: Zoo, whole: Whole, models: int, loss_name: str) -> Iterat
     if got != shapes:
         yield "its arrays are not those of the zoo's networks"
         return
-    if keeps_optimizer(zoo) != (lengths_of(whole.variables.get("optimizer", {})) == {models}):
+    if keeps_optimizer(zoo.record) != (lengths_of(whole.variables.get("optimizer", {})) == {models}):
         yield f"its optimizer's state is not that of {models} models"
     says, loss = (np.asarray(whole.metrics.get(name, ())) for name in ("finite", loss_name))
     if not says.shape == loss.shape == (models,):
@@ -40,12 +41,6 @@ def _finite(params: Tree, models: int) -> np.ndarray:
     for _, leaf in each_leaf(params):
         finite &= np.isfinite(leaf).reshape(models, -1).all(axis=1)
     return finite
-
-
-def keeps_optimizer(zoo: Zoo) -> bool:
-    """Whether the snapshots of a zoo hold the optimizer's state; those of twins do not."""
-    snapshots = getattr(zoo.spec, "snapshots", None)
-    return snapshots is not None and snapshots.keep_optimizer and zoo.record.twin is None
 
 
 def lengths_of(tree: Tree) -> set[int]:
