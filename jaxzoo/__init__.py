@@ -24,7 +24,7 @@ from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.draws import Choice, Distribution, Draws, Integers, LogUniform, Uniform
 from jaxzoo.spec.grid import Grid
 from jaxzoo.spec.layers import (
-    Activate,
+    Activation,
     BatchNorm,
     Conv,
     Dense,
@@ -51,7 +51,7 @@ from jaxzoo.training.zoo import generate, make_twins
 from jaxzoo.version import __version__
 
 __all__ = [
-    "Activate",
+    "Activation",
     "BatchNorm",
     "Choice",
     "Cohort",

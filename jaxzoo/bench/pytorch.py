@@ -12,7 +12,7 @@ import torch
 from jaxzoo.bench.contenders import Contender, own_peak_memory
 from jaxzoo.models.variables import variable_shapes
 from jaxzoo.spec.dataset_spec import DatasetSpec
-from jaxzoo.spec.layers import Activate, Conv, Dense, Flatten, Layers, MaxPool
+from jaxzoo.spec.layers import Activation, Conv, Dense, Flatten, Layers, MaxPool
 
 EXAMPLES, BATCH = 5000, 10
 
@@ -112,7 +112,7 @@ def _network(layers: Layers, dataset: DatasetSpec) -> torch.nn.Sequential:
                 modules.append(torch.nn.Linear(shapes[name]["kernel"][0], shapes[name]["kernel"][1]))
             case MaxPool():
                 modules.append(torch.nn.MaxPool2d(2))
-            case Activate():
+            case Activation():
                 modules.append(torch.nn.Tanh())
             case Flatten():
                 modules.append(torch.nn.Flatten())

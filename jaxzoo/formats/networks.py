@@ -7,7 +7,8 @@ from jaxzoo.errors import MOST_SHOWN, InputError
 from jaxzoo.formats.format import Network
 from jaxzoo.models.torch_names import SIZES
 from jaxzoo.models.variables import each_leaf, network_shapes
-from jaxzoo.spec.layers import LAYERS, Conv, Dense, Flatten, Layers, check_layers, weight_layers
+from jaxzoo.spec.layers import LAYERS, Flatten, Layers, weight_layers
+from jaxzoo.spec.shapes import shape_after
 
 Shape = tuple[int, ...]
 
@@ -52,17 +53,11 @@ def _fitting_sizes(layers: Layers, kernels: Sequence[Shape], sizes: Sequence[int
     before = layers[: layers.index(Flatten())] if flattens else layers
     for each in dict.fromkeys(likely):
         try:
-            check_layers(layers, each)
+            before_dense = shape_after(before, (each, each, kernels[0][2]), classes)
         except InputError:  # the images are too small
             continue
-        if not flattens or _flattened(before, each) == math.prod(kernels[len(weight_layers(before))][:-1]):
+        if not flattens or math.prod(before_dense) == math.prod(kernels[len(weight_layers(before))][:-1]):
             yield each
-
-
-def _flattened(layers: Layers, size: int) -> int:
-    """The values that the last of some convolutions gives for an image."""
-    last = [layer for layer in layers if isinstance(layer, Conv | Dense)][-1]
-    return check_layers(layers, size) ** 2 * (last.features or 0)
 
 
 def _shapes_of(network: Network) -> dict[str, object]:

@@ -7,7 +7,6 @@ from torch import nn
 
 from jaxzoo.models.networks import BATCH_NORM_EPSILON, NEW_SHARE
 from jaxzoo.models.torch_names import (
-    Named,
     Shape,
     TorchEntry,
     counted_layers,
@@ -16,7 +15,7 @@ from jaxzoo.models.torch_names import (
     is_chain,
 )
 from jaxzoo.spec.layers import (
-    Activate,
+    Activation,
     BatchNorm,
     Conv,
     Dense,
@@ -26,6 +25,7 @@ from jaxzoo.spec.layers import (
     Layers,
     MaxPool,
     MeanPool,
+    Named,
     Residual,
     each_layer,
 )
@@ -119,7 +119,7 @@ def _module_of(layer: Layer, shapes: Mapping[str, Shape], activation: str, dropo
             return nn.MaxPool2d(2)
         case MeanPool():
             return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        case Activate():
+        case Activation():
             return ACTIVATION_MODULES[activation]()
         case Dropout():
             return nn.Dropout(dropout)

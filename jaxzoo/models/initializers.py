@@ -1,9 +1,11 @@
-"""How weights begin: PyTorch's `torch.nn.init` with default arguments."""
+"""How weights and biases begin: `torch.nn.init` with default arguments, PyTorch's own layers, and Keras."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxzoo.spec.layers import Layers, weight_layers
@@ -16,8 +18,25 @@ KERNEL_INITIALIZERS: dict[str, Callable[..., jax.Array]] = {
     "kaiming_normal": jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal"),
     "xavier_uniform": jax.nn.initializers.variance_scaling(1.0, "fan_avg", "uniform"),
     "xavier_normal": jax.nn.initializers.variance_scaling(1.0, "fan_avg", "normal"),
+    # torch.nn.Linear and Conv2d: kaiming_uniform with a = sqrt(5), which is U(-1, 1) / sqrt(fan in)
+    "torch_default": jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
+    # tf.keras.initializers.TruncatedNormal() and Orthogonal()
+    "truncated_normal": jax.nn.initializers.truncated_normal(0.05),
+    "orthogonal": jax.nn.initializers.orthogonal(),
 }
 INITIAL_BIAS = 0.01  # of every layer, as the original has it
+
+
+def bias_initializer(initialization: str, inputs: int) -> Callable[..., jax.Array]:
+    """How the biases of a layer begin whose outputs are sums of so many inputs."""
+    if initialization != "torch_default":
+        return jax.nn.initializers.constant(INITIAL_BIAS)
+    bound = 1 / math.sqrt(inputs)
+
+    def draw(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return draw
 
 
 def rescaled(layers: Layers, variables: dict[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,21 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxzoo.errors import InputError
-from jaxzoo.models.initializers import INITIAL_BIAS, KERNEL_INITIALIZERS
+from jaxzoo.models.initializers import KERNEL_INITIALIZERS, bias_initializer
 from jaxzoo.models.noise import normal_noise, uniform_noise
 from jaxzoo.spec.grid import NOISE_VALUES
 from jaxzoo.spec.layers import (
-    Activate,
+    Activation,
+    Add,
     BatchNorm,
     Conv,
     Dense,
     Dropout,
     Flatten,
     Layer,
+    LayerNorm,
     Layers,
     MaxPool,
     MeanPool,
     Residual,
+    Save,
     variance_name,
     weight_layers,
 )
@@ -42,10 +45,11 @@ ACTIVATION_FUNCTIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "sigmoid": jax.nn.sigmoid,
     "silu": jax.nn.silu,
     "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "identity": lambda values: values,
 }
 
 SMALLEST_VARIANCE = 1e-8
-BATCH_NORM_EPSILON = 1e-5
+BATCH_NORM_EPSILON = LAYER_NORM_EPSILON = 1e-5
 NEW_SHARE = 0.1  # of a new batch in the running statistics; PyTorch calls it the momentum of batch normalisation
 STATISTICS = {"mean": 0.0, "var": 1.0}  # the running statistics of batch normalisation, and their initial values
 
@@ -124,7 +128,7 @@ class Network(nn.Module):
         normalised by the running statistics.
         """
         values = images if self._dtype is None else images.astype(self._dtype)
-        return _at_least_float32(self._chain(self.layers, values, dropout, sampling, counted_B))
+        return _at_least_float32(self._chain(self.layers, values, (dropout, sampling, counted_B), {}))
 
     @property
     def _dtype(self) -> str | None:
@@ -135,15 +139,20 @@ class Network(nn.Module):
         self,
         layers: Layers,
         values: jax.Array,
-        dropout: DropoutSource | None,
-        sampling: SamplingSource | None,
-        counted_B: jax.Array | None,
+        sources: tuple[DropoutSource | None, SamplingSource | None, jax.Array | None],
+        saved: dict[str, jax.Array],
     ) -> jax.Array:
+        """The values behind the layers. `saved` has what `Save` layers keep, chains inside of this one included."""
+        dropout, sampling, counted_B = sources
         for layer in layers:
             match layer:
                 case Residual(main, shortcut):
-                    rest = (dropout, sampling, counted_B)
-                    values = self._chain(main, values, *rest) + self._chain(shortcut, values, *rest)
+                    ends = [self._chain(chain, values, sources, saved) for chain in (main, shortcut)]
+                    values = ends[0] + ends[1]
+                case Save(name):
+                    saved[name] = values
+                case Add(name):
+                    values = add_common(values, saved[name])
                 case Conv() | Dense() if sampling is not None:
                     values = self._sampled(layer, values, sampling)
                 case BatchNorm(name):
@@ -167,27 +176,34 @@ class Network(nn.Module):
         match layer:
             case Conv() | Dense():
                 return self._product(layer, layer.name, values)
-            case MaxPool():
-                return nn.max_pool(values, (2, 2), (2, 2))
-            case MeanPool():
+            case MaxPool(None):
+                return values.max(axis=(1, 2))
+            case MeanPool(None):
                 return values.mean(axis=(1, 2))
-            case Activate():
-                return ACTIVATION_FUNCTIONS[self.activation](values)
+            case MaxPool(int(window), stride):
+                return nn.max_pool(values, (window,) * 2, (stride or window,) * 2)
+            case MeanPool(int(window), stride):
+                return nn.avg_pool(values, (window,) * 2, (stride or window,) * 2)
+            case LayerNorm(name):
+                return _LayerNorm(name=name)(values).astype(values.dtype)
+            case Activation(function):
+                return ACTIVATION_FUNCTIONS[function or self.activation](values)
             case Flatten():
                 return values.reshape(values.shape[0], -1)
         raise AssertionError(f"unreachable: {layer}")
 
     def _product(self, layer: Conv | Dense, name: str, values: jax.Array, *, dense_bias: bool = True) -> jax.Array:
+        inputs = values.shape[-1] * (1 if isinstance(layer, Dense) else layer.kernel**2)
         options: dict[str, Any] = {
             "kernel_init": KERNEL_INITIALIZERS[self.initialization],
-            "bias_init": nn.initializers.constant(INITIAL_BIAS),
+            "bias_init": bias_initializer(self.initialization, inputs),
             "dtype": self._dtype,
             # by default a TPU multiplies float32 in bfloat16, and a GPU in 19 bits
             "precision": jax.lax.Precision.HIGHEST if self.precision == "float32" else None,
             "name": name,
         }
         if isinstance(layer, Dense):
-            return nn.Dense(layer.features or self.classes, use_bias=dense_bias, **options)(values)
+            return nn.Dense(layer.features or self.classes, use_bias=dense_bias and layer.bias, **options)(values)
         kernel, strides, sides = (layer.kernel,) * 2, (layer.stride,) * 2, ((layer.padding,) * 2,) * 2
         options["conv_general_dilated"] = self.convolution
         return nn.Conv(layer.features, kernel, strides, sides, use_bias=layer.bias, **options)(values)
@@ -197,34 +213,63 @@ class _BatchNorm(nn.Module):
     """`torch.nn.BatchNorm2d`, in float32. Unlike in Flax's own, the running variance divides by n - 1."""
 
     @nn.compact
-    def __call__(self, values_BHWC: jax.Array, counted_B: jax.Array | None) -> jax.Array:
-        channels = values_BHWC.shape[-1]
+    def __call__(self, inputs: jax.Array, counted_B: jax.Array | None) -> jax.Array:
+        """The values (B, H, W, C), or (B, C), normalised."""
+        channels, others = inputs.shape[-1], tuple(range(inputs.ndim - 1))
+
+        def over_all(channels_C: jax.Array) -> jax.Array:
+            # one number per channel as (1, 1, 1, C): a caller may forbid JAX to guess that shape
+            return channels_C.reshape(*(1,) * len(others), channels)
+
         scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
         running = {
             name: self.variable("batch_stats", name, jnp.full, (channels,), first, jnp.float32)
             for name, first in STATISTICS.items()
         }
-        values = _at_least_float32(values_BHWC)
+        values = _at_least_float32(inputs)
         mean, variance = running["mean"].value, running["var"].value
         if counted_B is not None:
-            weight = counted_B[:, None, None, None]
-            count = counted_B.sum() * math.prod(values.shape[1:3])
+            weight = counted_B.reshape(-1, *(1,) * len(others))
+            count = counted_B.sum() * math.prod(values.shape[1:-1])
             # both sums in one pass over the values; values near their mean lose no digits when they are squared
-            centred = values - _over_images(jax.lax.stop_gradient(running["mean"].value))
-            shift = (centred * weight).sum(axis=(0, 1, 2)) / count
+            centred = values - over_all(jax.lax.stop_gradient(running["mean"].value))
+            shift = (centred * weight).sum(axis=others) / count
             mean = running["mean"].value + shift
-            variance = jnp.maximum((centred**2 * weight).sum(axis=(0, 1, 2)) / count - shift**2, 0)
+            variance = jnp.maximum((centred**2 * weight).sum(axis=others) / count - shift**2, 0)
             unbiased = variance * (count / jnp.maximum(count - 1, 1))
             for name, new in (("mean", mean), ("var", unbiased)):
                 running[name].value = (1 - NEW_SHARE) * running[name].value + NEW_SHARE * new
         factor = scale * jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
-        return (values - _over_images(mean)) * _over_images(factor) + _over_images(bias)
+        return (values - over_all(mean)) * over_all(factor) + over_all(bias)
 
 
-def _over_images(channels_C: jax.Array) -> jax.Array:
-    """One number per channel, (1, 1, 1, C), for images (B, H, W, C): a caller may forbid JAX to guess that shape."""
-    return channels_C[None, None, None]
+class _LayerNorm(nn.Module):
+    """`torch.nn.LayerNorm` over the last axis, in float32: `layer_normalised`, times a scale, and a bias."""
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        features = (inputs.shape[-1],)
+        scale = self.param("scale", nn.initializers.ones, features, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, features, jnp.float32)
+        own = (*(1,) * (inputs.ndim - 1), *features)
+        return layer_normalised(_at_least_float32(inputs), -1) * scale.reshape(own) + bias.reshape(own)
+
+
+def layer_normalised(values: jax.Array, axis: int) -> jax.Array:
+    """The values less their mean, over their standard deviation, along an axis (Ba, Kiros, Hinton 2016, eq. 3)."""
+    centred = values - values.mean(axis, keepdims=True)
+    return centred * jax.lax.rsqrt((centred**2).mean(axis, keepdims=True) + LAYER_NORM_EPSILON)
+
+
+def add_common(values: jax.Array, saved: jax.Array, axis: int = -1) -> jax.Array:
+    """The sum; along an axis of different lengths, over the first channels, as many as both have."""
+    own, other = values.shape[axis], saved.shape[axis]
+    if own == other:
+        return values + saved
+    common = min(own, other)
+    first = jax.lax.slice_in_dim(values, 0, common, axis=axis) + jax.lax.slice_in_dim(saved, 0, common, axis=axis)
+    return jnp.concatenate([first, jax.lax.slice_in_dim(values, common, own, axis=axis)], axis)
 
 
 def _at_least_float32(values: jax.Array) -> jax.Array:

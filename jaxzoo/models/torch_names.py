@@ -17,28 +17,31 @@ from jaxzoo.errors import InputError
 from jaxzoo.models.variables import each_leaf
 from jaxzoo.spec.layers import (
     LAYERS,
+    Add,
     BatchNorm,
     Conv,
     Dense,
     Dropout,
     Flatten,
+    LayerNorm,
     Layers,
     MaxPool,
     MeanPool,
+    Named,
     Residual,
-    check_layers,
+    Save,
     each_layer,
     weight_layers,
 )
+from jaxzoo.spec.shapes import shape_after
 
 Shape = tuple[int, ...]
-Named = Conv | BatchNorm | Dense  # the layers that have variables
 
 SIZES = (28, 32, 64, 8, 16)  # of images, in the order in which they are tried where nobody says the size
 AVERAGED = 32  # the likeliest size where a network averages over positions, as those of CIFAR-10
 
 # by the number of axes, which axis of Flax's array comes where: PyTorch has outputs first, then channels, then pixels
-ORDERS: Mapping[int, Shape] = {0: (), 1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
+ORDERS: Mapping[int, Shape] = {0: (), 1: (0,), 2: (1, 0), 3: (2, 0, 1), 4: (3, 2, 0, 1)}
 
 BATCH_NORM_TENSORS = (
     ("weight", "params", "scale"),
@@ -46,6 +49,7 @@ BATCH_NORM_TENSORS = (
     ("running_mean", "batch_stats", "mean"),
     ("running_var", "batch_stats", "var"),
 )
+LAYER_NORM_TENSORS = BATCH_NORM_TENSORS[:2]
 BATCHES = "num_batches_tracked"  # PyTorch's count of the batches that moved the running statistics; int64
 
 
@@ -88,7 +92,7 @@ def counts_dropout(layers: Layers, rate: float) -> bool:
 
 def is_chain(layers: Layers) -> bool:
     """Whether tensors are named by position, as in the original's CNNs, and not as in torchvision."""
-    return not any(isinstance(layer, Residual | BatchNorm) for layer in layers)
+    return not any(isinstance(layer, Residual | BatchNorm | Save | Add) for layer in layers)
 
 
 def dotted(name: str) -> str:
@@ -124,41 +128,46 @@ def torch_entries(layers: Layers, classes: int, image: Shape, *, counts_dropout:
     return tuple(entry for layer, unfolded in kernels for entry in _entries_of(names[layer.name], layer, unfolded))
 
 
-def _kernels(layers: Layers, shape: Shape, classes: int) -> tuple[list[tuple[Named, Shape]], Shape]:
+def _kernels(
+    layers: Layers, shape: Shape, classes: int, *, flat: bool = False
+) -> tuple[list[tuple[Named, Shape]], Shape]:
     """The layers that have variables, in order, each with the unfolded shape of its kernel; and the shape of the
     values behind the layers, from the shape before them.
 
-    Values keep their height and width through `Flatten`, for the dense layer behind it to know them.
+    Values keep their height and width through `Flatten`, for the layers behind it to know them; `flat` says whether
+    they are behind one.
     """
     kernels: list[tuple[Named, Shape]] = []
     for layer in layers:
         match layer:
             case Conv(_, side, features):
                 kernels.append((layer, (side, side, shape[-1], features)))
-                shape = (*(check_layers((layer,), pixels) for pixels in shape[:2]), features)
-            case BatchNorm():
-                kernels.append((layer, shape[-1:]))
-            case MaxPool():
-                shape = (*(check_layers((layer,), pixels) for pixels in shape[:2]), shape[-1])
-            case MeanPool():
-                shape = shape[-1:]
+                shape = shape_after((layer,), shape, classes)
+            case BatchNorm() | LayerNorm():
+                kernels.append((layer, shape if flat else shape[-1:]))
+            case Flatten():
+                flat = True
+            case MaxPool() | MeanPool():
+                shape = shape_after((layer,), shape, classes)
             case Dense(_, features):
                 outputs = features or classes
                 kernels.append((layer, (*shape, outputs)))
-                shape = (outputs,)
+                shape, flat = (outputs,), True
             case Residual(main, shortcut):
-                inner, after = _kernels(main, shape, classes)
-                kernels += inner + _kernels(shortcut, shape, classes)[0]
+                inner, after = _kernels(main, shape, classes, flat=flat)
+                kernels += inner + _kernels(shortcut, shape, classes, flat=flat)[0]
                 shape = after
     return kernels, shape
 
 
 def _entries_of(name: str, layer: Named, unfolded: Shape) -> Iterator[TorchEntry]:
     outputs = unfolded[-1:]
-    if isinstance(layer, BatchNorm):
-        for tensor, collection, kind in BATCH_NORM_TENSORS:
-            yield TorchEntry(f"{name}.{tensor}", collection, (layer.name, kind), *(outputs,) * 3)
-        yield TorchEntry(f"{name}.{BATCHES}", None, (), (), (), ())
+    if isinstance(layer, BatchNorm | LayerNorm):
+        flat = (math.prod(unfolded),)
+        for tensor, collection, kind in BATCH_NORM_TENSORS if isinstance(layer, BatchNorm) else LAYER_NORM_TENSORS:
+            yield TorchEntry(f"{name}.{tensor}", collection, (layer.name, kind), flat, flat, unfolded)
+        if isinstance(layer, BatchNorm):
+            yield TorchEntry(f"{name}.{BATCHES}", None, (), (), (), ())
         return
     if isinstance(layer, Dense):
         inputs = math.prod(unfolded[:-1])
@@ -166,7 +175,7 @@ def _entries_of(name: str, layer: Named, unfolded: Shape) -> Iterator[TorchEntry
     else:
         shape, flax_shape = tuple(unfolded[axis] for axis in ORDERS[4]), unfolded
     yield TorchEntry(f"{name}.weight", "params", (layer.name, "kernel"), shape, flax_shape, unfolded)
-    if isinstance(layer, Dense) or layer.bias:
+    if layer.bias:
         yield TorchEntry(f"{name}.bias", "params", (layer.name, "bias"), *(outputs,) * 3)
 
 
@@ -274,7 +283,7 @@ def _architecture(name: str, size: int, counted: bool, shapes: Mapping[str, Shap
     if len(ends[0]) < 2 or len(ends[-1]) < 1:
         return None
     try:
-        check_layers(layers, size)
+        shape_after(layers, (size, size, ends[0][1]), ends[-1][0])
     except InputError:
         return None
     return TorchArchitecture(name, (size, size, ends[0][1]), ends[-1][0], counted)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxzoo.models.networks import Network
 from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.dataset_spec import DatasetSpec
-from jaxzoo.spec.layers import BatchNorm, Conv, Dense, Layers, each_layer
+from jaxzoo.spec.layers import Layers, Named, each_layer
 
 Shapes = Mapping[str, Any]  # nested to any depth, with a shape (a tuple of integers) at each leaf
 
@@ -34,7 +34,7 @@ def network_shapes(layers: Layers, classes: int, image: tuple[int, ...]) -> Mapp
     key = jax.eval_shape(lambda: jax.random.key(0))
     one = jax.ShapeDtypeStruct((1, *image), jnp.float32)
     trees = jax.eval_shape(Network(layers, classes, "tanh").init, key, one)
-    names = [layer.name for layer in each_layer(layers) if isinstance(layer, Conv | BatchNorm | Dense)]
+    names = [layer.name for layer in each_layer(layers) if isinstance(layer, Named)]
     rank = {name: number for number, name in enumerate((*names, *KINDS))}
     return {collection: _shapes(tree, rank) for collection, tree in trees.items()}
 

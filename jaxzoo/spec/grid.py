@@ -12,11 +12,15 @@ import numpy as np
 
 from jaxzoo.errors import require
 from jaxzoo.spec.fields import LATER, require_choices, settle_fields
+from jaxzoo.spec.layers import NAMED_ACTIVATIONS
 from jaxzoo.spec.optimizer import EPSILON, MEAN, OPTIMIZERS, Optimizer
 from jaxzoo.spec.ranges import Range
 
-ACTIVATIONS = ("tanh", "relu", "leaky_relu", "sigmoid", "silu", "gelu")
-INITIALIZATIONS = ("uniform", "normal", "kaiming_uniform", "kaiming_normal", "xavier_uniform", "xavier_normal")
+ACTIVATIONS = NAMED_ACTIVATIONS
+INITIALIZATIONS = (
+    *("uniform", "normal", "kaiming_uniform", "kaiming_normal", "xavier_uniform", "xavier_normal"),
+    *("torch_default", "truncated_normal", "orthogonal"),
+)
 NOISE_VALUES = 2**16  # dropout compares its rate with 16 random bits (see jaxzoo.models.networks.drop_out)
 
 

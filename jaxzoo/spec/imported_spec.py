@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from jaxzoo.errors import require
+from jaxzoo.errors import InputError, require
 from jaxzoo.spec.dataset_spec import MOST_CLASSES, MOST_PIXELS, DatasetSpec
 from jaxzoo.spec.fields import require_choices, require_name, settle_fields
-from jaxzoo.spec.layers import LAYERS, Layers, check_layers
+from jaxzoo.spec.layers import LAYERS, Layers
+from jaxzoo.spec.shapes import check_shapes
 from jaxzoo.spec.twin_spec import MOST_EPOCHS
 from jaxzoo.spec.zoo_spec import ZOO_NAME, ZooSpec
 
@@ -42,7 +43,10 @@ class ImportedSpec:
         require(batch is None or batch >= 1, "batch_size", batch, "1 or more images")
         require(0 <= self.epochs <= MOST_EPOCHS, "epochs", self.epochs, f"0 to {MOST_EPOCHS}")
         require_choices("precision", (self.precision,), ("float32",))
-        check_layers(self.layers, self.size)
+        try:
+            check_shapes(self.layers, self.image_shape, self.classes)
+        except InputError as error:
+            raise InputError(f"size: {self.architecture}: {error}", ("size",)) from error
         if self.dataset is not None:
             shape, classes = self.dataset.image_shape, self.dataset.classes
             fits = (shape, classes) == (self.image_shape, self.classes)

@@ -6,19 +6,29 @@ disk.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from jaxzoo.errors import require
-from jaxzoo.spec.fields import settle_fields
+from jaxzoo.spec.fields import LATER, require_choices, settle_fields
+
+MEMBERS_OWN = ""  # stands for the activation function that is a hyperparameter of the model
+NAMED_ACTIVATIONS = ("tanh", "relu", "leaky_relu", "sigmoid", "silu", "gelu", "identity")
+CHANNELS = ("all", "common")
+CLASSES = "classes"  # stands for as many outputs as there are classes
 
 
 @dataclass(frozen=True)
 class Conv:
-    """Square convolution with `padding` zeros on each side, with a bias or without."""
+    """Square convolution with `padding` zeros on each side, with a bias or without.
 
-    name: str
-    kernel: int
-    features: int
+    Of this and every other layer: one that is given no name is named by its kind and number, such as conv1.
+    """
+
+    # no value that is meant is a default, here and below: digests leave defaults out
+    name: str = ""
+    kernel: int = 0
+    features: int = 0
     stride: int = 1
     padding: int = 0
     bias: bool = True
@@ -33,7 +43,20 @@ class Conv:
 class BatchNorm:
     """Batch normalisation per channel, with scale and bias (Ioffe, Szegedy 2015), as `torch.nn.BatchNorm2d`."""
 
-    name: str
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        settle_fields(self)
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """Layer normalisation (Ba, Kiros, Hinton 2016) over the channels of each position, with scale and bias.
+
+    After a flattening it is over all units of an image, as `torch.nn.LayerNorm` of their number.
+    """
+
+    name: str = ""
 
     def __post_init__(self) -> None:
         settle_fields(self)
@@ -41,30 +64,59 @@ class BatchNorm:
 
 @dataclass(frozen=True)
 class MaxPool:
-    """Maximum of 2 x 2 windows with stride 2; a last odd row or column is left out."""
+    """Maximum of `window` x `window` positions, every `stride` positions; without a stride, windows stand side by side.
+
+    Windows that would reach over the edge are left out. Without a window it is the maximum of each channel over all
+    positions: (height, width, channels) to (channels,).
+    """
+
+    window: int | None = field(default=2, metadata=LATER)
+    stride: int | None = field(default=None, metadata=LATER)
+
+    def __post_init__(self) -> None:
+        settle_fields(self)
+        _check_window(self)
 
 
 @dataclass(frozen=True)
 class MeanPool:
-    """Mean of each channel over all positions: (height, width, channels) to (channels,)."""
+    """Mean of `window` x `window` positions, as `MaxPool`; without a window, of each channel over all positions."""
+
+    window: int | None = field(default=None, metadata=LATER)
+    stride: int | None = field(default=None, metadata=LATER)
+
+    def __post_init__(self) -> None:
+        settle_fields(self)
+        _check_window(self)
 
 
 @dataclass(frozen=True)
-class Activate:
-    """The activation function, which is a hyperparameter of the model."""
+class Activation:
+    """The activation function of that name; without one that of the model, which is a hyperparameter."""
+
+    TAG: ClassVar[str] = "Activate"  # as zoos on disk have called it since the first one
+
+    function: str = field(default=MEMBERS_OWN, metadata=LATER)
+
+    def __post_init__(self) -> None:
+        settle_fields(self)
+        if self.function != MEMBERS_OWN:
+            require_choices("function", (self.function,), NAMED_ACTIVATIONS)
 
 
 @dataclass(frozen=True)
 class Dropout:
     """Dropout, whose rate is a hyperparameter of the model; `index` counts the dropout layers of a network.
 
-    The index is part of what random numbers are drawn from, so that two layers never drop the same units.
+    The index is part of what random numbers are drawn from, so that two layers never drop the same units. A layer that
+    is given none is counted by its architecture.
     """
 
-    index: int
+    index: int = -1
 
     def __post_init__(self) -> None:
         settle_fields(self)
+        require(self.index >= -1, "index", self.index, "0 or more")
 
 
 @dataclass(frozen=True)
@@ -74,51 +126,93 @@ class Flatten:
 
 @dataclass(frozen=True)
 class Dense:
-    """Linear layer with a bias. Without `features` it has an output for each class."""
+    """Linear layer with a bias or without; `features` are its outputs. None, or "classes", is one for each class."""
 
-    name: str
-    features: int | None
+    name: str = ""
+    features: int | None = 0
+    bias: bool = field(default=True, metadata=LATER)
 
     def __post_init__(self) -> None:
+        if isinstance(self.features, str):
+            require_choices("features", (self.features,), (CLASSES,))
+            object.__setattr__(self, "features", None)
         settle_fields(self)
+        require(self.features is None or self.features >= 1, "features", self.features, f"1 or more, or {CLASSES!r}")
 
 
 @dataclass(frozen=True)
 class Residual:
     """The sum of two chains of layers that read one input. An empty `shortcut` passes the input on."""
 
-    main: "Layers"
-    shortcut: "Layers"
+    main: "Layers" = ()
+    shortcut: "Layers" = ()
 
     def __post_init__(self) -> None:
         settle_fields(self)
+        require(len(self.main) > 0, "main", self.main, "at least one layer")
 
 
-Layer = Conv | BatchNorm | MaxPool | MeanPool | Activate | Dropout | Flatten | Dense | Residual
+@dataclass(frozen=True)
+class Save:
+    """Keeps what it gets under its name, for an `Add` behind it, and passes it on."""
+
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        settle_fields(self)
+        require(self.name != "", "name", self.name, "a name, which an Add says")
+
+
+@dataclass(frozen=True)
+class Add:
+    """The sum of what it gets and of what the `Save` of that name kept.
+
+    Both have the same shape; where `channels` is "common", they may differ in their channels, and what was kept is
+    added to the first channels, as many as both have.
+    """
+
+    name: str = ""
+    channels: str = "all"
+
+    def __post_init__(self) -> None:
+        settle_fields(self)
+        require(self.name != "", "name", self.name, "the name of a Save")
+        require_choices("channels", (self.channels,), CHANNELS)
+
+
+def _check_window(layer: Any) -> None:
+    for name in ("window", "stride"):
+        value = getattr(layer, name)
+        require(value is None or value >= 1, name, value, "1 or more")
+    require(layer.window is not None or layer.stride is None, "stride", layer.stride, "none without a window")
+
+
+Named = Conv | BatchNorm | LayerNorm | Dense  # the layers that have variables
+Layer = Named | MaxPool | MeanPool | Activation | Dropout | Flatten | Residual | Save | Add
 Layers = tuple[Layer, ...]
 
 CNN_S: Layers = (
-    *(Conv("conv1", 5, 8), MaxPool(), Activate(), Dropout(0)),
-    *(Conv("conv2", 5, 6), MaxPool(), Activate(), Dropout(1)),
-    *(Conv("conv3", 2, 4), Activate()),
+    *(Conv("conv1", 5, 8), MaxPool(), Activation(), Dropout(0)),
+    *(Conv("conv2", 5, 6), MaxPool(), Activation(), Dropout(1)),
+    *(Conv("conv3", 2, 4), Activation()),
     Flatten(),
-    *(Dense("dense1", 20), Activate(), Dropout(2)),
+    *(Dense("dense1", 20), Activation(), Dropout(2)),
     Dense("dense2", None),
 )
 CNN_L: Layers = (
-    *(Conv("conv1", 3, 16), MaxPool(), Activate(), Dropout(0)),
-    *(Conv("conv2", 3, 32), MaxPool(), Activate(), Dropout(1)),
-    *(Conv("conv3", 3, 15), MaxPool(), Activate(), Dropout(2)),
+    *(Conv("conv1", 3, 16), MaxPool(), Activation(), Dropout(0)),
+    *(Conv("conv2", 3, 32), MaxPool(), Activation(), Dropout(1)),
+    *(Conv("conv3", 3, 15), MaxPool(), Activation(), Dropout(2)),
     Flatten(),
-    *(Dense("dense1", 20), Activate(), Dropout(3)),
+    *(Dense("dense1", 20), Activation(), Dropout(3)),
     Dense("dense2", None),
 )
 
 # of the Small CNN Zoo (Unterthiner et al. 2020): 4,970 parameters with one channel and ten classes
 SMALL_CNN_ZOO: Layers = (
-    *(Conv("conv1", 3, 16, stride=2), Activate(), Dropout(0)),
-    *(Conv("conv2", 3, 16, stride=2), Activate(), Dropout(1)),
-    *(Conv("conv3", 3, 16, stride=2), Activate(), Dropout(2)),
+    *(Conv("conv1", 3, 16, stride=2), Activation(), Dropout(0)),
+    *(Conv("conv2", 3, 16, stride=2), Activation(), Dropout(1)),
+    *(Conv("conv3", 3, 16, stride=2), Activation(), Dropout(2)),
     MeanPool(),
     Dense("dense", None),
 )
@@ -129,20 +223,20 @@ def resnet_18(width: int) -> Layers:
 
     A stem of one 3 x 3 convolution with stride 1 and no pooling; names as in torchvision, with _ for dots.
     """
-    layers: list[Layer] = [Conv("conv1", 3, width, padding=1, bias=False), BatchNorm("bn1"), Activate()]
+    layers: list[Layer] = [Conv("conv1", 3, width, padding=1, bias=False), BatchNorm("bn1"), Activation()]
     before = width
     for stage in range(4):
         features = width * 2**stage
         for block in range(2):
             stride = 2 if stage > 0 and block == 0 else 1
-            layers += [_basic_block(f"layer{stage + 1}_{block}", before, features, stride), Activate()]
+            layers += [_basic_block(f"layer{stage + 1}_{block}", before, features, stride), Activation()]
             before = features
     return (*layers, MeanPool(), Dense("fc", None))
 
 
 def _basic_block(name: str, before: int, features: int, stride: int) -> Residual:
     main = (
-        *(Conv(f"{name}_conv1", 3, features, stride, padding=1, bias=False), BatchNorm(f"{name}_bn1"), Activate()),
+        *(Conv(f"{name}_conv1", 3, features, stride, padding=1, bias=False), BatchNorm(f"{name}_bn1"), Activation()),
         *(Conv(f"{name}_conv2", 3, features, padding=1, bias=False), BatchNorm(f"{name}_bn2")),
     )
     if stride == 1 and before == features:
@@ -183,21 +277,3 @@ def norm_layers(layers: Layers) -> tuple[BatchNorm, ...]:
 def variance_name(name: str) -> str:
     """The name of the parameters that give the variance of a layer's outputs, beside the layer's own."""
     return f"{name}_variance"
-
-
-def check_layers(layers: Layers, size: int) -> int:
-    """The height and width after the layers, from those before. Raises InputError where images are too small."""
-    for layer in layers:
-        before = size
-        if isinstance(layer, Conv):
-            size = (size + 2 * layer.padding - layer.kernel) // layer.stride + 1
-        elif isinstance(layer, MaxPool):
-            size //= 2
-        elif isinstance(layer, MeanPool):
-            size = 1
-        elif isinstance(layer, Residual):
-            size = check_layers(layer.main, size)
-        name = getattr(layer, "name", type(layer).__name__)
-        got = f"{before} x {before} pixels before {name}"
-        require(size >= 1, "dataset.size", got, "larger images for this architecture")
-    return size

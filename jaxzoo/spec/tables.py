@@ -74,7 +74,7 @@ def _tagged(item: Any, counts: Callable[[Any, Any], bool]) -> Any:
     """Without its kind, an item of a tuple that may hold several kinds could not be told from another's."""
     if not dataclasses.is_dataclass(item) or isinstance(item, Written):
         return _table(item, counts)
-    return {"kind": type(item).__name__, **_table(item, counts)}
+    return {"kind": getattr(type(item), "TAG", type(item).__name__), **_table(item, counts)}
 
 
 def _read(table: dict[str, Any], kind: Any, where: tuple[str, ...]) -> Any:

@@ -12,7 +12,7 @@ from jaxzoo.spec.draws import Draws
 from jaxzoo.spec.factors import check_factors
 from jaxzoo.spec.fields import LATER, require_choices, require_name, settle_fields
 from jaxzoo.spec.grid import FACTORS, HYPERPARAMETERS, Grid
-from jaxzoo.spec.layers import LAYERS, Layers, check_layers
+from jaxzoo.spec.layers import LAYERS, Layers
 from jaxzoo.spec.optimizer import CYCLED
 from jaxzoo.spec.outputs import Outputs, read_outputs_spec
 from jaxzoo.spec.pairs import Vary
@@ -20,6 +20,7 @@ from jaxzoo.spec.parameters import given_parameters
 from jaxzoo.spec.points import Points
 from jaxzoo.spec.schedule import SCHEDULES, Schedule
 from jaxzoo.spec.seeds import SEED_LIMIT, SeedDraw, SeedRange
+from jaxzoo.spec.shapes import check_shapes
 from jaxzoo.spec.snapshots import Snapshots
 from jaxzoo.spec.tables import differences, digest_of
 from jaxzoo.spec.twin_spec import METHODS, MOST_EPOCHS, NO_TWINS, TwinSpec
@@ -92,7 +93,7 @@ class ZooSpec:
         size = self.population_size * (1 + len(self.vary))
         require(size <= MOST_MEMBERS, "the grid with its seeds", size, f"at most {MOST_MEMBERS} models")
         check_factors(self)
-        check_layers(self.layers, self.dataset.size)
+        _check_architecture(self)
         _check_optimizers(self)
         _check_warmup(self)
 
@@ -164,6 +165,15 @@ def _settle_words(spec: Any) -> None:
         object.__setattr__(spec, "twins", None if spec.twins == NO_TWINS else TwinSpec(method=spec.twins))
     if isinstance(spec.outputs, str | list | tuple):
         object.__setattr__(spec, "outputs", read_outputs_spec(spec.outputs))
+
+
+def _check_architecture(spec: ZooSpec) -> None:
+    """Raises InputError where images do not go through the layers. Those that are built in fit all large images."""
+    try:
+        check_shapes(spec.layers, spec.image_shape, spec.classes)
+    except InputError as error:
+        path = ("dataset", "size") if spec.architecture in LAYERS else ("architecture",)
+        raise InputError(f"{'.'.join(path)}: {spec.architecture}: {error}", path) from error
 
 
 def _check_outputs(spec: ZooSpec) -> None:

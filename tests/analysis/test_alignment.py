@@ -13,7 +13,7 @@ from jaxzoo.models.networks import build_network
 from jaxzoo.models.permutations import permutations_of
 from jaxzoo.models.variables import variable_shapes
 from jaxzoo.reading.layout import build_layout, flatten, layout_width, unflatten
-from jaxzoo.spec.layers import Activate, Conv, Dense, MeanPool, Residual
+from jaxzoo.spec.layers import Activation, Conv, Dense, MeanPool, Residual
 
 
 def drawn_weights(architecture, models, seed=0):
@@ -92,7 +92,7 @@ def test_an_aligned_resnet_computes_what_it_did():
 def test_a_kernel_with_its_units_on_both_sides_never_leads_away():
     """Its inner product is quadratic in the order, and a descent may lead away from the target."""
     layers = (
-        *(Conv("one", 1, 4), Activate(), Residual((Conv("two", 3, 4, padding=1),), ()), Activate()),
+        *(Conv("one", 1, 4), Activation(), Residual((Conv("two", 3, 4, padding=1),), ()), Activation()),
         *(MeanPool(), Dense("end", None)),
     )
     spec = permutations_of(layers, 3, (6, 6, 1))

@@ -50,6 +50,9 @@ LAWS = {
     "xavier_uniform": lambda f, g: np.sqrt(6 / (f + g)),
     "xavier_normal": lambda f, g: np.sqrt(2 / (f + g)),
     "normal": lambda f, g: 1.0,
+    "torch_default": lambda f, g: 1 / np.sqrt(f),
+    # Keras cuts a normal law of 0.05 at two standard deviations and leaves what remains as narrow as that makes it
+    "truncated_normal": lambda f, g: 0.05 * np.sqrt(1 - 4 * np.exp(-2) / np.sqrt(2 * np.pi) / 0.9544997),
 }
 
 
@@ -58,9 +61,16 @@ def test_initial_weights_follow_their_law(initialization):
     params = initial_kernels(initialization)
     for name, layer in params.items():
         kernel = layer["kernel"]
-        assert (layer["bias"] == np.float32(0.01)).all()
         fan_in, fan_out = kernel[0, ..., 0].size, kernel[0].size // kernel.shape[-2]
         tolerance = 4 / np.sqrt(kernel.size)  # four standard errors
+        if initialization == "torch_default":
+            assert np.abs(layer["bias"]).max() <= 1 / np.sqrt(fan_in)
+            assert abs(layer["bias"].std() * np.sqrt(3 * fan_in) - 1) < 4 / np.sqrt(layer["bias"].size)
+        else:
+            assert (layer["bias"] == np.float32(0.01)).all()
+        if initialization == "orthogonal":
+            assert_orthogonal(kernel)
+            continue
         if initialization == "uniform":
             assert 0 <= kernel.min() < kernel.max() < 1
             assert abs(kernel.mean() - 0.5) < tolerance
@@ -68,12 +78,21 @@ def test_initial_weights_follow_their_law(initialization):
             continue
         scale = LAWS[initialization](fan_in, fan_out)
         assert abs(kernel.mean()) < scale * tolerance, name
-        if initialization.endswith("uniform"):
+        if initialization.endswith("uniform") or initialization == "torch_default":
             assert 0.99 * scale < np.abs(kernel).max() <= scale
             assert abs(kernel.std() * np.sqrt(3) / scale - 1) < tolerance
         else:
             assert abs(kernel.std() / scale - 1) < tolerance
-            assert np.abs(kernel).max() > 3 * scale  # not truncated
+            largest = np.abs(kernel).max()
+            assert 0.099 < largest <= 0.1 if initialization == "truncated_normal" else largest > 3 * scale
+
+
+def assert_orthogonal(kernel):
+    """Of each model's matrix (inputs, outputs), whichever of the two are fewer are orthogonal, and of length 1."""
+    for matrix in kernel.reshape(len(kernel), -1, kernel.shape[-1]):
+        short = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+        # float32 sums of up to 288 products
+        np.testing.assert_allclose(short.T @ short, np.eye(short.shape[1]), atol=5e-6)
 
 
 def test_the_same_seed_draws_the_same_whatever_else_differs():

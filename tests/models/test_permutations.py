@@ -16,7 +16,7 @@ from jaxzoo.models.permute import permute
 from jaxzoo.models.variables import each_leaf
 from jaxzoo.spec.layers import (
     LAYERS,
-    Activate,
+    Activation,
     BatchNorm,
     Conv,
     Dense,
@@ -42,32 +42,32 @@ GROUPS = {
 END = (MeanPool(), Dense("end", None))
 # what no architecture has: (layers, shape of an image, groups)
 OTHERS = {
-    "dense layers": ((Flatten(), Dense("one", 7), Activate(), Dense("end", None)), (3, 4, 2), {"one": 7}),
+    "dense layers": ((Flatten(), Dense("one", 7), Activation(), Dense("end", None)), (3, 4, 2), {"one": 7}),
     "maps of unequal sides": (
-        (Conv("one", 3, 4), MaxPool(), Activate(), Flatten(), Dense("two", 6), Activate(), Dense("end", None)),
+        (Conv("one", 3, 4), MaxPool(), Activation(), Flatten(), Dense("two", 6), Activation(), Dense("end", None)),
         (8, 12, 2),
         {"one": 4, "two": 6},
     ),
     "a kernel with its units on both sides": (
-        (Conv("one", 3, 4), Activate(), Residual((Conv("two", 3, 4, padding=1),), ()), Activate(), *END),
+        (Conv("one", 3, 4), Activation(), Residual((Conv("two", 3, 4, padding=1),), ()), Activation(), *END),
         (6, 6, 2),
         {"one": 4},
     ),
-    "a sum with the image": ((Residual((Conv("one", 3, 2, padding=1),), ()), Activate(), *END), (6, 6, 2), {}),
+    "a sum with the image": ((Residual((Conv("one", 3, 2, padding=1),), ()), Activation(), *END), (6, 6, 2), {}),
     "a sum with the classes": ((Conv("one", 3, 5), MeanPool(), Residual((Dense("end", None),), ())), (6, 6, 2), {}),
     "a sum of flattened maps": (
         (
-            *(Conv("one", 3, 4), Activate(), Flatten(), Residual((Dense("two", 64), Activate()), ())),
-            *(Activate(), Dense("end", None)),
+            *(Conv("one", 3, 4), Activation(), Flatten(), Residual((Dense("two", 64), Activation()), ())),
+            *(Activation(), Dense("end", None)),
         ),
         (6, 6, 2),
         {"one": 4},
     ),
     "a residual in a residual": (
         (
-            *(Conv("one", 3, 4), Activate()),
-            Residual((Conv("two", 1, 6), BatchNorm("norm"), Residual((Activate(),), ())), (Conv("three", 1, 6),)),
-            *(Activate(), *END),
+            *(Conv("one", 3, 4), Activation()),
+            Residual((Conv("two", 1, 6), BatchNorm("norm"), Residual((Activation(),), ())), (Conv("three", 1, 6),)),
+            *(Activation(), *END),
         ),
         (6, 6, 2),
         {"one": 4, "two": 6},

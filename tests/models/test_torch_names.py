@@ -14,7 +14,8 @@ from jaxzoo.models.torch_names import (
     variables_of_state,
 )
 from jaxzoo.models.variables import each_leaf, network_shapes
-from jaxzoo.spec.layers import LAYERS, Activate, BatchNorm, Conv, Dense, Dropout, MeanPool, check_layers
+from jaxzoo.spec.layers import LAYERS, Activation, BatchNorm, Conv, Dense, Dropout, MeanPool
+from jaxzoo.spec.shapes import shape_after
 
 MODELS, CLASSES = 3, 10
 POSITIONS = {
@@ -82,7 +83,7 @@ def test_every_variable_has_one_tensor_and_its_own_shape(architecture, pixels):
 
 
 def test_a_custom_chain_may_have_strides_paddings_and_no_bias_and_may_average():
-    layers = (Conv("a", 3, 5, 2, 1, bias=False), Activate(), MeanPool(), Dropout(0), Dense("b", None))
+    layers = (Conv("a", 3, 5, 2, 1, bias=False), Activation(), MeanPool(), Dropout(0), Dense("b", None))
     entries = torch_entries(layers, CLASSES, (9, 9, 1), counts_dropout=False)
     shapes = {entry.name: entry.shape for entry in entries}
     assert shapes == {
@@ -167,7 +168,7 @@ def test_variables_that_do_not_fit_are_refused():
 
 def fits(architecture, size):
     try:
-        check_layers(LAYERS[architecture], size)
+        shape_after(LAYERS[architecture], (size, size, 1), 10)
     except InputError:
         return False
     return True

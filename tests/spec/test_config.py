@@ -67,7 +67,12 @@ BAD_LINES = {
         12,
         "dataset.size is 0, expected 1 to",
     ),
-    "images too small": ("size = 28", "size = 6", 8, "dataset.size is '1 x 1 pixels before conv2', expected"),
+    "images too small": (
+        "size = 28",
+        "size = 6",
+        8,
+        "dataset.size: cnn-s: layer conv2 gets (1, 1, 8), expected larger images",
+    ),
     "an unknown key": ("dropout = [0.0]", "drop = [0.0]", 22, "unknown key 'grid.drop', expected one of: dropout"),
     "a missing key": ("learning_rate = [1e-3]", "", 18, "grid.learning_rate is missing, expected 0 < learning"),
     "a missing word": ('architecture = "cnn-s"\n', "", 11, "architecture is missing, expected one of: cnn-s"),

@@ -120,7 +120,7 @@ WRONG = {
     "the grid with its seeds is 4294967296, expected at most 1000000 models": lambda: dataclasses.replace(
         SPEC, seeds=SeedRange(first=0, last=2**32 - 1)
     ),
-    "size is '1 x 1 pixels before conv2', expected larger images": lambda: dataclasses.replace(
+    r"size: cnn-s: layer conv2 gets \(1, 1, 8\), expected larger images: its window is 5 x 5": lambda: dataclasses.replace(
         SPEC, dataset=dataclasses.replace(SPEC.dataset, size=6)
     ),
 }

@@ -159,7 +159,7 @@ def numpy_forward(layers, params, x, noises):
         elif type(layer).__name__ == "MaxPool":
             height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
             x = np.max([x[:, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)], axis=0)
-        elif type(layer).__name__ == "Activate":
+        elif type(layer).__name__ == "Activation":
             x = np.tanh(x)
         elif type(layer).__name__ == "Flatten":
             x = x.reshape(len(x), -1)

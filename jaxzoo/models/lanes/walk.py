@@ -10,7 +10,7 @@ from jaxzoo.models.lanes.sampling import sample
 from jaxzoo.models.networks import ACTIVATION_FUNCTIONS, DropoutSource, Params, SamplingSource, drop_out
 from jaxzoo.models.noise import normal_noise, uniform_noise
 from jaxzoo.spec.layers import (
-    Activate,
+    Activation,
     Conv,
     Dense,
     Dropout,
@@ -21,7 +21,7 @@ from jaxzoo.spec.layers import (
     weight_layers,
 )
 
-KINDS = (Conv, Dense, MaxPool, Activate, Flatten, Dropout)  # that `forward` can compute
+KINDS = (Conv, Dense, MaxPool, Activation, Flatten, Dropout)  # that `forward` can compute
 
 
 def supports(layers: Layers) -> bool:
@@ -60,7 +60,7 @@ def forward(
                 pass  # `_sampled` or `convolve_pool` has pooled already
             case MaxPool():
                 values = max_pool(values)
-            case Activate():
+            case Activation():
                 values = ACTIVATION_FUNCTIONS[activation](values)
             case Flatten():
                 values = values.reshape(values.shape[0], -1, *values.shape[4:])
