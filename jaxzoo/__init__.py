@@ -19,22 +19,28 @@ from jaxzoo.models.permute import permute
 from jaxzoo.reading.selection import Selection
 from jaxzoo.reading.verify import verify_zoo
 from jaxzoo.reading.zoo import Zoo, open_zoo
+from jaxzoo.spec.architecture import Architecture
+from jaxzoo.spec.chains import ChainDraw
 from jaxzoo.spec.config import load_spec, read_config, zoo_names
 from jaxzoo.spec.dataset_spec import DatasetSpec
-from jaxzoo.spec.draws import Choice, Distribution, Draws, Integers, LogUniform, Uniform
+from jaxzoo.spec.distribution import Choice, Distribution, Integers, LogUniform, Uniform
+from jaxzoo.spec.draws import Draws
 from jaxzoo.spec.grid import Grid
 from jaxzoo.spec.layers import (
     Activation,
+    Add,
     BatchNorm,
     Conv,
     Dense,
     Dropout,
     Flatten,
     Layer,
+    LayerNorm,
     Layers,
     MaxPool,
     MeanPool,
     Residual,
+    Save,
 )
 from jaxzoo.spec.optimizer import Optimizer
 from jaxzoo.spec.outputs import Outputs
@@ -52,7 +58,10 @@ from jaxzoo.version import __version__
 
 __all__ = [
     "Activation",
+    "Add",
+    "Architecture",
     "BatchNorm",
+    "ChainDraw",
     "Choice",
     "Cohort",
     "CohortKey",
@@ -71,6 +80,7 @@ __all__ = [
     "Integers",
     "Interrupted",
     "Layer",
+    "LayerNorm",
     "Layers",
     "LogUniform",
     "MaxPool",
@@ -84,6 +94,7 @@ __all__ = [
     "Plan",
     "Points",
     "Residual",
+    "Save",
     "Schedule",
     "SeedDraw",
     "SeedRange",

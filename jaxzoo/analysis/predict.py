@@ -30,8 +30,8 @@ def predict_logits(zoo: Zoo, images: np.ndarray, epoch: int, models: Choice = No
     require(is_one(epoch), "epoch", epoch, "one epoch")
     numbers = zoo.numbers_at(epoch, models)
     logits = np.empty((len(numbers), len(images), zoo.spec.classes), np.float32)
-    portion = held_states(zoo.layout)
     for form, rows in rows_by_form([zoo.form_of(number) for number in numbers]):
+        portion = held_states(zoo.of_one([numbers[rows[0]]]).layout)
         for first in range(0, len(rows), portion):  # of weights 1 GB at a time
             read = rows[first : first + portion]
             variables = zoo.variables(epoch, [numbers[row] for row in read])

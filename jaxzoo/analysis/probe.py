@@ -24,8 +24,8 @@ from jaxzoo.reading.selection import SHARES, Parts, Selection
 from jaxzoo.reading.zoo import Zoo
 from jaxzoo.spec import grid
 
-NUMBERS = ("test_accuracy", "generalization_gap", "epoch", *grid.NUMBERS, *grid.FACTORS)
-CLASSES = grid.WORDS
+NUMBERS = ("test_accuracy", "generalization_gap", "epoch", *grid.NUMBERS, *grid.FACTOR_NUMBERS)
+CLASSES = (*grid.WORDS, *grid.NAMES)
 PENALTIES = (1e0, 1e1, 1e2, 1e3, 1e4, 1e5)  # of ridge, for standardised features and the sum of squares
 INVERSE_PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # of softmax regression, for the sum of cross-entropies
 MOST_ITERATIONS = 100  # of softmax regression, which has then converged, or nearly
@@ -34,6 +34,7 @@ MOST_COLUMNS = 100_000  # of flattened weights; larger models are probed by thei
 # a single state with a parameter of 90, among 256 models on MNIST, took R^2 on layer statistics from 0.6 to -13
 LARGEST_WEIGHT = 10.0
 FEWEST_MODELS = 20
+FEWEST_OF_CLASS = 4  # models, on average
 SPLIT_SEEDS = 5
 FEWEST_SEEDS = 10  # in each part of a split by seed
 SHARED_SEEDS = "splits are by model: training and test models share seeds, of which there are too few to split by"
@@ -85,8 +86,13 @@ def probe_states(
 
 def _varying(table: pd.DataFrame, names: Sequence[str]) -> list[str]:
     """The columns that are there and have several values; of an imported zoo some may not be known."""
-    known = [name for name in names if name in table.columns]
+    known = [name for name in names if name in table.columns and (names is NUMBERS or _repeated(table, name))]
     return [name for name in known if table[name].nunique() > 1 and table[name].notna().all()]
+
+
+def _repeated(table: pd.DataFrame, name: str) -> bool:
+    """Whether each class has some models to learn it from; each drawn architecture may be a class of its own."""
+    return bool(table[name].nunique() * FEWEST_OF_CLASS <= table["model"].nunique())
 
 
 def split_by(states: Selection) -> str:
@@ -106,11 +112,18 @@ def shares_seeds(states: Selection) -> bool:
 def _features(states: Selection, on_step: Callable[[str], None]) -> dict[str, np.ndarray]:
     """The features by kind, with a row per state. Raises InputError for weights that are not finite."""
     features = {"statistics": states_statistics(states)}
+    if states.mixed:
+        on_step("weights are left out: the models have several architectures")
+        return _finite(features)
     columns = layout_width(states.layout)
     if columns <= MOST_COLUMNS:
         features = {"weights": states.weights(), **features}
     else:
         on_step(f"weights are left out: {columns:,} numbers, above {MOST_COLUMNS:,}")
+    return _finite(features)
+
+
+def _finite(features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     if not all(np.isfinite(values).all() for values in features.values()):
         raise InputError("weights are not all finite, expected states selected with finite and max_abs_weight")
     return features

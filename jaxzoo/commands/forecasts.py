@@ -13,7 +13,7 @@ def forecast_text(spec: ZooSpec, found: Forecast, devices: int) -> str:
     twins = "" if found.twins is None else f", {human_bytes(found.twins.disk.total)} of it of twins"
     lines = [
         f"zoo        {spec.name}: {found.models:,} models in {_count(found.cohorts, 'cohort')}",
-        f"engine     {found.engine}, {found.lanes} lanes on each of {_count(devices, 'device')}",
+        f"engine     {' or '.join(_way(*way) for way in found.ways)} on each of {_count(devices, 'device')}",
         f"compiles   {_count(found.compilations, 'kind')} of cohorts, twins counted apart; kept for the next start",
         f"memory     {human_bytes(found.memory)} of {human_bytes(found.limit)} on each device",
         f"disk       {human_bytes(disk)} in about {files:,} files{twins}",
@@ -24,6 +24,10 @@ def forecast_text(spec: ZooSpec, found: Forecast, devices: int) -> str:
         lines.append(f"  twins    {_part(found.twins)}")
     lines.append(f"           (rates measured here, just now, on cohorts of {found.measured}; others may differ)")
     return "\n".join(lines)
+
+
+def _way(engine: str, lanes: int) -> str:
+    return f"{engine}, {_count(lanes, 'lane')}"
 
 
 def _part(part: Part) -> str:

@@ -2,7 +2,7 @@
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jax.sharding import Mesh
@@ -18,7 +18,7 @@ from jaxzoo.devices import model_mesh, use_all_cores
 from jaxzoo.errors import InputError, nearest
 from jaxzoo.models.engines import ENGINES
 from jaxzoo.spec.config import published_specs, read_config
-from jaxzoo.spec.dataset_spec import same_name
+from jaxzoo.spec.dataset_spec import DatasetSpec, same_name
 from jaxzoo.spec.twin_spec import METHODS, NO_TWINS, TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec, dataset_specs
 from jaxzoo.storage.retention import ALL, LAST, Keep
@@ -130,7 +130,8 @@ def _generate_all(options: argparse.Namespace) -> int:
     with caught_signals() as caught:
         for job in jobs:
             try:
-                _generate(job, images[job.plan.spec.dataset], mesh, caught)
+                own = {dataset: images[dataset] for dataset in job.plan.spec.every_dataset}
+                _generate(job, own, mesh, caught)
             except Interrupted as interrupted:
                 print(f"{interrupted}; all epochs before it are saved. Run the same command again to go on.")
                 return 128 + caught[0]
@@ -162,7 +163,7 @@ def _twins(spec: ZooSpec, options: argparse.Namespace) -> str | TwinSpec | None:
     return dataclasses.replace(twin, epochs=options.twin_epochs)
 
 
-def _generate(job: Job, images: Images, mesh: Mesh, caught: list[int]) -> None:
+def _generate(job: Job, images: Mapping[DatasetSpec, Images], mesh: Mesh, caught: list[int]) -> None:
     with ProgressBar(job) as progress:
         zoo = run_generate(job, images, mesh, on_event=progress.show, should_stop=lambda: bool(caught))
     print(summary(zoo, progress))

@@ -40,9 +40,12 @@ def zoo_table(specs: Sequence[ZooSpec]) -> pd.DataFrame:
     for spec in specs:
         plan = plan_zoo(spec)
         sparse = 0 if spec.twins is None else len(plan.members) * spec.twins.length
-        size = 4 * parameter_count(spec.layers, spec.dataset) * (plan.dense_states + sparse)
+        parameters = sum(
+            parameter_count(cohort.key.layers, spec.dataset) * len(cohort.members) for cohort in plan.cohorts
+        )
+        size = 4 * parameters * (plan.dense_states + sparse) // len(plan.members)
         size += sum(_asked_bytes(spec, cohort) for cohort in plan.cohorts)
-        names = (spec.name, spec.dataset.name, spec.architecture)
+        names = (spec.name, spec.dataset.name, spec.architecture_label)
         rows.append((*names, len(plan.members), spec.epochs, plan.dense_states, sparse, size))
     columns = ["zoo", "dataset", "architecture", "models", "epochs", "states", "twins", "bytes"]
     return pd.DataFrame(rows, columns=columns)

@@ -63,7 +63,7 @@ def _make(options: argparse.Namespace) -> int:
     use_all_cores()
     use_compilation_cache()
     mesh = model_mesh()
-    images = images_at_hand(job.plan.spec.dataset, options.data_dir)
+    images = {dataset: images_at_hand(dataset, options.data_dir) for dataset in job.plan.spec.every_dataset}
     try:
         with caught_signals() as caught, ProgressBar(job, dense=False) as progress:
             twins = run_make_twins(job, images, mesh, on_event=progress.show, should_stop=lambda: bool(caught))

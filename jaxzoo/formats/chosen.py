@@ -7,7 +7,7 @@ import pandas as pd
 
 from jaxzoo.errors import InputError, shown
 from jaxzoo.models.networks import Variables
-from jaxzoo.reading.choices import Choice, chosen_epochs, chosen_models
+from jaxzoo.reading.choices import Choice, chosen_epochs
 from jaxzoo.reading.layout import layout_width
 from jaxzoo.reading.zoo import Zoo
 
@@ -57,7 +57,7 @@ def choose(zoo: Zoo, epochs: Choice | str = None, models: Choice = None, where: 
     """What is exported of a zoo: all of it, or some epochs ("last" is the last one) and some models.
 
     `where` is a condition on the columns of `members` and `metrics` as `zoo.select` takes it; models stay that meet it
-    at the last of the epochs. Raises InputError, also where nothing is left.
+    at the last of the epochs. Raises InputError, also where nothing is left, and for models of several architectures.
     """
     if isinstance(epochs, str) and epochs != LAST:
         raise InputError(f"epochs is {shown(epochs)}, expected numbers, a mask, or 'last'")
@@ -65,12 +65,12 @@ def choose(zoo: Zoo, epochs: Choice | str = None, models: Choice = None, where: 
         raise InputError(f"{zoo.path}: holds no epoch of all models yet, expected one or more")
     given: Any = zoo.epochs if epochs is None else zoo.epochs[-1] if isinstance(epochs, str) else epochs
     held = sorted({*chosen_epochs(str(zoo.path), given, zoo.epochs)})
-    numbers = {*chosen_models(str(zoo.path), models, len(zoo.members))}
+    numbers = {*zoo.numbers_of(models)}
     if where is not None:
         numbers &= {*zoo.select(epochs=held[-1], where=where).table["model"].tolist()}
     if not numbers:
         raise InputError(f"{zoo.path}: no model is left to export, expected one or more")
-    return Chosen(zoo, tuple(sorted(numbers)), tuple(held))
+    return Chosen(zoo.of_one(sorted(numbers)), tuple(sorted(numbers)), tuple(held))
 
 
 def spread(chosen: Chosen, count: int | None) -> Chosen:

@@ -47,8 +47,8 @@ def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) 
     check_holds(zoo)
     import_torch("the format modelzoo")
     members = [zoo.member(model) for model in chosen.models]
-    entries = member_entries(zoo.spec, members[0].hyperparameters["dropout"] or 0.0)
-    if zoo.spec.architecture == "resnet-18-narrow":
+    entries = member_entries(zoo.layers, zoo.spec, members[0].hyperparameters["dropout"] or 0.0)
+    if zoo.architecture == "resnet-18-narrow":
         report.notice(f"{zoo.path}: readers know no narrow Resnet18: they load its weights, and cannot build it")
     params = {member.model: params_of(zoo, member) for member in members}
     folders = {member.model: folder / _folder_name(zoo.spec.name, member) for member in members}
@@ -70,7 +70,7 @@ def layouts(chosen: Chosen) -> dict[str, Chosen]:
 
     Of CNN-s, members without dropout have other positions in the list of modules than those with it.
     """
-    layers = chosen.zoo.spec.layers
+    layers = chosen.zoo.layers
     rates = {model: chosen.zoo.member(model).hyperparameters["dropout"] or 0.0 for model in chosen.models}
     counted = {model: counts_dropout(layers, rate) for model, rate in rates.items()}
     if not is_chain(layers) or len({*counted.values()}) < 2:

@@ -46,9 +46,9 @@ KNOWN_TYPES = frozenset(kind + ending for kind in TYPES.values() for ending in (
 
 def check_holds(zoo: Zoo) -> None:
     """Raises InputError for networks that the layout has no type of."""
-    if zoo.spec.architecture not in TYPES:
+    if zoo.architecture not in TYPES:
         raise InputError(
-            f"{zoo.path}: {zoo.spec.architecture} is no network of the format modelzoo, expected one of: "
+            f"{zoo.path}: {zoo.architecture} is no network of the format modelzoo, expected one of: "
             f"{', '.join(TYPES)}; safetensors, numpy and parquet hold every network"
         )
 
@@ -58,7 +58,7 @@ def params_of(zoo: Zoo, member: Member) -> Params:
     spec, own = zoo.spec, member.hyperparameters
     optimizer = optimizers_by_label(spec.source.optimizers)[own["optimizer"]] if isinstance(spec, ZooSpec) else None
     params: Params = {
-        "model::type": TYPES[spec.architecture],
+        "model::type": TYPES[zoo.architecture],
         "model::channels_in": spec.image_shape[-1],
         "model::o_dim": spec.classes,
         ACTIVATION: own["activation"].replace("_", ""),

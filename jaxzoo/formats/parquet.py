@@ -64,7 +64,7 @@ def _arrow() -> Any:
 def _write_epoch(path: Path, chosen: Chosen, epoch: int, report: Report) -> None:
     """Portion by portion: an epoch need not fit into memory."""
     arrow = _arrow()
-    layouts = _layouts(Network(chosen.zoo.spec.architecture, chosen.zoo.image_shape, chosen.zoo.spec.classes))
+    layouts = _layouts(Network(chosen.zoo.architecture, chosen.zoo.image_shape, chosen.zoo.spec.classes))
     schema = arrow.schema([arrow.field("model", arrow.int64()), *map(_field, layouts, layouts.values())])
     # weights hardly repeat: a dictionary of them, and the least and largest of each group, would only take time
     with _parquet().ParquetWriter(path, schema, use_dictionary=False, write_statistics=["model"]) as file:

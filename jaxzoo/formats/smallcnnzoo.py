@@ -63,12 +63,12 @@ def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) 
 
 
 def _check_network(chosen: Chosen) -> None:
-    layers = chosen.zoo.spec.layers
+    layers = chosen.zoo.layers
     if any(isinstance(layer, BatchNorm | Residual) for layer in layers) or any(
         isinstance(layer, Conv) and not layer.bias for layer in layers
     ):
         raise InputError(
-            f"{chosen.zoo.path}: {chosen.zoo.spec.architecture} has batch normalisation or residuals, which the format "
+            f"{chosen.zoo.path}: {chosen.zoo.architecture} has batch normalisation or residuals, which the format "
             "smallcnnzoo cannot hold, expected one of the formats modelzoo, safetensors, numpy and parquet"
         )
 
@@ -89,7 +89,7 @@ def _write_layout(path: Path, chosen: Chosen) -> list[tuple[tuple[str, str], sli
     entries = {entry.path: entry for entry in chosen.zoo.layout}
     counts: Counter[str] = Counter()
     rows, columns, first = [], [], 0
-    for layer in weight_layers(chosen.zoo.spec.layers):
+    for layer in weight_layers(chosen.zoo.layers):
         name = "conv2d" if isinstance(layer, Conv) else "dense"
         number = f"_{counts[name]}" if counts[name] else ""  # as Keras counts them: dense, dense_1, ...
         counts[name] += 1
@@ -144,7 +144,7 @@ def _state_table(chosen: Chosen, metrics: pd.DataFrame, steps: Mapping[int, int]
     table = config.merge(metrics, on="model").sort_values(["epoch", "model"], ignore_index=True)
     table["step"] = table.pop("epoch").map(steps)
     of_zoo = {
-        "architecture": zoo.spec.architecture,
+        "architecture": zoo.architecture,
         "dataset": None if zoo.spec.dataset is None else zoo.spec.dataset.name,
         "image_size": zoo.image_shape[0],
         "batch_size": zoo.spec.batch_size,

@@ -24,12 +24,13 @@ def write_splits(path: Path, chosen: Chosen) -> None:
 
 def _splits(chosen: Chosen) -> dict[str, Any]:
     """The parts into which the zoo's own split puts the models: the same ones whatever was left out."""
-    seeds = chosen.zoo.members["seed"].tolist()
-    by = "seed" if len({*seeds}) >= len(SHARES) else "model"
+    members = chosen.zoo.members
+    seeds = dict(zip(members["model"].tolist(), members["seed"].tolist(), strict=True))
+    by = "seed" if len({*seeds.values()}) >= len(SHARES) else "model"
     try:
         parts = split_models(seeds, *SHARES, seed=SPLIT_SEED, by=by)
     except InputError:  # a zoo of too few models to share out
-        parts = Parts(np.arange(len(seeds)), np.arange(0), np.arange(0))
+        parts = Parts(np.array([*seeds]), np.arange(0), np.arange(0))
     kept = {*chosen.models}
     shared = {name: [model for model in part.tolist() if model in kept] for name, part in parts._asdict().items()}
     return {"by": by, "seed": SPLIT_SEED, "shares": SHARES, **shared}

@@ -89,7 +89,7 @@ def describe(chosen: Chosen) -> dict[str, Any]:
     zoo = chosen.zoo
     return {
         "name": zoo.spec.name,
-        "architecture": zoo.spec.architecture,
+        "architecture": zoo.architecture,
         "image_shape": list(zoo.image_shape),
         "classes": zoo.spec.classes,
         "batch_size": zoo.spec.batch_size,

@@ -22,10 +22,11 @@ def torch_module(zoo: Zoo, model: int, epoch: int | None = None) -> "torch.nn.Mo
     from jaxzoo.formats.torch_network import build_module  # imported late: it imports PyTorch
 
     (number,) = zoo.numbers_of([model])
+    layers = zoo.of_one([number]).layers
     at = _last_epoch(zoo, number) if epoch is None else epoch
-    dropout = float(zoo.members["dropout"].fillna(0.0)[number])
-    entries = member_entries(zoo.spec, dropout)
-    module = build_module(zoo.spec.layers, entries, zoo.network_of(number).activation, dropout)
+    dropout = zoo.member(number).hyperparameters["dropout"] or 0.0
+    entries = member_entries(layers, zoo.spec, dropout)
+    module = build_module(layers, entries, zoo.network_of(number).activation, dropout)
     module.load_state_dict(zoo.to_torch(number, at), assign=True)
     return module.eval()
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from jaxzoo.models.networks import BATCH_NORM_EPSILON, NEW_SHARE
+from jaxzoo.models.networks import BATCH_NORM_EPSILON, LAYER_NORM_EPSILON, NEW_SHARE
 from jaxzoo.models.torch_names import (
     Shape,
     TorchEntry,
@@ -16,17 +16,20 @@ from jaxzoo.models.torch_names import (
 )
 from jaxzoo.spec.layers import (
     Activation,
+    Add,
     BatchNorm,
     Conv,
     Dense,
     Dropout,
     Flatten,
     Layer,
+    LayerNorm,
     Layers,
     MaxPool,
     MeanPool,
     Named,
     Residual,
+    Save,
     each_layer,
 )
 
@@ -37,6 +40,7 @@ ACTIVATION_MODULES: Mapping[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "silu": nn.SiLU,
     "gelu": nn.GELU,
+    "identity": nn.Identity,
 }
 
 
@@ -74,20 +78,47 @@ class ModuleTree(nn.Module):
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Normalised images (B, C, H, W) to logits (B, classes)."""
-        return self._chain(self._layers, values)
+        return self._chain(self._layers, values, {})
 
-    def _chain(self, layers: Layers, values: torch.Tensor) -> torch.Tensor:
+    def _chain(self, layers: Layers, values: torch.Tensor, saved: dict[str, torch.Tensor]) -> torch.Tensor:
         for layer in layers:
-            if isinstance(layer, Residual):
-                values = self._chain(layer.main, values) + self._chain(layer.shortcut, values)
-            else:
-                values = self.get_submodule(_tree_name(layer))(values)
+            match layer:
+                case Residual(main, shortcut):
+                    values = self._chain(main, values, saved) + self._chain(shortcut, values, saved)
+                case Save(name):
+                    saved[name] = values
+                case Add(name):
+                    common = min(values.shape[1], saved[name].shape[1])
+                    values = torch.cat([values[:, :common] + saved[name][:, :common], values[:, common:]], dim=1)
+                case _:
+                    values = self.get_submodule(_tree_name(layer))(values)
         return values
 
 
+class AnyBatchNorm(nn.BatchNorm2d):
+    """Batch normalisation of channels (B, C, H, W), or of units (B, C)."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """The values, normalised."""
+        if values.ndim == 2:
+            return super().forward(values[..., None, None])[..., 0, 0]
+        return super().forward(values)
+
+
+class AnyLayerNorm(nn.LayerNorm):
+    """Layer normalisation over the channels (B, C, H, W) of each position, or over units (B, C)."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """The values, normalised."""
+        return super().forward(values.movedim(1, -1)).movedim(-1, 1)
+
+
 def _tree_name(layer: Layer) -> str:
-    """A layer without tensors shares a module with all others of its kind: they do the same."""
-    return dotted(layer.name) if isinstance(layer, Named) else f"stateless.{type(layer).__name__}"
+    """A layer without tensors shares a module with all that are equal: they do the same."""
+    if isinstance(layer, Named):
+        return dotted(layer.name)
+    own = "_".join(str(value) for value in vars(layer).values() if value is not None)
+    return f"stateless.{type(layer).__name__}{own if isinstance(layer, MaxPool | MeanPool | Activation) else ''}"
 
 
 def build_module(layers: Layers, entries: Sequence[TorchEntry], activation: str, dropout: float) -> nn.Module:
@@ -101,7 +132,8 @@ def build_module(layers: Layers, entries: Sequence[TorchEntry], activation: str,
         if is_chain(layers):
             kept = counted_layers(layers, counts_dropout=counts_dropout(layers, dropout))
             return ModuleChain([_module_of(layer, shapes, activation, dropout) for layer in kept])
-        named = {_tree_name(layer): _module_of(layer, shapes, activation, dropout) for layer in each_layer(layers)}
+        own = [layer for layer in each_layer(layers) if not isinstance(layer, Save | Add)]
+        named = {_tree_name(layer): _module_of(layer, shapes, activation, dropout) for layer in own}
         return ModuleTree(layers, named)
 
 
@@ -110,17 +142,23 @@ def _module_of(layer: Layer, shapes: Mapping[str, Shape], activation: str, dropo
     match layer:
         case Conv(name, kernel, features, stride, padding, bias):
             return nn.Conv2d(shapes[name][1], features, kernel, stride, padding, bias=bias)
-        case Dense(name, _):
+        case Dense(name, _, bias):
             outputs, inputs = shapes[name]
-            return nn.Linear(inputs, outputs)
+            return nn.Linear(inputs, outputs, bias=bias)
         case BatchNorm(name):
-            return nn.BatchNorm2d(shapes[name][0], eps=BATCH_NORM_EPSILON, momentum=NEW_SHARE)
-        case MaxPool():
-            return nn.MaxPool2d(2)
-        case MeanPool():
+            return AnyBatchNorm(shapes[name][0], eps=BATCH_NORM_EPSILON, momentum=NEW_SHARE)
+        case LayerNorm(name):
+            return AnyLayerNorm(shapes[name][0], eps=LAYER_NORM_EPSILON)
+        case MaxPool(None):
+            return nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
+        case MeanPool(None):
             return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-        case Activation():
-            return ACTIVATION_MODULES[activation]()
+        case MaxPool(int(window), stride):
+            return nn.MaxPool2d(window, stride)
+        case MeanPool(int(window), stride):
+            return nn.AvgPool2d(window, stride)
+        case Activation(function):
+            return ACTIVATION_MODULES[function or activation]()
         case Dropout():
             return nn.Dropout(dropout)
         case Flatten():

@@ -17,6 +17,7 @@ Forward = Callable[
 ]
 
 ENGINES = ("lanes", "vmap")
+FEWEST_IN_LANES = 4  # models, of which lanes are faster than vmap
 KERNELS = 1  # raised when kernels change so that last bits differ; snapshots carry it
 EVALUATED_AT_ONCE = 4  # with 16 lanes their activations stay in a core's cache
 EVALUATED_BY_VMAP = 256  # over all models: few large networks fill a device by their images
@@ -33,6 +34,18 @@ def usual_lanes(layers: Layers, platform: str) -> int:
     if norm_layers(layers):
         return 1  # a network with batch normalisation is large: one fills a device
     return 16 if platform == "cpu" else 128
+
+
+def usual_way(layers: Layers, precision: str, models: int, platform: str) -> tuple[str, int]:
+    """The engine and the lanes of a cohort of so many models, in a zoo whose models differ in architecture.
+
+    Lanes that would stay empty are left out. A network that stands alone fills no lanes: it is computed by vmap, whose
+    one lane is the fastest form of one network.
+    """
+    engine, most = engines_for(layers, precision)[0], usual_lanes(layers, platform)
+    if engine == "vmap" or models < FEWEST_IN_LANES:
+        return "vmap", min(models, most)
+    return engine, min(most, 1 << (models - 1).bit_length())
 
 
 def evaluated_at_once(engine: str, lanes: int) -> int:

@@ -90,7 +90,7 @@ def permutation_spec(zoo_or_spec: AnySpec | WithSpec) -> PermutationSpec:
     spec = zoo_or_spec if isinstance(zoo_or_spec, AnySpec) else getattr(zoo_or_spec, "spec", None)
     if not isinstance(spec, AnySpec):
         raise InputError(f"got a {type(zoo_or_spec).__name__}, expected a zoo, or a ZooSpec")
-    return permutations_of(spec.layers, spec.classes, spec.image_shape)._replace(architecture=spec.architecture)
+    return permutations_of(spec.layers, spec.classes, spec.image_shape)._replace(architecture=spec.architecture_label)
 
 
 def permutations_of(layers: Layers, classes: int, image: tuple[int, ...]) -> PermutationSpec:

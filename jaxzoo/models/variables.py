@@ -6,13 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxzoo.models.networks import Network
-from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.dataset_spec import DatasetSpec
-from jaxzoo.spec.layers import Layers, Named, each_layer
+from jaxzoo.spec.layers import BatchNorm, Conv, Dense, LayerNorm, Layers
+from jaxzoo.spec.shapes import shapes_before
 
 Shapes = Mapping[str, Any]  # nested to any depth, with a shape (a tuple of integers) at each leaf
 
@@ -24,26 +22,30 @@ def variable_shapes(layers: Layers, dataset: DatasetSpec) -> Mapping[str, Shapes
     return network_shapes(layers, dataset.classes, (dataset.size, dataset.size, dataset.channels))
 
 
-@functools.cache
-@pinned_settings()
+@functools.lru_cache(maxsize=10_000)  # a zoo may have as many architectures as models
 def network_shapes(layers: Layers, classes: int, image: tuple[int, ...]) -> Mapping[str, Shapes]:
     """The shape of every variable of one model on images (H, W, C), by collection, then nested as Flax nests them.
 
-    Names come in the order of the layers, the kinds of a layer in the order of KINDS, and any others after them.
+    Names come in the order of the layers, the kinds of a layer in the order of KINDS. They are those of `Network.init`,
+    computed without it: tracing it takes longer than anything else that is done with an architecture.
     """
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    one = jax.ShapeDtypeStruct((1, *image), jnp.float32)
-    trees = jax.eval_shape(Network(layers, classes, "tanh").init, key, one)
-    names = [layer.name for layer in each_layer(layers) if isinstance(layer, Named)]
-    rank = {name: number for number, name in enumerate((*names, *KINDS))}
-    return {collection: _shapes(tree, rank) for collection, tree in trees.items()}
+    params: dict[str, Any] = {}
+    statistics: dict[str, Any] = {}
+    for layer, before in shapes_before(layers, image, classes):
+        match layer:
+            case Conv(name, kernel, features):
+                params[name] = _weighted((kernel, kernel, before[-1], features), bias=layer.bias)
+            case Dense(name, features):
+                params[name] = _weighted((before[0], features or classes), bias=layer.bias)
+            case LayerNorm(name) | BatchNorm(name):
+                params[name] = dict.fromkeys(("scale", "bias"), before[-1:])
+                if isinstance(layer, BatchNorm):
+                    statistics[name] = dict.fromkeys(("mean", "var"), before[-1:])
+    return {"params": params, **({"batch_stats": statistics} if statistics else {})}
 
 
-def _shapes(tree: Any, rank: Mapping[str, int]) -> Any:
-    if not isinstance(tree, Mapping):
-        return tree.shape
-    in_order = sorted(tree, key=lambda name: (rank.get(name, len(rank)), name))
-    return {name: _shapes(tree[name], rank) for name in in_order}
+def _weighted(kernel: tuple[int, ...], *, bias: bool) -> dict[str, tuple[int, ...]]:
+    return {"kernel": kernel, **({"bias": kernel[-1:]} if bias else {})}
 
 
 def each_leaf(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -22,7 +22,9 @@ class Asking:
     """Times and models as callers give them, held to what is there. Raises InputError for what is not."""
 
     def __init__(self, path: Path, stored: StoredTimes, members: Sequence[Member], *, partial: bool) -> None:
-        self._path, self._stored, self._members, self._partial = path, stored, members, partial
+        self._path, self._stored, self._partial = path, stored, partial
+        self._optimizers = {member.model: member.hyperparameters["optimizer"] for member in members}
+        self._numbers = [member.model for member in members]
 
     def times(self, epoch: Choice, step: Choice) -> list[Time]:
         """One time or several, by their epochs or by their steps."""
@@ -43,7 +45,7 @@ class Asking:
 
     def models(self, given: Choice) -> list[int]:
         """The numbers of some models, in the order given; of all for None."""
-        return chosen_models(str(self._path), given, len(self._members))
+        return chosen_models(str(self._path), given, self._numbers)
 
     def models_at(self, times: Sequence[Time], given: Choice) -> list[int]:
         """The numbers of some models, or of all; each has weights at every one of the times."""
@@ -58,7 +60,7 @@ class Asking:
         if not keeps_optimizer(record):
             raise InputError(f"{self._path}: keeps no optimizer's state, expected a zoo of keep_optimizer = true")
         numbers = self.models_at([time], given)
-        kinds = [*dict.fromkeys(self._members[number].hyperparameters["optimizer"] for number in numbers)]
+        kinds = [*dict.fromkeys(self._optimizers[number] for number in numbers)]
         if len(kinds) > 1:
             raise InputError(f"{self._path}: the models differ in optimizer ({kinds}), expected models of one of them")
         return numbers

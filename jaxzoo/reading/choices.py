@@ -13,14 +13,15 @@ MOST_LISTED = 60
 Choice = Any  # int | Sequence[int] | a mask: NumPy, pandas, JAX and lists are taken alike
 
 
-def chosen_models(where: str, given: Choice, count: int) -> list[int]:
-    """The numbers of some of `count` models, in the order given; of all for None. Raises InputError."""
+def chosen_models(where: str, given: Choice, held: Sequence[int]) -> list[int]:
+    """The numbers of some of the models that are `held`, in the order given; of all for None. Raises InputError."""
     if given is None:
-        return [*range(count)]
-    numbers = _numbers(f"{where}: models", given, range(count), f"models are 0..{count - 1}")
+        return [*held]
+    numbers = _numbers(f"{where}: models", given, held, f"models are {_listed(held)}")
+    known = {*held}
     for number in numbers:
-        if not 0 <= number < count:
-            raise InputError(f"{where}: model is {number}, expected 0..{count - 1}")
+        if number not in known:
+            raise InputError(f"{where}: model is {number}, expected {'one of ' if _gaps(held) else ''}{_listed(held)}")
     return numbers
 
 
@@ -48,11 +49,15 @@ def chosen_steps(where: str, given: Choice, held: Sequence[int]) -> list[int]:
 
 def _listed(numbers: Sequence[int]) -> str:
     """The numbers as 0..20, or, where there are gaps, one by one; of many the first ones and the last."""
-    if len(numbers) == numbers[-1] - numbers[0] + 1:
+    if not _gaps(numbers):
         return f"{numbers[0]}..{numbers[-1]}"
     shown_first = numbers if len(numbers) <= MOST_LISTED else numbers[: MOST_LISTED - 1]
     cut = "" if len(numbers) <= MOST_LISTED else f" ... {numbers[-1]}"
     return ", ".join(map(str, shown_first)) + cut
+
+
+def _gaps(numbers: Sequence[int]) -> bool:
+    return len(numbers) < numbers[-1] - numbers[0] + 1
 
 
 def is_one(given: Choice) -> bool:

@@ -13,7 +13,9 @@ from jaxzoo.datasets.subsets import examples_seen_by
 from jaxzoo.errors import InputError
 from jaxzoo.keys import member_keys
 from jaxzoo.settings import pinned_settings
+from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.factors import OF_EXAMPLES, example_numbers
+from jaxzoo.spec.fields import require_choices
 from jaxzoo.spec.imported_spec import AnySpec
 from jaxzoo.spec.plan import Member
 from jaxzoo.spec.zoo_spec import ZooSpec
@@ -34,21 +36,35 @@ class TrainingSet(NamedTuple):
     labels: np.ndarray | None
 
 
+def dataset_of(path: Path, spec: AnySpec, members: Sequence[Member], name: str | None = None) -> DatasetSpec:
+    """The data set that members were trained on, of several the one of that name. Raises InputError."""
+    if spec.dataset is None:
+        raise InputError(f"{path}: its images are not known, expected an import that names a dataset")
+    if not isinstance(spec, ZooSpec):
+        return spec.dataset
+    known = {each.name: each for each in dict.fromkeys(spec.dataset_of(member.hyperparameters) for member in members)}
+    if name is None and len(known) > 1:
+        raise InputError(f"{path}: models were trained on {len(known)} data sets, expected one of: {', '.join(known)}")
+    require_choices("dataset", [name] if name is not None else [], known)
+    return known[name] if name is not None else next(iter(known.values()))
+
+
 @compilation_cached()
 @pinned_settings()
 def training_set(
-    path: Path, spec: AnySpec, members: Sequence[Member], epoch: int | None, read_labels: Callable[[], np.ndarray]
+    path: Path, spec: AnySpec, members: Sequence[Member], epoch: int | None, read_labels: Callable[[str], np.ndarray]
 ) -> TrainingSet:
-    """What members saw in an epoch, by default the last. `read_labels` gives those of the training images.
+    """What members saw in an epoch, by default the last. `read_labels` gives those of a data set's training images.
 
     They are read where it depends on them. Raises InputError for an imported zoo, and what `read_labels` raises.
     """
     if not isinstance(spec, ZooSpec):
         raise InputError(f"{path}: is imported, expected a zoo of jaxzoo, which knows what its models saw")
+    own = dataset_of(path, spec, members)
     epoch = spec.epochs if epoch is None else epoch
-    labels = read_labels() if any(name in spec.declared for name in NEEDING_LABELS) else None
+    labels = read_labels(own.name) if any(name in spec.declared for name in NEEDING_LABELS) else None
     factors = tuple(name for name in OF_EXAMPLES if name in spec.declared)
-    train, classes = spec.dataset.train, spec.dataset.classes
+    train, classes = own.train, own.classes
     labels_N = jnp.asarray(np.zeros(train, np.int32) if labels is None else labels)
 
     @jax.jit

@@ -39,6 +39,8 @@ def kept_states(
 
 def largest_weights(selection: Selection) -> np.ndarray:
     """The largest absolute parameter of every state, infinite where one is not finite."""
-    largest = [np.abs(weights).max(axis=1) for weights in selection.portions()]
-    joined = np.concatenate([*largest, np.empty(0, np.float32)])
+    joined = np.empty(len(selection), np.float32)
+    for rows, part in selection.by_architecture():
+        largest = [np.abs(weights).max(axis=1) for weights in part.portions()]
+        joined[rows] = np.concatenate([*largest, np.empty(0, np.float32)])
     return np.where(np.isfinite(joined), joined, np.inf)

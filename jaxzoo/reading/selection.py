@@ -1,7 +1,8 @@
 """Selections of a zoo's states: their table, their weights, and batches of them for training on weights."""
 
+import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from jaxzoo.reading.torch_dataset import StateDataset
 
 SPLIT_BY = ("model", "seed")
+ARCHITECTURE = "architecture"  # the column of zoos whose models differ in it
 SHARES = (0.7, 0.15, 0.15)  # of training, validation and test
 HELD_BYTES = 1_000_000_000  # of weights in memory at a time, unless asked otherwise: 100,000 states of CNN-s
 
@@ -48,17 +50,18 @@ class Selection:
     def __init__(
         self,
         table: pd.DataFrame,
-        layout: Layout,
+        layout_of: Callable[[Sequence[int]], Layout],
         read: Callable[[int, Sequence[int]], np.ndarray],
-        seeds: Sequence[int],
+        seeds: Mapping[int, int],
     ) -> None:
-        """`seeds` are those of all models of the zoo, in the order of their numbers: a split shares out all of them.
+        """`seeds` are those of all models of the zoo, by their numbers: a split shares out all of them.
 
-        `read(time, models)` gives weights at an epoch, or at a step where the table has steps.
+        `read(time, models)` gives weights at an epoch, or at a step where the table has steps. `layout_of(models)`
+        raises InputError for models of several architectures.
         """
         self.table = table.reset_index(drop=True)
         self._time = "step" if "step" in table.columns else "epoch"
-        self.layout = layout
+        self._layout_of = layout_of
         self._read = read
         self._seeds = seeds
 
@@ -67,6 +70,24 @@ class Selection:
 
     def __repr__(self) -> str:
         return f"Selection({len(self)} of {self.table['model'].nunique()} models)"
+
+    @functools.cached_property
+    def layout(self) -> Layout:
+        """The columns of `weights`. Raises InputError where the states are of models of several architectures."""
+        return self._layout_of(self.table["model"].unique().tolist())
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the states are of models of several architectures."""
+        return ARCHITECTURE in self.table.columns and self.table[ARCHITECTURE].nunique() > 1
+
+    def by_architecture(self) -> Iterator[tuple[np.ndarray, "Selection"]]:
+        """Yields (rows of the table, the selection of these states) of every architecture."""
+        if not self.mixed:
+            yield np.arange(len(self)), self
+            return
+        for _, table in self.table.groupby(ARCHITECTURE, sort=False):
+            yield table.index.to_numpy(), self.take(table.index.to_numpy())
 
     @property
     def states(self) -> pd.DataFrame:
@@ -85,7 +106,7 @@ class Selection:
         """Of every model the state at its last epoch, or step, here, in the order of the models' numbers."""
         last = self.table.groupby("model")[self._time].transform("max")
         table = self.table[self.table[self._time] == last].sort_values("model")
-        return Selection(table, self.layout, self._read, self._seeds)
+        return Selection(table, self._layout_of, self._read, self._seeds)
 
     def portions(self) -> Iterator[np.ndarray]:
         """Yields `weights` part by part, in the order of `table`, about 1 GB at a time."""
@@ -184,7 +205,7 @@ class Selection:
     def take(self, rows: np.ndarray) -> "Selection":
         """The states of some rows of the table: their indices, or a truth value for each."""
         indices = np.flatnonzero(rows) if rows.dtype == bool else rows
-        return Selection(self.table.iloc[indices], self.layout, self._read, self._seeds)
+        return Selection(self.table.iloc[indices], self._layout_of, self._read, self._seeds)
 
 
 def held_states(layout: Layout) -> int:
@@ -198,9 +219,9 @@ def with_gap(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def split_models(
-    seeds: Sequence[int], train: float, validation: float, test: float, *, seed: int, by: str = "model"
+    seeds: Mapping[int, int], train: float, validation: float, test: float, *, seed: int, by: str = "model"
 ) -> Parts:
-    """The numbers of models, whose seeds are given, shuffled and shared out by three fractions.
+    """The numbers of models, whose seeds are given by them, shuffled and shared out by three fractions.
 
     Models are shared out one by one, or, with `by="seed"`, all models of a seed go together. Each part is in ascending
     order. Raises InputError for fractions that do not sum to 1, and where a part with a fraction above 0 would be
@@ -210,14 +231,15 @@ def split_models(
     if not (min(fractions) >= 0 and abs(sum(fractions) - 1) < 1e-6):
         raise InputError(f"split is {fractions}, expected three fractions that sum to 1")
     require_choices("by", (by,), SPLIT_BY)
-    group_of = np.arange(len(seeds)) if by == "model" else np.unique(seeds, return_inverse=True)[1]
+    models = np.array([*seeds])
+    group_of = np.arange(len(models)) if by == "model" else np.unique([*seeds.values()], return_inverse=True)[1]
     groups = int(group_of.max()) + 1
     bounds = np.round(np.cumsum(fractions) * groups).astype(int)
     parts = np.split(np.random.default_rng(seed).permutation(groups), bounds[:2])
     for name, fraction, part in zip(Parts._fields, fractions, parts, strict=True):
         if fraction > 0 and not part.size:
             raise InputError(f"split is {fractions} of {groups} {by}s: none is left for {name}, n is too small")
-    return Parts(*(np.flatnonzero(np.isin(group_of, part)) for part in parts))
+    return Parts(*(models[np.isin(group_of, part)] for part in parts))
 
 
 def _put_on_device(values: np.ndarray) -> Any:

@@ -49,15 +49,23 @@ def rows_by_form(forms: Sequence[Form]) -> Iterator[tuple[Form, np.ndarray]]:
         yield form, np.flatnonzero([each == form for each in forms])
 
 
-def forms_of(spec: AnySpec, members: Sequence[Member]) -> tuple[Form, ...]:
-    """The form of each member's network."""
-    names = [member.hyperparameters["activation"] for member in members]
-    forms = {name: Form(spec.layers, spec.classes, name, spec.precision) for name in {*names}}
-    return tuple(forms[name] for name in names)
+def forms_of(spec: AnySpec, members: Sequence[Member]) -> dict[int, Form]:
+    """The form of each member's network, by the member's number."""
+    known: dict[Any, Form] = {}
+    forms = {}
+    for member in members:
+        point = member.hyperparameters
+        kind = point["activation"], point.get("architecture")
+        if kind not in known:  # thousands of members share few forms
+            known[kind] = Form(spec.layers_of(point), spec.classes, point["activation"], spec.precision)
+        forms[member.model] = known[kind]
+    return forms
 
 
-def stack_of_members(forms: Sequence[Form], layout: Layout, given: Any, models: np.ndarray | None, where: str) -> Stack:
-    """The stack of networks of a zoo's members, whose forms are given in the order of their numbers.
+def stack_of_members(
+    forms: Mapping[int, Form], layout: Layout, given: Any, models: np.ndarray | None, where: str
+) -> Stack:
+    """The stack of networks of a zoo's members, whose forms are given by their numbers, in ascending order.
 
     `models` has the numbers of the members whose networks they are, and broadcasts to the stack's axes; None where a
     selection says it, where all members have one form, or where the stack has as many networks as the zoo. Raises
@@ -66,17 +74,18 @@ def stack_of_members(forms: Sequence[Form], layout: Layout, given: Any, models: 
     if isinstance(given, Selection) and models is None:
         models = given.table["model"].to_numpy()
     variables, axes = _variables(given, layout, where)
-    _check_statistics(forms[0], variables, where)
+    first, *_ = forms.values()
+    _check_statistics(first, variables, where)
     count = math.prod(axes)
-    if models is None and len({*forms}) == 1:
-        return Stack(variables, (forms[0],) * count, axes, layout)
+    if models is None and len({*forms.values()}) == 1:
+        return Stack(variables, (first,) * count, axes, layout)
     if models is None:
         if axes != (len(forms),):
             raise InputError(
                 f"{where}: weights are of {axes} networks, and the zoo's models differ in activation, expected models: "
                 "the numbers of the models whose networks they are"
             )
-        models = np.arange(len(forms))
+        models = np.array([*forms])
     try:
         numbers = np.broadcast_to(models, axes).ravel()
     except ValueError as error:

@@ -125,7 +125,7 @@ class StoredTimes:
         with ThreadPoolExecutor() as pool:  # reading waits for files, not for Python
             read = list(pool.map(attempt, epochs))
         tables = [table for table in read if not isinstance(table, InputError)]
-        nothing = pd.DataFrame(columns=["model", "epoch", *self._metric_names])
+        nothing = pd.DataFrame(columns=["model", "epoch", *self._metric_names(*self.cohorts)])
         table = pd.concat(tables, ignore_index=True) if tables else nothing
         return table, [error for error in read if isinstance(error, InputError)]
 
@@ -179,12 +179,13 @@ class StoredTimes:
         holding = self._holding(lambda cohort: epoch in outputs_epochs(self._folder(cohort)))
         return sorted(member.model for cohort in holding for member in self.cohorts[cohort])
 
-    @property
-    def _metric_names(self) -> tuple[str, ...]:
+    def _metric_names(self, *cohorts: int) -> tuple[str, ...]:
+        """The metrics of some cohorts; those of twins depend on the architecture."""
         if self._record.twin is None:
             return METRICS
-        weighted = weight_layers(self._record.spec.layers)
-        return (*METRICS, "sparsity", *(f"sparsity_{layer.name}" for layer in weighted))
+        firsts = [self.cohorts[cohort][0].hyperparameters for cohort in cohorts]
+        weighted = [layer.name for point in firsts for layer in weight_layers(self._record.spec.layers_of(point))]
+        return (*METRICS, "sparsity", *(f"sparsity_{name}" for name in dict.fromkeys(weighted)))
 
     def _folder(self, cohort: int) -> Path:
         return cohort_folder(self._path, cohort)
@@ -224,7 +225,7 @@ class StoredTimes:
         for cohort in self._holding(lambda cohort: epoch in metrics_epochs(self._folder(cohort))):
             stored = read_metrics(self._folder(cohort), epoch, self._unchecked(cohort, Moment(epoch)))
             self._checked.add((cohort, Moment(epoch)))
-            tables.append(self._table(cohort, {"epoch": epoch}, stored, self._metric_names, f"epoch {epoch}"))
+            tables.append(self._table(cohort, {"epoch": epoch}, stored, self._metric_names(cohort), f"epoch {epoch}"))
         return pd.concat(tables).sort_values("model", ignore_index=True)
 
     def _read_step_metrics(self, step: int) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """A state of a zoo as a state dict of PyTorch, which is imported here when it is needed and not before."""
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from jaxzoo.errors import InputError
 from jaxzoo.models.networks import Variables
 from jaxzoo.models.torch_names import TorchEntry, counts_dropout, state_of_variables, torch_entries
 from jaxzoo.spec.imported_spec import AnySpec
+from jaxzoo.spec.layers import Layers
 from jaxzoo.storage.imported import Record
 
 if TYPE_CHECKING:
@@ -26,10 +28,10 @@ def import_torch(caller: str) -> Any:
     return torch
 
 
-def member_entries(spec: AnySpec, dropout: float) -> tuple[TorchEntry, ...]:
+def member_entries(layers: Layers, spec: AnySpec, dropout: float) -> tuple[TorchEntry, ...]:
     """The tensors of a member that has this dropout rate."""
-    counted = counts_dropout(spec.layers, dropout)
-    return torch_entries(spec.layers, spec.classes, spec.image_shape, counts_dropout=counted)
+    counted = counts_dropout(layers, dropout)
+    return torch_entries(layers, spec.classes, spec.image_shape, counts_dropout=counted)
 
 
 def steps_per_epoch(spec: AnySpec) -> int:
@@ -45,9 +47,11 @@ def batches_until(record: Record, epoch: int) -> int:
     return (begun + epoch) * steps_per_epoch(record.spec)
 
 
-def torch_state(record: Record, dropout: float, variables: Variables, epoch: int) -> "OrderedDict[str, torch.Tensor]":
-    """The state dict of a model at an epoch, from its variables (1, ...) and its dropout rate."""
+def torch_state(
+    record: Record, entries: Sequence[TorchEntry], variables: Variables, epoch: int
+) -> "OrderedDict[str, torch.Tensor]":
+    """The state dict of a model at an epoch, which has these entries, from its variables (1, ...)."""
     torch = import_torch("to_torch")
-    stacked = state_of_variables(member_entries(record.spec, dropout), variables, batches_until(record, epoch))
+    stacked = state_of_variables(entries, variables, batches_until(record, epoch))
     # every tensor is a copy: one that shared memory with another would change with it, and be saved with all of it
     return OrderedDict((name, torch.tensor(np.array(rows[0], order="C"))) for name, rows in stacked.items())

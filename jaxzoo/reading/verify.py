@@ -57,7 +57,7 @@ def _verify(zoo: Zoo, parent: Zoo | None, deep: bool, on_checked: Callable[[int]
         yield f"{zoo.path / 'cohorts' / name}: is no cohort of the zoo"
     yield from _left_behind(zoo.path)
     for number, members in zoo.cohorts.items():
-        folder = cohort_folder(zoo.path, number)
+        folder, own = cohort_folder(zoo.path, number), zoo.of_cohort(number)
         begins_from = None
         if parent is not None and snapshot_epochs(folder):
             try:
@@ -69,9 +69,9 @@ def _verify(zoo: Zoo, parent: Zoo | None, deep: bool, on_checked: Callable[[int]
         for part in ("snapshots", "resume", "metrics", "steps", "outputs"):
             yield from _left_behind(folder / part)
         for epoch in metrics_epochs(folder):
-            yield from _check_epoch(zoo, folder, epoch, identity, deep)
+            yield from _check_epoch(own, folder, epoch, identity, deep)
             on_checked(len(members))
-        yield from _check_beside(zoo, folder, asked_of_cohort(zoo.record, number), identity, deep)
+        yield from _check_beside(own, folder, asked_of_cohort(zoo.record, number), identity, deep)
         for _ in snapshot_steps(folder):
             on_checked(len(members))
         if deep:

@@ -13,10 +13,10 @@ from jaxzoo.storage.snapshots import Whole
 
 
 def check_numbers(zoo: Zoo, whole: Whole, models: int, loss_name: str) -> Iterator[str]:
-    """Yields a line about everything that is wrong with a whole snapshot, whose loss is the metric of that name."""
+    """Yields a line about what is wrong with a whole snapshot of a cohort, whose loss is the metric of that name."""
     shapes = {
         collection: {name: (models, *shape) for name, shape in each_leaf(tree)}
-        for collection, tree in network_shapes(zoo.spec.layers, zoo.spec.classes, zoo.image_shape).items()
+        for collection, tree in network_shapes(zoo.layers, zoo.spec.classes, zoo.image_shape).items()
     }
     variables = {name: tree for name, tree in whole.variables.items() if name != "optimizer"}
     got = {name: {leaf: np.shape(values) for leaf, values in each_leaf(tree)} for name, tree in variables.items()}
@@ -54,7 +54,8 @@ def check_outputs(zoo: Zoo, outputs: Tree, models: int) -> Iterator[str]:
     assert zoo.spec.outputs is not None
     kind, splits = zoo.spec.outputs.kind, zoo.spec.outputs.splits
     each = (zoo.spec.classes,) if kind == "logits" else ()
-    wanted = {kind: {split: (models, getattr(zoo.spec.dataset, split), *each) for split in splits}}
+    dataset = zoo.spec.dataset_of(zoo.member(int(zoo.members["model"][0])).hyperparameters)
+    wanted = {kind: {split: (models, getattr(dataset, split), *each) for split in splits}}
     got = {name: {split: np.shape(values) for split, values in tree.items()} for name, tree in outputs.items()}
     if got != wanted:
         yield f"its arrays are not the {kind} of {models} models on {', '.join(splits)}"

@@ -18,17 +18,18 @@ from jaxzoo.models.variables import network_shapes
 from jaxzoo.paths import lasting_path
 from jaxzoo.reading.asking import Asking
 from jaxzoo.reading.choices import Choice, is_one
-from jaxzoo.reading.examples import TrainingSet, training_set
+from jaxzoo.reading.examples import TrainingSet, dataset_of, training_set
 from jaxzoo.reading.layout import Layout, build_layout, flatten, unflatten
 from jaxzoo.reading.pairs import pairs_of
 from jaxzoo.reading.selecting import Conditions, kept_states
 from jaxzoo.reading.selection import SHARES, Parts, Selection, split_models, with_gap
 from jaxzoo.reading.stack import Stack, evaluate_stack, forms_of, stack_of_members
 from jaxzoo.reading.stored import Step, StoredTimes, Time
-from jaxzoo.reading.torch_state import torch_state
+from jaxzoo.reading.torch_state import member_entries, torch_state
 from jaxzoo.reading.twins import Twins
 from jaxzoo.spec.grid import INITIALIZATIONS
 from jaxzoo.spec.imported_spec import AnySpec
+from jaxzoo.spec.layers import Layers
 from jaxzoo.spec.plan import Member
 from jaxzoo.storage.imported import Record, read_any_record
 from jaxzoo.storage.twins_folders import twins_folders
@@ -47,10 +48,12 @@ class Zoo:
     """
 
     def __init__(self, path: Path, record: Record, members: Sequence[Member], *, partial: bool = False) -> None:
+        """The zoo of those of its members, in the order of their numbers: of all, or of one architecture."""
         self.path = path
         self.record = record
         self.partial = partial
         self._members = tuple(members)
+        self._by_number = {member.model: member for member in members}
         self._stored = StoredTimes(path, record, self._members, partial=partial)
         self._asking = Asking(path, self._stored, self._members, partial=partial)
 
@@ -134,7 +137,8 @@ class Zoo:
         holds for epochs, but that a single one has no axis. Raises InputError for an epoch or a model that the zoo does
         not hold.
         """
-        return self.unflatten(self.weights(epoch, models, step=step))
+        own = self.of_one(models)
+        return own.unflatten(own.weights(epoch, models, step=step))
 
     def variables(self, epoch: Choice = None, models: Choice = None, *, step: Choice = None) -> dict[str, Any]:
         """Flax's collections, which a model's module applies: "params", as `params` gives them, and "batch_stats",
@@ -145,9 +149,10 @@ class Zoo:
         >>> jax.vmap(zoo.network_of(0).apply, (0, None))(variables, images).shape
         (1, 5, 10)
         """
+        own = self.of_one(models)
         return {
-            collection: unflatten(layout, self._read(collection, layout, epoch, models, step))
-            for collection, layout in self._layouts.items()
+            collection: unflatten(layout, own._read(collection, layout, epoch, models, step))
+            for collection, layout in own._layouts.items()
         }
 
     def weights(self, epoch: Choice = None, models: Choice = None, *, step: Choice = None) -> np.ndarray:
@@ -159,7 +164,8 @@ class Zoo:
         >>> zoo.weights(2, models=zoo.members["activation"] == "tanh").shape
         (3, 2464)
         """
-        return self._read("params", self.layout, epoch, models, step)
+        own = self.of_one(models)
+        return own._read("params", own.layout, epoch, models, step)
 
     def optimizer(self, epoch: int | None = None, models: Choice = None, *, step: int | None = None) -> dict[str, Any]:
         """The optimizer's state at the end of an epoch, or after a step, leaves (models, ...), where it was kept.
@@ -180,8 +186,66 @@ class Zoo:
         """
         asked = self._asking.outputs(self.spec, split)
         (at,) = self._asking.epochs([epoch], self._stored.with_outputs)
-        numbers = self._asking.models_with_outputs(at, models)
-        return self._stored.outputs(at, asked.kind, split, self._chosen(numbers))
+        chosen = self._chosen(self._asking.models_with_outputs(at, models))
+        assert dataset_of(self.path, self.spec, chosen)  # of several, outputs have different lengths
+        return self._stored.outputs(at, asked.kind, split, chosen)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether its models have several architectures."""
+        return len(self._architectures) > 1
+
+    @property
+    def architecture(self) -> str:
+        """The name of the architecture. Raises InputError where models have several."""
+        if self.mixed:
+            raise InputError(
+                f"{self.path}: its models have {len(self._architectures)} architectures, expected models of one: "
+                "zoo.groups has a zoo of each"
+            )
+        return self._architectures[0]
+
+    @property
+    def layers(self) -> Layers:
+        """The layers of every model's network. Raises InputError where models have several architectures."""
+        assert self.architecture
+        return self.spec.layers_of(self._members[0].hyperparameters)
+
+    @functools.cached_property
+    def groups(self) -> Mapping[str, "Zoo"]:
+        """By architecture a zoo of the models that have it, under the numbers that they have here."""
+        if not self.mixed:
+            return {self.architecture: self}
+        members: dict[str, list[Member]] = {name: [] for name in self._architectures}
+        for member in self._members:
+            members[member.hyperparameters["architecture"]].append(member)
+        return {
+            name: Zoo(self.path, self.record, own, partial=self.partial)  # of the same times and the same files
+            for name, own in members.items()
+        }
+
+    def of_cohort(self, number: int) -> "Zoo":
+        """The zoo of the members of a cohort, which have one architecture and one data set."""
+        return Zoo(self.path, self.record, self.cohorts[number], partial=self.partial)
+
+    @functools.cached_property
+    def _architectures(self) -> tuple[str, ...]:
+        """The names of the architectures that models have, in the order of the models."""
+        (usual, *_) = self.spec.architecture_names
+        return tuple(dict.fromkeys(member.hyperparameters.get("architecture", usual) for member in self._members))
+
+    def of_one(self, models: Choice = None) -> "Zoo":
+        """The zoo of the architecture that some models have, or all. Raises InputError where they have several."""
+        if not self.mixed:
+            return self
+        numbers = self.numbers_of(models)
+        names = [*dict.fromkeys(self._by_number[number].hyperparameters["architecture"] for number in numbers)]
+        if len(names) != 1:
+            raise InputError(
+                f"{self.path}: the models have {len(names)} architectures, expected models of one: zoo.groups has a "
+                "zoo of each"
+            )
+        return self.groups[names[0]]
 
     @property
     def layout(self) -> Layout:
@@ -237,7 +301,10 @@ class Zoo:
 
     def _selection(self, table: pd.DataFrame) -> Selection:
         read = self._weights_at_step if "step" in table.columns else self.weights
-        return Selection(table, self.layout, read, self._seeds)
+        return Selection(table, self._layout_of, read, self._seeds)
+
+    def _layout_of(self, models: Sequence[int]) -> Layout:
+        return self.of_one(models).layout
 
     def _weights_at_step(self, step: int, models: Sequence[int]) -> np.ndarray:
         return self.weights(step=step, models=models)
@@ -260,8 +327,8 @@ class Zoo:
         return split_models(self._seeds, train, validation, test, seed=seed, by=by)
 
     @property
-    def _seeds(self) -> tuple[int, ...]:
-        return tuple(member.seed for member in self._members)
+    def _seeds(self) -> dict[int, int]:
+        return {member.model: member.seed for member in self._members}
 
     @property
     def network(self) -> Network:
@@ -269,13 +336,13 @@ class Zoo:
 
         Raises InputError where models differ in activation; `network_of(model)` gives each model's own.
         """
-        if len(set(self._forms)) > 1:
+        if len({*self._forms.values()}) > 1:
             raise InputError(f"{self.path}: its models differ in activation, expected a call of network_of(model)")
-        return self.network_of(0)
+        return self.network_of(self._members[0].model)
 
     def network_of(self, model: int) -> Network:
         """The Flax module of one model."""
-        form, drawn = self.form_of(model), self._members[self.numbers_of([model])[0]].hyperparameters["initialization"]
+        form, drawn = self.form_of(model), self.member(model).hyperparameters["initialization"]
         # an imported model may be drawn in a way of its own: only `init` reads it
         known = drawn if drawn in INITIALIZATIONS else Network.initialization
         return Network(form.layers, form.classes, form.activation, known, form.precision)
@@ -283,7 +350,7 @@ class Zoo:
     def member(self, model: int) -> Member:
         """One model's number, seed and hyperparameters. Raises InputError for a model that the zoo does not hold."""
         (number,) = self.numbers_of([model])
-        return self._members[number]
+        return self._by_number[number]
 
     def to_torch(self, model: int, epoch: int) -> "OrderedDict[str, torch.Tensor]":
         """The state dict of one model for PyTorch, with the names of the original zoos' code, or of torchvision.
@@ -291,8 +358,9 @@ class Zoo:
         Dense weights read pixels in PyTorch's order: channel, height, width. Raises InputError without PyTorch, too.
         """
         (number,), (at,) = self.numbers_of([model]), self._asking.epochs([epoch])
-        dropout = self._members[number].hyperparameters["dropout"] or 0.0  # that of an imported one may not be known
-        return torch_state(self.record, dropout, self.variables(at, [number]), at)
+        dropout = self._by_number[number].hyperparameters["dropout"] or 0.0  # that of an imported one may not be known
+        entries = member_entries(self.of_one([number]).layers, self.spec, dropout)
+        return torch_state(self.record, entries, self.variables(at, [number]), at)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -300,7 +368,7 @@ class Zoo:
         return self.spec.image_shape
 
     @functools.cached_property
-    def _forms(self) -> tuple[Form, ...]:
+    def _forms(self) -> dict[int, Form]:
         return forms_of(self.spec, self._members)
 
     def form_of(self, model: int) -> Form:
@@ -313,36 +381,45 @@ class Zoo:
         if models is not None:
             axes = np.shape(models) if np.ndim(models) > 1 else (-1,)
             models = np.reshape(self.numbers_of(np.ravel(models) if np.ndim(models) > 1 else models), axes)
+        if self.mixed:
+            self = self.of_one(models)
         return stack_of_members(self._forms, self.layout, given, models, str(self.path))
 
     def evaluate(
-        self, weights: Any, split: str = "test", *, models: Choice = None, data_dir: str | Path | None = None
+        self,
+        weights: Any,
+        split: str = "test",
+        *,
+        models: Choice = None,
+        data_dir: str | Path | None = None,
+        dataset: str | None = None,
     ) -> pd.DataFrame:
         """Mean cross-entropy in nats and accuracy of any stack of parameters, on a split of the zoo's images.
 
         The table has the columns loss and accuracy and a row per network, in the order of the stack; of a selection it
         has model and epoch, too, and step where the selection has. `weights` and `models` are those of
-        `jaxzoo.predict_params`, `data_dir` is that of `images`. It is computed by the kernels that train. Raises
-        InputError for what does not fit.
+        `jaxzoo.predict_params`, `data_dir` and `dataset` those of `images`. It is computed by the kernels that train.
+        Raises InputError for what does not fit.
 
         >>> zoo.evaluate(zoo.weights(2)).shape
         (8, 2)
         """
-        table = evaluate_stack(self.stack(weights, models), self.images(data_dir), split)
+        table = evaluate_stack(self.stack(weights, models), self.images(data_dir, dataset=dataset), split)
         return table.join(weights.states) if isinstance(weights, Selection) else table
 
-    def images(self, data_dir: str | Path | None = None) -> Images:
+    def images(self, data_dir: str | Path | None = None, *, dataset: str | None = None) -> Images:
         """The images that the zoo was made of, as they lie prepared in `data_dir`.
+
+        `dataset` is the name of one of its data sets, where its models were trained on several.
 
         A zoo may come from anybody: nothing is downloaded, nothing outside of `data_dir` is read, and without one only
         the datasets of jaxzoo's own zoos are looked for in the usual place; `jaxzoo.load_images(zoo.spec.dataset)`
         prepares them. Raises InputError where the images are not there, or are not those that the zoo was made of.
         """
-        if self.spec.dataset is None:
-            raise InputError(f"{self.path}: its images are not known, expected an import that names a dataset")
-        images = images_at_hand(self.spec.dataset, data_dir)
-        if self.record.fingerprint is not None:  # an imported zoo has none
-            images.check_fingerprint(self.record.fingerprint, self.path)
+        own = dataset_of(self.path, self.spec, self._members, dataset)
+        images = images_at_hand(own, data_dir)
+        if own.name in self.record.fingerprints:  # an imported zoo has none
+            images.check_fingerprint(self.record.fingerprints[own.name], self.path)
         return images
 
     def training_set(
@@ -356,8 +433,12 @@ class Zoo:
         >>> zoo.training_set([0]).seen.shape
         (1, 158)
         """
-        chosen = [self._members[number] for number in self.numbers_of(models)]
-        return training_set(self.path, self.spec, chosen, epoch, lambda: self.images(data_dir).train.labels)
+        chosen = self._chosen(self.numbers_of(models))
+
+        def labels(dataset: str) -> np.ndarray:
+            return self.images(data_dir, dataset=dataset).train.labels
+
+        return training_set(self.path, self.spec, chosen, epoch, labels)
 
     def pairs(self, change: str | None = None) -> pd.DataFrame:
         """The counterfactual pairs: columns base and partner (numbers of models), change and change_epoch.
@@ -388,7 +469,7 @@ class Zoo:
     @functools.cached_property
     def _layouts(self) -> dict[str, Layout]:
         """By collection: "params", and "batch_stats" where networks normalise batches."""
-        shapes = network_shapes(self.spec.layers, self.spec.classes, self.image_shape)
+        shapes = network_shapes(self.layers, self.spec.classes, self.image_shape)
         return {collection: build_layout(tree) for collection, tree in shapes.items()}
 
     def _read(self, collection: str, layout: Layout, epoch: Choice, models: Choice, step: Choice) -> np.ndarray:
@@ -399,7 +480,7 @@ class Zoo:
         return weights[0] if is_one(epoch if step is None else step) else np.stack(weights)
 
     def _chosen(self, numbers: Sequence[int]) -> list[Member]:
-        return [self._members[number] for number in numbers]
+        return [self._by_number[number] for number in numbers]
 
     def numbers_at(self, epochs: Choice, models: Choice = None) -> list[int]:
         """The numbers of some models, or of all; each has weights at every one of the epochs. Raises InputError."""

@@ -17,6 +17,7 @@ from jaxzoo.analysis.diversity import (
     twin_agreement,
     weight_distances,
 )
+from jaxzoo.analysis.features import STATISTICS, states_statistics
 from jaxzoo.analysis.predict import NO_CLASS, predict_classes
 from jaxzoo.analysis.probe import LARGEST_WEIGHT, SHARED_SEEDS, probe_states, select_states, shares_seeds
 from jaxzoo.errors import InputError
@@ -76,7 +77,7 @@ def collect(
     models = final.table
     on_step("weights in two dimensions")
     compared = _compared(final, notes)
-    weights = final.take(compared).weights()
+    weights = _rows_of(final.take(compared), notes)
     coordinates, explained = _project(weights, notes)
     models[["x", "y"]] = np.nan
     models.loc[compared, ["x", "y"]] = coordinates
@@ -95,7 +96,7 @@ def collect(
         explained=explained,
         twins=twins,
         trajectories={method: performance_quartiles(twin.metrics) for method, twin in made.items()},
-        layers=layer_weights(zoo, [zoo.epochs[0], zoo.epochs[-1]]),
+        layers=_layers(zoo, notes),
         diversity=diversity,
         probe=_probe(zoo, notes, on_step) if with_probe else None,
         notes=notes,
@@ -111,8 +112,27 @@ def _first_images(images: np.ndarray | None, notes: list[str]) -> np.ndarray | N
     return images[:MOST_IMAGES]
 
 
+def _rows_of(states: Selection, notes: list[str]) -> np.ndarray:
+    """What states are projected and compared by: their weights; of several architectures, standardised statistics."""
+    if not states.mixed:
+        return states.weights()
+    notes.append("Models of several architectures are shown by statistics of their weights, not by the weights.")
+    values = states_statistics(states)
+    spread = values.std(axis=0)
+    return np.asarray((values - values.mean(axis=0)) / np.where(spread > 0, spread, 1), np.float32)
+
+
+def _layers(zoo: Zoo, notes: list[str]) -> pd.DataFrame:
+    if not zoo.mixed:
+        return layer_weights(zoo, [zoo.epochs[0], zoo.epochs[-1]])
+    notes.append("Layers are not shown: models of several architectures have different ones.")
+    return pd.DataFrame(columns=["epoch", "layer", "kind", *STATISTICS])
+
+
 def _compared(final: Selection, notes: list[str]) -> np.ndarray:
     """The rows of the models whose weights and predictions are compared: all, or every n-th if all exceed 1 GB."""
+    if final.mixed:  # they are compared by some statistics of each
+        return np.arange(len(final))
     stride = -(-len(final) // held_states(final.layout))
     rows = np.arange(0, len(final), stride)
     if stride > 1:
@@ -194,15 +214,23 @@ def _diversity(zoo: Zoo, weights: np.ndarray, classes: np.ndarray | None, notes:
         agreement = prediction_agreement(classes[compared], zoo.spec.classes)
         upper = np.triu_indices(len(compared), 1)  # each pair once, and no model with itself
         rows |= {"agreement of predictions": agreement.agreement[upper], "Cohen's kappa": agreement.kappa[upper]}
-    pairs = sample_pairs(len(kept), MOST_PAIRS)
-    finite = weights[kept]
-    plain = weight_distances(finite, pairs)
-    rows |= {"l2 distance of weights": plain.l2, "cosine distance of weights": plain.cosine}
-    fewer = max(1, min(MOST_PAIRS, MOST_ALIGNED // layout_width(zoo.layout)))
-    aligned = aligned_distances(Alignment.of(zoo), finite, sample_pairs(len(kept), fewer))
-    rows |= {"l2 distance, units aligned": aligned.l2, "cosine distance, units aligned": aligned.cosine}
+    if not zoo.mixed:
+        rows |= _distances(zoo, weights[kept])
     quartiles = [(name, len(values), *np.nanquantile(values, [*QUARTILES.values()])) for name, values in rows.items()]
     return pd.DataFrame(quartiles, columns=["quantity", "pairs", *QUARTILES])
+
+
+def _distances(zoo: Zoo, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Distances between the weights of pairs of models, by what they are."""
+    plain = weight_distances(weights, sample_pairs(len(weights), MOST_PAIRS))
+    fewer = max(1, min(MOST_PAIRS, MOST_ALIGNED // layout_width(zoo.layout)))
+    aligned = aligned_distances(Alignment.of(zoo), weights, sample_pairs(len(weights), fewer))
+    return {
+        "l2 distance of weights": plain.l2,
+        "cosine distance of weights": plain.cosine,
+        "l2 distance, units aligned": aligned.l2,
+        "cosine distance, units aligned": aligned.cosine,
+    }
 
 
 def _probe(zoo: Zoo, notes: list[str], on_step: Callable[[str], None]) -> pd.DataFrame | None:

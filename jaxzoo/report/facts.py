@@ -23,15 +23,21 @@ def zoo_facts(zoo: Zoo) -> dict[str, str]:
     return {
         "models": f"{len(zoo.members):,}",
         "epochs": f"{zoo.epochs[0]} to {zoo.epochs[-1]}{last}",
-        "architecture": f"{spec.architecture}, {layout_width(zoo.layout):,} parameters",
+        "architecture": _architecture(zoo),
         "images": _images(zoo),
         **{name: _listed(zoo.members[name].unique().tolist()) for name in known},
         **({} if "batch_size" in known else {"batch size": str(spec.batch_size or "not known")}),
         **({"twins": ", ".join(f"{name} {value}" for name, value in twin.items())} if twin else {}),
         "made with": _maker(record),
         **({"digest": spec.digest} if isinstance(spec, ZooSpec) else {}),
-        **({} if record.fingerprint is None else {"fingerprint of images": record.fingerprint}),
+        **({"fingerprint of images": ", ".join(record.fingerprints.values())} if record.fingerprints else {}),
     }
+
+
+def _architecture(zoo: Zoo) -> str:
+    widths = sorted(layout_width(group.layout) for group in zoo.groups.values())
+    parameters = f"{widths[0]:,}" if widths[0] == widths[-1] else f"{widths[0]:,} to {widths[-1]:,}"
+    return f"{zoo.spec.architecture_label}, {parameters} parameters"
 
 
 def _listed(values: Sequence[Any]) -> str:

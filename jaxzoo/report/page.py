@@ -147,6 +147,8 @@ def _diversity(diversity: pd.DataFrame) -> str:
 
 def _layers(layers: pd.DataFrame) -> str:
     """A table per epoch. The layer and the kind of its parameter are one column, which names the row."""
+    if layers.empty:
+        return ""
     tables = []
     for epoch, rows in layers.groupby("epoch"):
         names = rows["layer"].astype(str) + " " + rows["kind"].astype(str)

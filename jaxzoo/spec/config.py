@@ -12,6 +12,8 @@ from jaxzoo.spec.points import Points
 from jaxzoo.spec.tables import read_table
 from jaxzoo.spec.zoo_spec import ZooSpec
 
+TABLES = ("dataset", "datasets", "architectures", "zoos")  # of a file
+
 
 def config_folder() -> Path:
     """The folder of the published zoos' TOML files: inside an installed package, else at the top of the checkout."""
@@ -63,20 +65,41 @@ def load_spec(name: str) -> ZooSpec:
 
 def _zoos(table: dict[str, Any], folder: Path) -> Iterator[ZooSpec]:
     for key in table:
-        if key not in ("dataset", "zoos"):
-            raise InputError(f"table is {shown(key)}, expected dataset or zoos", (key,))
+        if key not in TABLES:
+            raise InputError(f"table is {shown(key)}, expected one of: {', '.join(TABLES)}", (key,))
     for key in ("dataset", "zoos"):
         require(isinstance(table.get(key), dict) and bool(table[key]), key, table.get(key), f"a table [{key}]")
     for name, zoo in table["zoos"].items():
         require(isinstance(zoo, dict), f"zoos.{name}", zoo, "a table")
-        for key in ("name", "dataset"):
-            require(key not in zoo, f"zoos.{name}.{key}", zoo.get(key), "none: [zoos.NAME] and [dataset] say it")
+        for key in ("name", "dataset", "datasets", "architectures"):
+            wanted = "none: [zoos.NAME], [dataset], [datasets.NAME] and [architectures.NAME] say it"
+            require(key not in zoo, f"zoos.{name}.{key}", zoo.get(key), wanted)
         try:
             dataset = _dataset_for(table["dataset"], zoo.get("architecture"))
-            yield read_table({"name": name, "dataset": dataset, **zoo, **_points(zoo, folder)}, ZooSpec)
+            shared = {"dataset": dataset, **_architectures(table), **_datasets(table, dataset)}
+            yield read_table({"name": name, **shared, **zoo, **_points(zoo, folder)}, ZooSpec)
         except InputError as error:
             where = _path_in_file(error.path, name, zoo.get("architecture"), table["dataset"])
             raise InputError(f"zoo {name!r}: {error}", where) from error
+
+
+def _architectures(table: dict[str, Any]) -> dict[str, Any]:
+    """The [architectures.NAME] tables of a file; a zoo takes those that its members name."""
+    return {"architectures": [{"name": name, **own} for name, own in _named(table, "architectures")]}
+
+
+def _datasets(table: dict[str, Any], dataset: dict[str, Any]) -> dict[str, Any]:
+    """The [datasets.NAME] tables of a file, whose images are of the shape of those of [dataset]."""
+    shape = {name: dataset[name] for name in ("classes", "size", "channels") if name in dataset}
+    return {"datasets": [{"name": name, **shape, **own} for name, own in _named(table, "datasets")]}
+
+
+def _named(table: dict[str, Any], key: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    tables = table.get(key, {})
+    require(isinstance(tables, dict), key, tables, f"tables [{key}.NAME]")
+    for name, own in tables.items():
+        require(isinstance(own, dict) and "name" not in own, f"{key}.{name}", own, f"a table [{key}.NAME]")
+        yield name, own
 
 
 def _points(zoo: dict[str, Any], folder: Path) -> dict[str, Any]:

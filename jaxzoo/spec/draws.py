@@ -1,95 +1,21 @@
 """Hyperparameters that are drawn: so many points, each from distributions, by hashing and so alike on every machine."""
 
-import hashlib
-import math
+import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jaxzoo.errors import InputError, require
-from jaxzoo.spec.fields import require_choices, settle_fields, settled
+from jaxzoo.spec.chains import ChainDraw, drawn_chain
+from jaxzoo.spec.distribution import KINDS, Distribution
+from jaxzoo.spec.fields import settle_fields, settled
 from jaxzoo.spec.grid import FACTORS, HYPERPARAMETERS, TYPES, check_values
+from jaxzoo.spec.layers import Layers
 from jaxzoo.spec.optimizer import Optimizer
 from jaxzoo.spec.seeds import SEED_LIMIT
 
-KINDS = ("uniform", "log_uniform", "integers", "choice")
 MOST_DRAWS = 10**6
-DIGITS = 6  # of a drawn number: the last bits of a logarithm differ between machines
-
-
-@dataclass(frozen=True, kw_only=True)
-class Distribution:
-    """What a hyperparameter is drawn from. `Uniform`, `LogUniform`, `Integers` and `Choice` build one.
-
-    The kinds "uniform", "log_uniform" and "integers" reach from `low` to `high`; "choice" takes each of its `values`
-    equally often.
-    """
-
-    kind: str
-    low: float | None = None
-    high: float | None = None
-    values: tuple[float | str, ...] = ()
-
-    def __post_init__(self) -> None:
-        require_choices("kind", (self.kind,), KINDS)
-        settle_fields(self)
-        if self.kind == "choice":
-            require(self.low is None and self.high is None, "low", self.low, "none: a choice has values")
-            require(len(self.values) > 0, "values", list(self.values), "at least one value")
-            require(len({*self.values}) == len(self.values), "values", list(self.values), "no value twice")
-            return
-        require(not self.values, "values", list(self.values), f"none: {self.kind} has low and high")
-        require(self.low is not None, "low", self.low, "a number")
-        require(self.high is not None, "high", self.high, "a number")
-        assert self.low is not None
-        assert self.high is not None
-        require(self.low < self.high, "low", self.low, f"a number below high, {self.high}")
-        require(self.kind != "log_uniform" or self.low > 0, "low", self.low, "a number above 0")
-        for end in ("low", "high") if self.kind == "integers" else ():
-            require(float(getattr(self, end)).is_integer(), end, getattr(self, end), "a whole number")
-
-    @property
-    def span(self) -> tuple[float | str, ...]:
-        """The values of a choice, else the least and the largest number."""
-        if self.kind == "choice":
-            return self.values
-        assert self.low is not None
-        assert self.high is not None
-        return self.low, self.high
-
-    def value_at(self, share: int) -> float | int | str:
-        """The value at a share of the way through the distribution, in units of 2**-64."""
-        if self.kind == "choice":
-            return self.values[share * len(self.values) >> 64]
-        low, high = (float(end) for end in self.span)
-        if self.kind == "integers":
-            return int(low) + (share * (int(high) - int(low) + 1) >> 64)
-        position = share / 2**64
-        if self.kind == "uniform":
-            drawn = low + position * (high - low)
-        else:
-            drawn = math.exp(math.log(low) + position * (math.log(high) - math.log(low)))
-        return min(max(float(f"{drawn:.{DIGITS}g}"), low), high)
-
-
-def Uniform(low: float, high: float) -> Distribution:  # noqa: N802 - it builds what it is named after
-    """The numbers from `low` to `high`, all equally likely, rounded to six significant digits."""
-    return Distribution(kind="uniform", low=low, high=high)
-
-
-def LogUniform(low: float, high: float) -> Distribution:  # noqa: N802
-    """The numbers from `low` to `high`, whose logarithms are equally likely, rounded to six significant digits."""
-    return Distribution(kind="log_uniform", low=low, high=high)
-
-
-def Integers(low: int, high: int) -> Distribution:  # noqa: N802
-    """The whole numbers from `low` to `high`, both included."""
-    return Distribution(kind="integers", low=low, high=high)
-
-
-def Choice(*values: float | str) -> Distribution:  # noqa: N802
-    """One of the values."""
-    return Distribution(kind="choice", values=values)
+ARCHITECTURE_KINDS = {"kind": Distribution, "depth": ChainDraw}  # by a key that only tables of one kind have
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +23,7 @@ class Draws:
     """`models` points, each hyperparameter of which is drawn, or is the value given (see `Grid` for what they mean).
 
     A draw depends on `seed`, on its number and on the hyperparameter's name alone: the first 100 of 500 are the first
-    100 of 1,000, and another hyperparameter changes none of the others.
+    100 of 1,000, and another hyperparameter changes none of the others. `architecture` may draw the layers, too.
     """
 
     models: int
@@ -123,6 +49,8 @@ class Draws:
     excluded_class: int | Distribution | None = None
     label_noise: float | Distribution | None = None
     trigger: float | Distribution | None = None
+    architecture: str | Distribution | ChainDraw | None = field(default=None, metadata={"kinds": ARCHITECTURE_KINDS})
+    dataset: str | Distribution | None = None
 
     def __post_init__(self) -> None:
         settle_fields(self)
@@ -142,6 +70,8 @@ class Draws:
     def values(self, name: str) -> tuple[Any, ...]:
         """What a hyperparameter may be: the values of a choice, the ends of a range, or the one value given."""
         origin = getattr(self, name)
+        if isinstance(origin, ChainDraw):
+            return tuple(self.chains)
         span = origin.span if isinstance(origin, Distribution) else (origin,)
         return tuple(TYPES[name](value) for value in span)
 
@@ -150,6 +80,15 @@ class Draws:
         names = (*HYPERPARAMETERS, *self.declared)
         for number in range(self.models):
             yield {name: self._drawn(number, name) for name in names}
+
+    @functools.cached_property
+    def chains(self) -> Mapping[str, Layers]:
+        """The layers of the architectures that are drawn, by name."""
+        if not isinstance(self.architecture, ChainDraw):
+            return {}
+        return dict(
+            drawn_chain(self.architecture, self._origin(number, "architecture")) for number in range(self.models)
+        )
 
     @property
     def optimizers(self) -> tuple[Optimizer, ...]:
@@ -163,10 +102,14 @@ class Draws:
 
     def _drawn(self, number: int, name: str) -> Any:
         origin = getattr(self, name)
+        if isinstance(origin, ChainDraw):
+            return drawn_chain(origin, self._origin(number, name))[0]
         if not isinstance(origin, Distribution):
             return origin
-        digest = hashlib.sha256(f"{self.seed} {number} {name}".encode()).digest()
-        return TYPES[name](origin.value_at(int.from_bytes(digest[:8], "big")))
+        return TYPES[name](origin.drawn(self._origin(number, name)))
+
+    def _origin(self, number: int, name: str) -> str:
+        return f"{self.seed} {number} {name}"
 
 
 def _check_kind(name: str, origin: Distribution) -> None:

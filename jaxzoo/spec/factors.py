@@ -27,7 +27,8 @@ def examples_seen(point: Mapping[str, Any], train: int, classes: int) -> int:
 
 def check_factors(spec: Any) -> None:
     """Raises InputError for factors that a ZooSpec, which is being built, cannot have, or not together."""
-    declared, classes, train = spec.declared, spec.dataset.classes, spec.dataset.train
+    declared, classes = spec.declared, spec.dataset.classes
+    train = min(dataset.train for dataset in spec.every_dataset)
     moved = [name for name in ("momentum", "beta1") if name in declared]
     if moved and spec.schedule.moves_momentum:
         raise _wrong(spec, moved[0], "is declared, expected none: a one-cycle schedule moves it")
@@ -57,7 +58,8 @@ def _wrong(spec: Any, name: str, what: str) -> InputError:
 def least_examples(spec: Any) -> int:
     """The fewest examples that a member may see, apart from a class that is left out."""
     fraction, excluded = min(spec.values("train_fraction"), default=1.0), max(spec.values("excluded"), default=0.0)
-    return round(fraction * spec.dataset.train) - round(excluded * spec.dataset.train)
+    train = min(dataset.train for dataset in spec.every_dataset)
+    return round(fraction * train) - round(excluded * train)
 
 
 def batch_sizes(spec: Any) -> tuple[int, ...]:

@@ -32,7 +32,10 @@ def hyperparameter(allowed: tuple[str, ...] | Range) -> dict[str, tuple[str, ...
     return {"allowed": allowed}
 
 
-def factor(allowed: Range) -> Any:
+NAMED_ELSEWHERE = ()  # stands for names that the spec says
+
+
+def factor(allowed: Range | tuple[()]) -> Any:
     """A field of `Grid` that a zoo need not have: without values it is not declared."""
     return field(default=(), metadata={"allowed": allowed, **LATER})
 
@@ -57,6 +60,7 @@ class Grid:
       where that is declared, else by the seed. `excluded_class` is a class that it does not see, -1 for none.
     - `label_noise` is the share of training examples whose label is another one, drawn by the seed and nested, too.
     - `trigger` is the share of training examples with a white patch in a corner and the label 0: a backdoor.
+    - `architecture` and `dataset` take the place of the spec's: names of architectures, and of its data sets.
     """
 
     activation: tuple[str, ...] = field(metadata=hyperparameter(ACTIVATIONS))
@@ -80,6 +84,8 @@ class Grid:
     excluded_class: tuple[int, ...] = factor(Range(-1, 10**6))
     label_noise: tuple[float, ...] = factor(Range(0, 1))
     trigger: tuple[float, ...] = factor(Range(0, 1))
+    architecture: tuple[str, ...] = factor(NAMED_ELSEWHERE)
+    dataset: tuple[str, ...] = factor(NAMED_ELSEWHERE)
 
     def __post_init__(self) -> None:
         settle_fields(self)
@@ -123,7 +129,7 @@ def check_values(name: str, values: Iterable[Any]) -> None:
     if isinstance(allowed, Range):
         for value in values:
             require(allowed.holds(value), name, value, allowed.text(name))
-    else:
+    elif allowed is not NAMED_ELSEWHERE:
         require_choices(name, values, allowed)
     for rate in values if name == "dropout" else ():
         wanted = "at most 0.9999923: with more, 16 random bits drop every unit"
@@ -144,5 +150,8 @@ HYPERPARAMETERS = tuple(each.name for each in FIELDS if each.name not in FACTORS
 TYPES: Mapping[str, type] = {
     each.name: str if each.name == "optimizer" else typing.get_args(each.type)[0] for each in FIELDS
 }
+# of the factors, those that are names and those that are numbers
+NAMES = tuple(name for name in FACTORS if not isinstance(ALLOWED[name], Range))
+FACTOR_NUMBERS = tuple(name for name in FACTORS if name not in NAMES)
 WORDS = tuple(name for name in HYPERPARAMETERS if not isinstance(ALLOWED[name], Range))
 NUMBERS = tuple(name for name in HYPERPARAMETERS if name not in WORDS)

@@ -1,6 +1,8 @@
 """What is known of an imported zoo: its networks, and where it is known, its images."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from jaxzoo.errors import InputError, require
 from jaxzoo.spec.dataset_spec import MOST_CLASSES, MOST_PIXELS, DatasetSpec
@@ -57,6 +59,20 @@ class ImportedSpec:
     def layers(self) -> Layers:
         """The layers of the members' networks."""
         return LAYERS[self.architecture]
+
+    @property
+    def architecture_names(self) -> tuple[str, ...]:
+        """The names of the architectures that members have: one."""
+        return (self.architecture,)
+
+    @property
+    def architecture_label(self) -> str:
+        """A text to read: the architecture."""
+        return self.architecture
+
+    def layers_of(self, point: Mapping[str, Any]) -> Layers:
+        """The layers of a member: those of all."""
+        return self.layers
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

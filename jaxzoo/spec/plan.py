@@ -19,8 +19,9 @@ from jaxzoo.spec.stages import Stage, check_stages, only_stage
 from jaxzoo.spec.tables import digest_of
 from jaxzoo.spec.zoo_spec import ZooSpec
 
-# factors that need no code in a program: a program is of one batch size, and networks are drawn one by one
-ON_THE_HOST = ("batch_size", "initialization_scale", "initialization_bias")
+# factors that need no code in a program: a program is of one batch size, one architecture and one data set, and
+# networks are drawn one by one
+ON_THE_HOST = ("batch_size", "initialization_scale", "initialization_bias", "architecture", "dataset")
 
 
 class Pair(NamedTuple):
@@ -182,12 +183,17 @@ class Trajectory:
     factors: tuple[str, ...] = ()
 
 
-def trajectory_digest(spec: ZooSpec) -> str:
-    """SHA-256 of the trajectory of a spec, in hexadecimal digits."""
+def trajectory_digest(spec: ZooSpec, key: CohortKey | None = None) -> str:
+    """SHA-256 of the trajectory of a spec, in hexadecimal digits; with a key, of the members of such a cohort.
+
+    Where members differ in architecture, or in data set, that of a spec without a key leaves them out.
+    """
+    several = "architecture" in spec.declared
+    layers = () if several and key is None else spec.layers if key is None else key.layers
     return digest_of(
         Trajectory(
-            layers=spec.layers,
-            dataset=spec.dataset,
+            layers=layers,
+            dataset=spec.dataset if key is None else key.dataset,
             batch_size=spec.batch_size,
             momentum=spec.momentum,
             schedule=spec.schedule,
@@ -232,8 +238,8 @@ def _keys(spec: ZooSpec) -> Callable[[GridPoint], CohortKey]:
     def key(point: GridPoint) -> CohortKey:
         optimizer = optimizers[point["optimizer"]]
         return CohortKey(
-            layers=spec.layers,
-            dataset=spec.dataset,
+            layers=spec.layers_of(point),
+            dataset=spec.dataset_of(point),
             activation=point["activation"],
             optimizer=optimizer,
             momentum=spec.momentum if optimizer.momentum is None else optimizer.momentum,

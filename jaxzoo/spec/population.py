@@ -65,7 +65,7 @@ def _seeds(spec: ZooSpec, point: GridPoint, number: int) -> tuple[int, ...]:
         return (spec.points.seeds[number],)
     if spec.seeds is not None:
         return tuple(range(spec.seeds.first, spec.seeds.last + 1))
-    origin = f"{spec.dataset.name} {spec.architecture} {point_hash(point)}"
+    origin = f"{spec.dataset.name} {spec.architecture or ''} {point_hash(point)}"
     if spec.draws is not None:  # two draws may be alike
         origin = f"{spec.draws.seed} {number} seed"
     return _draw_seeds(spec.drawn_seeds or SeedDraw(count=1, below=SEED_LIMIT), origin)

@@ -97,6 +97,8 @@ def _read(table: dict[str, Any], kind: Any, where: tuple[str, ...]) -> Any:
 def _read_field(field: dataclasses.Field[Any], value: Any, where: tuple[str, ...]) -> Any:
     """Nested dataclasses from their tables; everything else is left to the dataclass that has the field."""
     inner = _dataclass_in(field.type)
+    if "kinds" in field.metadata and isinstance(value, dict):
+        inner = next((kind for key, kind in field.metadata["kinds"].items() if key in value), inner)
     if inner is None or value is None:
         return value
     path = (*where, field.name)

@@ -2,11 +2,12 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from jaxzoo.errors import InputError, require
+from jaxzoo.spec.architecture import Architecture
 from jaxzoo.spec.dataset_spec import SPLITS, DatasetSpec
 from jaxzoo.spec.draws import Draws
 from jaxzoo.spec.factors import check_factors
@@ -35,7 +36,10 @@ MOST_MEMBERS = 10**6
 class ZooSpec:
     """A population: the spec and the images that it names determine every weight.
 
-    `architecture` is a name of `jaxzoo.spec.layers.LAYERS`. The members' hyperparameters come from a `grid`, from
+    `architecture` is a name of `jaxzoo.spec.layers.LAYERS`, or an `Architecture`. Members that differ in architecture
+    have it among their hyperparameters instead, and `architectures` says what the names mean that are not built in. In
+    the same way `datasets` has those that members name beside the `dataset`; all are of one shape. What no member names
+    is left out of both. The members' hyperparameters come from a `grid`, from
     `draws` or from a table of `points`: one of the three. A grid needs `seeds` or `drawn_seeds`. Draws have a seed each
     unless one of these says more, and a table has its own. `vary` gives every member partners that differ from it in
     one thing. `models` keeps that many members (see `plan_zoo`), partners aside; None keeps all. `momentum` is that of
@@ -55,7 +59,9 @@ class ZooSpec:
 
     name: str
     dataset: DatasetSpec
-    architecture: str = field(metadata={"allowed": tuple(LAYERS)})
+    datasets: tuple[DatasetSpec, ...] = field(default=(), metadata=LATER)
+    architecture: str | None = field(default=None, metadata={"allowed": tuple(LAYERS)})
+    architectures: tuple[Architecture, ...] = field(default=(), metadata=LATER)
     grid: Grid | None = None
     draws: Draws | None = field(default=None, metadata=LATER)
     points: Points | None = field(default=None, metadata=LATER)
@@ -79,8 +85,8 @@ class ZooSpec:
         _settle_words(self)
         settle_fields(self)
         require_name("name", self.name, ZOO_NAME, "letters, digits, spaces, _, -, + and dots, not with a dot first")
-        require_choices("architecture", (self.architecture,), LAYERS)
         _check_source(self)
+        _settle_names(self)
         require(0 <= self.momentum < 1, "momentum", self.momentum, "0 <= momentum < 1")
         require_choices("augmentation", self.augmentation, AUGMENTATIONS)
         require(len(self.augmentation) <= 100, "augmentation", self.augmentation, "at most 100 names")
@@ -93,7 +99,7 @@ class ZooSpec:
         size = self.population_size * (1 + len(self.vary))
         require(size <= MOST_MEMBERS, "the grid with its seeds", size, f"at most {MOST_MEMBERS} models")
         check_factors(self)
-        _check_architecture(self)
+        _check_architectures(self)
         _check_optimizers(self)
         _check_warmup(self)
 
@@ -125,8 +131,42 @@ class ZooSpec:
 
     @property
     def layers(self) -> Layers:
-        """The layers of the members' networks."""
-        return LAYERS[self.architecture]
+        """The layers of the members' networks. Raises InputError where members differ in them."""
+        names = self.architecture_names
+        if len(names) > 1:
+            raise InputError(f"zoo {self.name!r}: has {len(names)} architectures, expected one: zoo.groups has each")
+        return self.layers_named(names[0])
+
+    @property
+    def architecture_names(self) -> tuple[str, ...]:
+        """The names of the architectures that members have."""
+        return (self.architecture,) if self.architecture is not None else self.source.values("architecture")
+
+    @property
+    def architecture_label(self) -> str:
+        """A text to read: the architecture, or how many there are."""
+        names = self.architecture_names
+        return names[0] if len(names) == 1 else f"{len(names)} architectures"
+
+    def layers_named(self, name: str) -> Layers:
+        """The layers of one of its architectures."""
+        own = {each.name: each.layers for each in self.architectures}
+        chains = self.draws.chains if self.draws is not None else {}
+        return own[name] if name in own else chains[name] if name in chains else LAYERS[name]
+
+    def layers_of(self, point: Mapping[str, Any]) -> Layers:
+        """The layers of a member that has these hyperparameters."""
+        return self.layers_named(point.get("architecture", self.architecture))
+
+    @property
+    def every_dataset(self) -> tuple[DatasetSpec, ...]:
+        """The data sets that members are trained on."""
+        return (self.dataset, *self.datasets)
+
+    def dataset_of(self, point: Mapping[str, Any]) -> DatasetSpec:
+        """The data set of a member that has these hyperparameters."""
+        name = point.get("dataset", self.dataset.name)
+        return next(dataset for dataset in self.every_dataset if dataset.name == name)
 
     @property
     def classes(self) -> int:
@@ -155,7 +195,10 @@ def spec_differences(begun: ZooSpec, wanted: ZooSpec) -> str:
 
 
 def _settle_words(spec: Any) -> None:
-    """Replaces the words that stand for a schedule, for twins and for outputs."""
+    """Replaces the words that stand for a schedule, for twins and for outputs, and an architecture by its name."""
+    if isinstance(spec.architecture, Architecture):
+        object.__setattr__(spec, "architectures", (*spec.architectures, spec.architecture))
+        object.__setattr__(spec, "architecture", spec.architecture.name)
     if isinstance(spec.schedule, str):
         require_choices("schedule", (spec.schedule,), SCHEDULES)
         with _inside("schedule"):
@@ -167,13 +210,39 @@ def _settle_words(spec: Any) -> None:
         object.__setattr__(spec, "outputs", read_outputs_spec(spec.outputs))
 
 
-def _check_architecture(spec: ZooSpec) -> None:
+def _settle_names(spec: ZooSpec) -> None:
+    """Settles which architectures and data sets there are. Raises InputError for a name that nothing has."""
+    declared = spec.source.declared
+    if "architecture" in declared and spec.architecture is not None:
+        got = f"architecture is {spec.architecture!r} beside that of the hyperparameters"
+        raise InputError(f"{got}, expected one of the two", ("architecture",))
+    if "architecture" not in declared and spec.architecture is None:
+        raise InputError(f"architecture is missing, expected one of: {', '.join(LAYERS)}", ("architecture",))
+    own = {each.name: each for each in spec.architectures}
+    require(len(own) == len(spec.architectures), "architectures", [*own], "no name twice")
+    chains = spec.draws.chains if spec.draws is not None else {}
+    names = spec.architecture_names
+    require_choices("architecture", names, (*LAYERS, *own, *chains))
+    object.__setattr__(spec, "architectures", tuple(each for name, each in own.items() if name in names))
+    others = {each.name: each for each in spec.datasets}
+    doubled = len(others) < len(spec.datasets) or spec.dataset.name in others
+    require(not doubled, "datasets", [each.name for each in spec.datasets], "no name twice")
+    named = spec.source.values("dataset") if "dataset" in declared else ()
+    require_choices("dataset", named, (spec.dataset.name, *others))
+    object.__setattr__(spec, "datasets", tuple(each for name, each in others.items() if name in named))
+    for each in spec.datasets:
+        shape, first = ((one.size, one.channels, one.classes) for one in (each, spec.dataset))
+        require(shape == first, "datasets", f"{each.name}: {shape}", f"{first}, size, channels, classes of the first")
+
+
+def _check_architectures(spec: ZooSpec) -> None:
     """Raises InputError where images do not go through the layers. Those that are built in fit all large images."""
-    try:
-        check_shapes(spec.layers, spec.image_shape, spec.classes)
-    except InputError as error:
-        path = ("dataset", "size") if spec.architecture in LAYERS else ("architecture",)
-        raise InputError(f"{'.'.join(path)}: {spec.architecture}: {error}", path) from error
+    for name in spec.architecture_names:
+        try:
+            check_shapes(spec.layers_named(name), spec.image_shape, spec.classes)
+        except InputError as error:
+            path = ("dataset", "size") if name in LAYERS else ("architecture",)
+            raise InputError(f"{'.'.join(path)}: {name}: {error}", path) from error
 
 
 def _check_outputs(spec: ZooSpec) -> None:
@@ -236,4 +305,4 @@ def _check_source(spec: ZooSpec) -> None:
 
 def dataset_specs(specs: Iterable[ZooSpec]) -> tuple[DatasetSpec, ...]:
     """The datasets of the zoos, each once, in the order of the zoos."""
-    return tuple(dict.fromkeys(spec.dataset for spec in specs))
+    return tuple(dict.fromkeys(dataset for spec in specs for dataset in spec.every_dataset))

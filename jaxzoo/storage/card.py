@@ -5,6 +5,7 @@ from typing import Any
 
 from jaxzoo.spec.plan import Plan
 from jaxzoo.spec.twin_spec import TwinSpec
+from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.licence import card_line
 from jaxzoo.storage.record import NO_LICENCE
 
@@ -13,12 +14,12 @@ MOST_LISTED = 10  # values
 
 def zoo_card(
     plan: Plan,
-    parameters: int,
+    parameters: Sequence[int],
     kept: Sequence[int] | None = None,
     twin: TwinSpec | None = None,
     licence: str = NO_LICENCE,
 ) -> str:
-    """What the zoo is, in words and one table, and how to open it; `parameters` are those of one model.
+    """What the zoo is, in words and one table, and how to open it; `parameters` has those of each architecture.
 
     `kept` has the epochs whose weights stay besides the last two, None for all. With `twin` the card is that of sparse
     twins, and says how they were made.
@@ -33,8 +34,8 @@ def zoo_card(
         made = f"\n\nThese are their sparse twins by {epochs} epochs of {_words(twin)}; epoch 0 is the parents' last."
     return f"""# {spec.name}
 
-A model zoo made by jaxzoo: {len(plan.members)} models of {spec.architecture} \
-({parameters:,} parameters each) on {dataset.name}, \
+A model zoo made by jaxzoo: {len(plan.members)} models of {spec.architecture_label} \
+({_parameters(parameters)} parameters each) on {_datasets(spec)}, \
 {_epochs_kept(kept, epochs)}.{made}
 
 | hyperparameter | values |
@@ -42,7 +43,7 @@ A model zoo made by jaxzoo: {len(plan.members)} models of {spec.architecture} \
 {grid}
 | seeds | {_seeds(plan)} |{_common_batch(plan)}
 
-Images: {dataset.train} for training, {dataset.validation} for validation, {dataset.test} for testing; \
+{_images(spec)}; \
 {dataset.size} x {dataset.size} pixels, {dataset.channels} channel(s).
 
 ```python
@@ -51,7 +52,7 @@ import jaxzoo
 zoo = jaxzoo.open_zoo("{spec.name}")
 zoo.members  # a row per model
 zoo.metrics  # a row per (model, epoch)
-zoo.weights(epoch={epochs})  # (models, D) float32
+{_weights(spec, epochs)}
 ```
 
 zoo.json holds the spec and what made it; models that diverged are kept, with `finite` false in the metrics.
@@ -71,6 +72,28 @@ def _epochs_kept(kept: Sequence[int] | None, epochs: int) -> str:
 def _common_batch(plan: Plan) -> str:
     """The row of the batch size, unless members say it."""
     return "" if "batch_size" in plan.spec.declared else f"\n| batch size | {plan.spec.batch_size} |"
+
+
+def _parameters(counts: Sequence[int]) -> str:
+    return f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,} to {counts[-1]:,}"
+
+
+def _datasets(spec: ZooSpec) -> str:
+    return ", ".join(each.name for each in spec.every_dataset)
+
+
+def _images(spec: ZooSpec) -> str:
+    counts = (
+        f"{each.train} for training, {each.validation} for validation, {each.test} for testing"
+        for each in spec.every_dataset
+    )
+    return f"Images: {'; '.join(counts)}"
+
+
+def _weights(spec: ZooSpec, epoch: int) -> str:
+    if len(spec.architecture_names) == 1:
+        return f"zoo.weights(epoch={epoch})  # (models, D) float32"
+    return f"zoo.groups  # a zoo of each architecture\nzoo.weights({epoch}, models=[0])  # (1, D) float32"
 
 
 def _listed(held: Sequence[Any]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jaxzoo.errors import InputError
-from jaxzoo.models.engines import KERNELS
+from jaxzoo.models.engines import KERNELS, usual_way
 from jaxzoo.spec.asked import kept_with_ends
 from jaxzoo.spec.plan import Plan, plan_zoo
 from jaxzoo.spec.stages import grown_spec, other_zoo, stage_of, what_fixes_length
@@ -17,7 +17,7 @@ from jaxzoo.spec.tables import differences
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.files import reason, write_whole
 from jaxzoo.storage.locks import zoo_locked
-from jaxzoo.storage.record import FORMAT, Parent, ZooRecord, read_record
+from jaxzoo.storage.record import FORMAT, CohortRecord, Parent, ZooRecord, read_record
 from jaxzoo.storage.zoo_folder import members_digest, members_file
 
 Card = Callable[[Plan, ZooRecord], str]
@@ -50,16 +50,29 @@ def grown_record(folder: Path, begun: ZooRecord, wanted: ZooSpec) -> ZooRecord:
         )
     stages = (*begun.stages, stage_of(spec))
     plan = plan_zoo(spec, stages)
-    way = dataclasses.replace(begun.cohorts[-1], kernels=KERNELS)
-    added = len(plan.cohorts) - len(begun.cohorts)
     return dataclasses.replace(
         begun,
         spec=spec,
         stages=stages,
-        cohorts=(*begun.cohorts, *(way,) * added),
+        cohorts=(*begun.cohorts, *_added_ways(begun, plan)),
         members=members_digest(plan.members),
         kept=kept_with_ends(begun.kept, plan),
     )
+
+
+def _added_ways(begun: ZooRecord, plan: Plan) -> list[CohortRecord]:
+    """How the cohorts are computed that a stage adds: as those of their architecture, else in its usual way."""
+    ways = {cohort.key.layers: way for cohort, way in zip(begun.plan.cohorts, begun.cohorts, strict=True)}
+    added = []
+    for cohort in plan.cohorts[len(begun.cohorts) :]:
+        layers, precision = cohort.key.layers, cohort.key.precision
+        way = ways.get(layers)
+        if way is None:
+            engine, lanes = usual_way(layers, precision, len(cohort.members), begun.made.platform or "cpu")
+            way = CohortRecord(engine=engine, lanes=lanes)
+        ways[layers] = way
+        added.append(dataclasses.replace(way, kernels=KERNELS))
+    return added
 
 
 def growth_text(begun: ZooRecord, spec: ZooSpec, word: str = "now") -> str:

@@ -70,9 +70,9 @@ class ImportedRecord:
         return None
 
     @property
-    def fingerprint(self) -> str | None:
+    def fingerprints(self) -> dict[str, str]:
         """None: an imported zoo does not say which images exactly it was made of."""
-        return None
+        return {}
 
     def weights_expected(self, newest: int) -> set[int]:
         """The epochs whose weights are on disk, up to the epoch `newest`."""

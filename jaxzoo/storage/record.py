@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from jaxzoo.errors import InputError, shown
+from jaxzoo.spec.layer_words import words_of
 from jaxzoo.spec.plan import Plan, plan_zoo, trajectory_digest
 from jaxzoo.spec.points import Points
 from jaxzoo.spec.stages import Stage, check_stages, only_stage
@@ -22,6 +23,7 @@ from jaxzoo.storage.retention import KEPT_CHECKPOINTS
 
 FORMAT = 2
 KNOWN_FORMATS = (1, 2)
+ON_FILE = ("architecture", "dataset")  # factors that tell apart what snapshots say of themselves
 POINTS_FILE = "points.csv"  # of a zoo whose models are the rows of a table
 NO_LICENCE = "not stated: for the maker of this zoo to fill in"
 
@@ -113,11 +115,14 @@ class ZooRecord:
 
     def facts(self, cohort: int) -> dict[str, Any]:
         """What decides the numbers of a cohort, by which its snapshots know their zoo."""
-        way, images = self.cohorts[cohort], self.images[0]
+        way, images, key = self.cohorts[cohort], self.images[0], None
+        if {*ON_FILE} & {*self.spec.declared}:  # else nothing has to be planned to know them
+            key = self.plan.cohorts[cohort].key
+            images = next(each for each in self.images if each.name == key.dataset.name)
         twin = {} if self.twin is None else dataclasses.asdict(self.twin.used)
         return {
             "format": FORMAT,
-            "trajectory": trajectory_digest(self.spec),
+            "trajectory": trajectory_digest(self.spec, key),
             "images": {"fingerprint": images.fingerprint, "mean": images.mean, "std": images.std},
             "form": way.form,
             "engine": way.engine,
@@ -131,9 +136,9 @@ class ZooRecord:
         return plan_zoo(self.spec, self.stages)
 
     @property
-    def fingerprint(self) -> str:
-        """The fingerprint of the images."""
-        return self.images[0].fingerprint
+    def fingerprints(self) -> dict[str, str]:
+        """The fingerprints of the images, by the names of their data sets."""
+        return {each.name: each.fingerprint for each in self.images}
 
     def to_json(self) -> str:
         """The text of zoo.json."""
@@ -144,7 +149,7 @@ class ZooRecord:
             "digest": self.spec.digest,
             "trajectory": trajectory_digest(self.spec),
             "spec": _spec_table(own.pop("spec")),
-            "layers": full_table(self.spec.layers),
+            "layers": _layers_table(self.spec),
             "factors": self.spec.declared,
             **own,
         }
@@ -155,6 +160,13 @@ def _spec_table(spec: ZooSpec) -> dict[str, Any]:
     """The spec as zoo.json holds it, with the hash of a table of points in the place of its text."""
     table: dict[str, Any] = full_table(spec)
     return table if spec.points is None else {**table, "points": {"sha256": spec.points.sha256}}
+
+
+def _layers_table(spec: ZooSpec) -> Any:
+    """The layers as zoo.json holds them: a list, or, where members differ in architecture, words by architecture."""
+    if "architecture" not in spec.declared:
+        return full_table(spec.layers)
+    return {name: words_of(spec.layers_named(name)) for name in spec.architecture_names}
 
 
 def _with_points(folder: Path, table: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -246,20 +258,20 @@ def _check(path: Path, table: Mapping[str, Any], record: ZooRecord) -> None:
     """Raises InputError for a record whose parts do not fit each other."""
     spec = record.spec
     # the spec gives an architecture by name: a zoo whose name meant other layers must not be read as if it did
-    layers = full_table(spec.layers)
+    layers = _layers_table(spec)
     derived = {"digest": spec.digest, "trajectory": trajectory_digest(spec)}
     for name in derived if record.format > 1 else ("digest",):
         if table.get(name) != derived[name]:
             raise InputError(f"{path}: {name} is {table.get(name)!r}, expected {derived[name]!r} of its spec")
     if table.get("layers", layers) != layers:  # the first zoos have none
-        raise InputError(f"{path}: its layers are not those of {spec.architecture!r} in this version of jaxzoo")
+        raise InputError(f"{path}: its layers are not those of {spec.architecture_label} in this version of jaxzoo")
     with damage_named(path):
         check_stages(spec, record.stages)
     wanted: dict[str, tuple[Any, Any]] = {
         "factors": (table.get("factors", []), [*spec.declared]),
         "parent": (None if record.parent is None else record.parent.digest, record.twin and spec.digest),
         "the number of cohorts": (len(record.cohorts), len(record.plan.cohorts)),
-        "the number of images": (len(record.images), 1),
+        "the images": ([each.name for each in record.images], [each.name for each in spec.every_dataset]),
         "the least of lanes": (min((way.lanes for way in record.cohorts), default=1) >= 1, True),
         "kept": (all(0 <= epoch <= record.epochs for epoch in record.kept or ()), True),
     }

@@ -47,7 +47,7 @@ def set_apart(folder: Path, parent: ZooRecord | None) -> list[Path]:
 def check_parent(folder: Path, twins: ZooRecord, parent: ZooRecord) -> None:
     """Raises InputError unless the zoo in `folder`, as it is or as it was at an earlier stage, is that of the twins."""
     assert twins.twin is not None
-    same = twins.fingerprint == parent.fingerprint and not other_zoo(twins.spec, parent.spec)
+    same = twins.fingerprints == parent.fingerprints and not other_zoo(twins.spec, parent.spec)
     if not same or parent.stages[: len(twins.stages)] != twins.stages:
         raise InputError(f"{twins_folder(folder, twins.twin.method)}: holds twins of another zoo than {folder}")
 

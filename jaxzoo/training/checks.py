@@ -1,7 +1,7 @@
 """The checks of a call, made before anything is trained or written: which zoo is meant, and what is wrong with it."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -209,19 +209,21 @@ def choose_cohorts(plan: Plan, cohorts: range | None) -> Sequence[Cohort]:
 def check_trainable(spec: ZooSpec, engine: str | None) -> None:
     """Raises InputError for dropout in a network without dropout layers, and for an engine without its kernels."""
     dropout = spec.values("dropout")
-    if any(dropout) and not any(isinstance(layer, Dropout) for layer in each_layer(spec.layers)):
-        raise InputError(f"zoo {spec.name!r}: dropout is {dropout}, expected 0: {spec.architecture} has none")
-    known = engines_for(spec.layers, spec.precision)
-    if engine in ENGINES and engine not in known:
-        what = f"{spec.architecture} in {spec.precision}"
-        raise InputError(f"zoo {spec.name!r}: engine is {engine!r}, expected {' or '.join(known)} for {what}")
+    for name in spec.architecture_names:
+        layers = spec.layers_named(name)
+        if any(dropout) and not any(isinstance(layer, Dropout) for layer in each_layer(layers)):
+            raise InputError(f"zoo {spec.name!r}: dropout is {dropout}, expected 0: {name} has none")
+        known = engines_for(layers, spec.precision)
+        if engine in ENGINES and engine not in known:
+            what = f"{name} in {spec.precision}"
+            raise InputError(f"zoo {spec.name!r}: engine is {engine!r}, expected {' or '.join(known)} for {what}")
 
 
-def check_examples(spec: ZooSpec, images: Images) -> None:
+def check_examples(spec: ZooSpec, every: Iterable[Images]) -> None:
     """Raises InputError where a class that is left out may leave a member less than a batch."""
     classes = [number for number in spec.values("excluded_class") if number >= 0]
-    counts = np.bincount(images.train.labels, minlength=spec.dataset.classes)
-    gone = max((int(counts[number]) for number in classes), default=0)
+    counts = [np.bincount(images.train.labels, minlength=spec.dataset.classes) for images in every]
+    gone = max((int(count[number]) for number in classes for count in counts), default=0)
     least, batch = least_examples(spec) - gone, max(batch_sizes(spec))
     if least < batch:
         raise InputError(

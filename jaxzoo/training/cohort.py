@@ -10,7 +10,7 @@ import numpy as np
 from jaxzoo.models.networks import Params, Variables
 from jaxzoo.models.sparsity import sparsity_metrics
 from jaxzoo.spec.asked import Asked, asked_of
-from jaxzoo.spec.dataset_spec import SPLITS
+from jaxzoo.spec.dataset_spec import SPLITS, DatasetSpec
 from jaxzoo.spec.plan import Cohort
 from jaxzoo.spec.snapshots import Moment, Snapshots
 from jaxzoo.storage.cohort_store import CohortStore, Saved
@@ -38,11 +38,12 @@ from jaxzoo.training.steps import DeviceImages, State
 class Run(NamedTuple):
     """What all cohorts of a zoo share: their number, the images, who hears of events and who may ask for an end.
 
-    `made` is what snapshots say that they were made with. With `repair`, missing and damaged epochs are made again.
+    `images_of(dataset)` puts those of a data set on the devices. `made` is what snapshots say that they were made
+    with. With `repair`, missing and damaged epochs are made again.
     """
 
     cohorts: int
-    images: DeviceImages
+    images_of: Callable[[DatasetSpec], DeviceImages]
     made: Mapping[str, Any]
     repair: bool
     on_event: Callable[[Event], None]
@@ -68,6 +69,7 @@ class Work(NamedTuple):
     record: ZooRecord
     asked: Asked
     run: Run
+    images: DeviceImages
 
     @property
     def twins(self) -> bool:
@@ -96,7 +98,8 @@ def run_cohort(
         if last is None:
             return
         state = initial_state(beginning.variables(), program.method) if saved is None else _restore(program, saved)
-        work = Work(store, put_cohort(program, cohort, state), cohort.number, record, asked, run)
+        images = run.images_of(cohort.key.dataset)
+        work = Work(store, put_cohort(program, cohort, state), cohort.number, record, asked, run, images)
         for epoch in range(0 if saved is None else done + 1, last + 1):
             try:
                 metrics = _run_epoch(work, epoch)
@@ -131,7 +134,7 @@ def _run_epoch(work: Work, epoch: int) -> Metrics:
     """
     population, run = work.population, work.run
     if epoch == 0:
-        metrics = evaluate(population, run.images, SPLITS, run.should_stop)
+        metrics = evaluate(population, work.images, SPLITS, run.should_stop)
         return metrics | _heldout(work)
     before = (epoch - 1) * work.asked.per_epoch
     pauses = [moment.step - before for moment in work.asked.moments if moment.epoch == epoch and moment.step]
@@ -141,14 +144,14 @@ def _run_epoch(work: Work, epoch: int) -> Metrics:
 
     metrics = train_epoch(
         population,
-        run.images,
+        work.images,
         epoch,
         report,
         run.should_stop,
         pauses=pauses,
         on_pause=lambda step: _save_step(work, Moment(epoch, before + step)),
     )
-    return metrics | evaluate(population, run.images, ("validation", "test")) | _heldout(work)
+    return metrics | evaluate(population, work.images, ("validation", "test")) | _heldout(work)
 
 
 def _heldout(work: Work) -> Metrics:
@@ -156,7 +159,7 @@ def _heldout(work: Work) -> Metrics:
     snapshots = work.snapshots
     if snapshots is None or not snapshots.asked:
         return {}
-    return evaluate_heldout(work.population, work.run.images, snapshots.examples)
+    return evaluate_heldout(work.population, work.images, snapshots.examples)
 
 
 def _save_step(work: Work, moment: Moment) -> None:
@@ -171,7 +174,7 @@ def _save_outputs(work: Work, epoch: int) -> None:
     if outputs is None or epoch not in work.asked.outputs:
         return
     engine = work.record.cohorts[work.cohort].engine
-    work.store.save_outputs(epoch, outputs_of(work.population, work.run.images, outputs, engine, work.run.should_stop))
+    work.store.save_outputs(epoch, outputs_of(work.population, work.images, outputs, engine, work.run.should_stop))
 
 
 def _save(work: Work, epoch: int, metrics: Metrics) -> None:

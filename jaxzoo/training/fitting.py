@@ -1,26 +1,30 @@
 """Whether the memory of the devices holds every cohort of a call, looked at before any of them starts."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from jax.sharding import Mesh
 
 from jaxzoo.errors import InputError
+from jaxzoo.spec.layers import Layers
 from jaxzoo.spec.plan import Cohort, CohortKey, Plan, plan_zoo
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.record import ZooRecord
 from jaxzoo.training.checks import Job
 from jaxzoo.training.memory import Kind, models_that_fit
+from jaxzoo.training.tuning import Choice
 
 
-def fit_cohorts(job: Job, engine: str, lanes: int, mesh: Mesh, on_note: Callable[[str], None]) -> Plan:
+def fit_cohorts(job: Job, ways: Mapping[Layers, Choice], mesh: Mesh, on_note: Callable[[str], None]) -> Plan:
     """The plan of a new zoo, with smaller cohorts where the devices' memory does not hold the spec's.
 
     Where only some cohorts are asked for they stay as they are: other machines count on the same cohorts. Raises
     InputError where they do not fit then, and where not one slab does.
     """
-    kinds = [Kind(key, engine, lanes, mesh, twin) for key in _keys(job.chosen) for twin in _with_twins(job.twin)]
+    kinds = [
+        Kind(key, *ways[key.layers][:2], mesh, twin) for key in _keys(job.chosen) for twin in _with_twins(job.twin)
+    ]
     most, largest = models_that_fit(kinds, with_orders=keeps_steps(job.plan.spec)), _largest(job.chosen)
     if largest <= most:
         return job.plan

@@ -13,6 +13,7 @@ from jaxzoo.datasets.images import Images, Split
 from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.asked import asked_of
 from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.layers import Layers
 from jaxzoo.spec.plan import Cohort, CohortKey
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
@@ -23,7 +24,7 @@ from jaxzoo.training.memory import Kind, Needs, compile_to_fit, device_memory, m
 from jaxzoo.training.population import initial_state, initial_variables, put_cohort, put_images
 from jaxzoo.training.programs import Program, build_program
 from jaxzoo.training.steps import DeviceImages
-from jaxzoo.training.tuning import choose_engine, examples_per_second
+from jaxzoo.training.tuning import choose_ways, examples_per_second
 
 EVALUATED = 256  # images, to measure how fast a slab is evaluated
 
@@ -44,16 +45,15 @@ class Part(NamedTuple):
 class Forecast(NamedTuple):
     """What a zoo will take.
 
-    `compilations` counts the kinds of cohorts and of twins, each of which has programs of its own. `memory` has the
-    bytes of each device that its largest cohort takes, `limit` those that a device has. `measured` says which kind of
-    cohort the rates are of. `twins` is None where none are made.
+    `ways` has the engines and lanes of its cohorts. `compilations` counts the kinds of cohorts and of twins, each of
+    which has programs of its own. `memory` has the bytes of each device that its largest cohort takes, `limit` those
+    that a device has. `measured` says which kind of cohort the rates are of. `twins` is None where none are made.
     """
 
     cohorts: int
     models: int
     compilations: int
-    engine: str
-    lanes: int
+    ways: tuple[tuple[str, int], ...]
     memory: int
     limit: int
     measured: str
@@ -68,28 +68,30 @@ def forecast(job: Job, mesh: Mesh) -> Forecast:
 
     Raises InputError where the devices do not hold a cohort.
     """
-    dataset = job.plan.spec.dataset
-    images = functools.cache(lambda: put_images(_noise(dataset), mesh))
+    images = functools.lru_cache(maxsize=1)(lambda dataset: put_images(_noise(dataset), mesh))
+    ways: dict[Layers, tuple[str, int]]
     if job.begun is None:
-        engine, lanes, _ = choose_engine(job, images, mesh)
-        job = job._replace(plan=fit_cohorts(job, engine, lanes, mesh, lambda text: None))
+        choices = choose_ways(job, images, mesh)
+        job = job._replace(plan=fit_cohorts(job, choices, mesh, lambda text: None))
+        ways = {layers: (choice.engine, choice.lanes) for layers, choice in choices.items()}
     else:
-        engine, lanes = job.begun.cohorts[0].engine, job.begun.cohorts[0].lanes
+        begun = zip(job.plan.cohorts, job.begun.cohorts, strict=True)
+        ways = {cohort.key.layers: (way.engine, way.lanes) for cohort, way in begun}
     kinds = {cohort.key: cohort for cohort in job.chosen}
     twins = (None,) if job.twin is None else (None, job.twin)
-    hardest = kinds[most_demanding([Kind(key, engine, lanes, mesh) for key in kinds]).key]
+    hardest = kinds[most_demanding([Kind(key, *ways[key.layers], mesh) for key in kinds]).key]
+    engine, lanes = ways[hardest.key.layers]
     parts, needs = [], []
     for twin, disk in zip(twins, space_of(job), strict=True):
         program = build_program(hardest.key, engine, lanes, mesh, twin)
         compiled, need = compile_to_fit(program)
-        parts.append(_part(job, program, compiled, hardest, images(), twin, disk))
+        parts.append(_part(job, program, compiled, hardest, images(hardest.key.dataset), twin, disk))
         needs.append(need)
     return Forecast(
         cohorts=len(job.chosen),
         models=sum(len(cohort.members) for cohort in job.chosen),
         compilations=len(kinds) * len(twins),
-        engine=engine,
-        lanes=lanes,
+        ways=tuple(dict.fromkeys(ways.values())),
         memory=max(_memory(need, job, program.width, lanes) for need in needs),
         limit=device_memory(mesh, needs[0].training),
         measured=f"{hardest.key.activation}, {hardest.key.optimizer.label}",
@@ -115,7 +117,7 @@ def _part(
     twin: TwinSpec | None,
     disk: ZooBytes,
 ) -> Part:
-    dataset = job.plan.spec.dataset
+    dataset = cohort.key.dataset
     last = job.plan.spec.epochs if twin is None else twin.length
     trained = examples_per_second(program, compiled, cohort, images)
     evaluated = _evaluated_per_second(program, cohort, images)

@@ -12,9 +12,10 @@ from jax.sharding import Mesh
 from jaxzoo.datasets.subsets import NOTHING_SPECIAL
 from jaxzoo.devices import platform_of
 from jaxzoo.errors import InputError
-from jaxzoo.models.engines import engines_for, usual_lanes
+from jaxzoo.models.engines import ENGINES, engines_for, usual_lanes, usual_way
 from jaxzoo.models.tally import empty_tally
-from jaxzoo.spec.layers import norm_layers
+from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.layers import Layers, norm_layers
 from jaxzoo.spec.plan import Cohort, CohortKey
 from jaxzoo.training.checks import AUTO, Job
 from jaxzoo.training.memory import Kind, compile_to_fit, models_that_fit, most_demanding
@@ -33,6 +34,7 @@ CPU_CANDIDATES = (("lanes", 16), ("lanes", 32), ("lanes", 8))
 TPU_CANDIDATES = (("lanes", 1024), ("lanes", 128), ("lanes", 256))
 # nobody has measured other devices yet
 OTHER_CANDIDATES = (("lanes", 1024), ("lanes", 128), ("vmap", 128), ("lanes", 256))
+MOST_MEASURED = 8  # architectures
 LARGE_CANDIDATES = (("vmap", 1), ("vmap", 2))  # of networks that fill a device one by one
 
 
@@ -84,14 +86,37 @@ def measure_engines(cohorts: Sequence[Cohort], images: DeviceImages, mesh: Mesh,
     return Choice(engine, lanes, named)
 
 
-def choose_engine(job: Job, on_device: Callable[[], DeviceImages], mesh: Mesh, on_note: OnNote = _quiet) -> Choice:
-    """As a call says, else the usual engine and lanes on a CPU, and the measured ones on other devices."""
+def choose_ways(
+    job: Job, on_device: Callable[[DatasetSpec], DeviceImages], mesh: Mesh, on_note: OnNote = _quiet
+) -> dict[Layers, Choice]:
+    """How each architecture is trained: as a call says, else in the usual way on a CPU, and as measured elsewhere.
+
+    Where there are many architectures, each in the usual way for as many models as have it: to measure takes half a
+    minute each.
+    """
+    cohorts: dict[Layers, list[Cohort]] = {}
+    for cohort in job.chosen:
+        cohorts.setdefault(cohort.key.layers, []).append(cohort)
     unsaid = job.engine is None and job.lanes is None
-    if job.engine == AUTO or (unsaid and platform_of(mesh) != "cpu"):
-        return measure_engines(job.chosen, on_device(), mesh, on_note)
-    layers, precision = job.plan.spec.layers, job.plan.spec.precision
-    usual = engines_for(layers, precision)[0]
-    return Choice(job.engine or usual, job.lanes or usual_lanes(layers, platform_of(mesh)))
+    measures = job.engine == AUTO or (unsaid and platform_of(mesh) != "cpu")
+    if measures and len(cohorts) > MOST_MEASURED:
+        on_note(f"{len(cohorts)} architectures are trained in their usual ways: more than {MOST_MEASURED} to measure")
+        measures = False
+    ways = {}
+    for layers, own in cohorts.items():
+        if measures:
+            ways[layers] = measure_engines(own, on_device(own[0].key.dataset), mesh, on_note)
+        else:
+            ways[layers] = _unmeasured(job, layers, own, platform_of(mesh))
+    return ways
+
+
+def _unmeasured(job: Job, layers: Layers, cohorts: Sequence[Cohort], platform: str) -> Choice:
+    spec = job.plan.spec
+    engine, lanes = engines_for(layers, spec.precision)[0], usual_lanes(layers, platform)
+    if "architecture" in spec.declared:
+        engine, lanes = usual_way(layers, spec.precision, max(len(cohort.members) for cohort in cohorts), platform)
+    return Choice(job.engine if job.engine in ENGINES else engine, job.lanes or lanes)
 
 
 def candidates_for(key: CohortKey, platform: str) -> tuple[tuple[str, int], ...]:

@@ -58,8 +58,9 @@ def check_still(twins: Path, record: ZooRecord) -> None:
 
 def card_of(plan: Plan, record: ZooRecord) -> str:
     """The card of a zoo, or of twins."""
-    parameters = parameter_count(plan.spec.layers, plan.spec.dataset)
-    return zoo_card(plan, parameters, record.kept, record.twin, record.licence)
+    spec = plan.spec
+    parameters = {parameter_count(spec.layers_named(name), spec.dataset) for name in spec.architecture_names}
+    return zoo_card(plan, sorted(parameters), record.kept, record.twin, record.licence)
 
 
 def _as_many_as(parent: ZooRecord, begun: ZooRecord, twins: Path) -> ZooRecord:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -15,6 +15,7 @@ from jaxzoo.models.engines import KERNELS
 from jaxzoo.models.networks import Variables
 from jaxzoo.reading.zoo import Zoo, open_zoo
 from jaxzoo.settings import pinned_settings, under_callers_settings
+from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.plan import Cohort, Plan
 from jaxzoo.spec.stages import only_stage
 from jaxzoo.spec.twin_spec import TwinSpec
@@ -43,7 +44,7 @@ from jaxzoo.training.maker import made_with, maker_of
 from jaxzoo.training.population import initial_variables, put_images
 from jaxzoo.training.programs import build_program
 from jaxzoo.training.steps import DeviceImages
-from jaxzoo.training.tuning import choose_engine
+from jaxzoo.training.tuning import choose_ways
 from jaxzoo.training.twin_records import begin_twins, card_of, check_still
 
 OnEvent = Callable[[Event], None]
@@ -107,7 +108,10 @@ def generate(
         repair=repair,
     )
     mesh = model_mesh(devices)
-    images = load_images(spec.dataset, data_dir, on_note=lambda text: on_event(Notice(text)))
+    images = {
+        dataset: load_images(dataset, data_dir, on_note=lambda text: on_event(Notice(text)))
+        for dataset in job.plan.spec.every_dataset
+    }
     return run_generate(job, images, mesh, on_event=on_event, should_stop=should_stop)
 
 
@@ -129,7 +133,7 @@ def make_twins(
     """
     job = check_make_twins(zoo, twin, cohorts, repair=repair)
     mesh = model_mesh(devices)
-    images = images_at_hand(job.plan.spec.dataset, data_dir)
+    images = {dataset: images_at_hand(dataset, data_dir) for dataset in job.plan.spec.every_dataset}
     return run_make_twins(job, images, mesh, on_event=on_event, should_stop=should_stop)
 
 
@@ -137,18 +141,18 @@ def make_twins(
 @pinned_settings()
 def run_generate(
     job: Job,
-    images: Images,
+    images: Mapping[DatasetSpec, Images],
     mesh: Mesh,
     *,
     on_event: OnEvent,
     should_stop: Callable[[], bool],
 ) -> Zoo:
-    """`generate` after its checks, with the images at hand."""
+    """`generate` after its checks, with the images of each data set at hand."""
     on_event, should_stop = under_callers_settings(on_event), under_callers_settings(should_stop)
     if job.begun is not None:
-        images.check_fingerprint(job.begun.fingerprint, job.folder)
-    check_examples(job.plan.spec, images)
-    on_device = functools.cache(lambda: put_images(images, mesh))  # after the memory was looked at, where that may be
+        _check_fingerprints(job.begun, images, job.folder)
+    check_examples(job.plan.spec, images.values())
+    on_device = _on_device(images, mesh)  # after the memory was looked at, where that may be
     if job.begun is None:
         record, plan = _begin_dense(job, images, on_device, mesh, on_event)
     else:
@@ -157,7 +161,7 @@ def run_generate(
         plan = record.plan
     record = _under_licence(job.folder, record, job.licence)
     _tell_format(record, job.folder, on_event)
-    run = Run(len(plan.cohorts), on_device(), made_with(mesh), job.repair, on_event, should_stop)
+    run = Run(len(plan.cohorts), on_device, made_with(mesh), job.repair, on_event, should_stop)
     twin_record = None if job.twin is None else begin_twins(job.folder, record, job.twin, mesh)
     for cohort in choose_cohorts(plan, job.cohorts):
         way = record.cohorts[cohort.number]
@@ -173,24 +177,35 @@ def run_generate(
 @pinned_settings()
 def run_make_twins(
     job: Job,
-    images: Images,
+    images: Mapping[DatasetSpec, Images],
     mesh: Mesh,
     *,
     on_event: OnEvent,
     should_stop: Callable[[], bool],
 ) -> Zoo:
-    """`make_twins` after its checks, with the images at hand."""
+    """`make_twins` after its checks, with the images of each data set at hand."""
     on_event, should_stop = under_callers_settings(on_event), under_callers_settings(should_stop)
     assert job.begun is not None  # check_make_twins gives both
     assert job.twin is not None
-    images.check_fingerprint(job.begun.fingerprint, job.folder)
+    _check_fingerprints(job.begun, images, job.folder)
     _tell_format(job.begun, job.folder, on_event)
     check_memory(job, job.begun, mesh, dense=False)
-    run = Run(len(job.plan.cohorts), put_images(images, mesh), made_with(mesh), job.repair, on_event, should_stop)
+    on_device = _on_device(images, mesh)
+    run = Run(len(job.plan.cohorts), on_device, made_with(mesh), job.repair, on_event, should_stop)
     record = begin_twins(job.folder, job.begun, job.twin, mesh)
     for cohort in job.chosen:
         _run_twins(job.folder, job.begun, record, cohort, mesh, run)
     return open_zoo(twins_folder(job.folder, job.twin.method))
+
+
+def _on_device(images: Mapping[DatasetSpec, Images], mesh: Mesh) -> Callable[[DatasetSpec], DeviceImages]:
+    """Puts the images of a data set on the devices, in the place of another's."""
+    return functools.lru_cache(maxsize=1)(lambda dataset: put_images(images[dataset], mesh))
+
+
+def _check_fingerprints(record: ZooRecord, images: Mapping[DatasetSpec, Images], folder: Path) -> None:
+    for dataset, own in images.items():
+        own.check_fingerprint(record.fingerprints[dataset.name], folder)
 
 
 def _untrained(cohort: Cohort, mesh: Mesh) -> Variables:
@@ -200,29 +215,37 @@ def _untrained(cohort: Cohort, mesh: Mesh) -> Variables:
 
 
 def _begin_dense(
-    job: Job, images: Images, on_device: Callable[[], DeviceImages], mesh: Mesh, on_event: OnEvent
+    job: Job,
+    images: Mapping[DatasetSpec, Images],
+    on_device: Callable[[DatasetSpec], DeviceImages],
+    mesh: Mesh,
+    on_event: OnEvent,
 ) -> tuple[ZooRecord, Plan]:
     """Chooses how a new zoo is trained, and writes its record."""
 
     def note(text: str) -> None:
         on_event(Notice(text))
 
-    choice = choose_engine(job, on_device, mesh, note)
-    plan = fit_cohorts(job, choice.engine, choice.lanes, mesh, note)
-    way = CohortRecord(engine=choice.engine, lanes=choice.lanes, kernels=KERNELS)
-    normalised = {"mean": tuple(images.mean.tolist()), "std": tuple(images.std.tolist())}
+    ways = choose_ways(job, on_device, mesh, note)
+    plan = fit_cohorts(job, ways, mesh, note)
+    choices = [ways[cohort.key.layers] for cohort in plan.cohorts]
     record = ZooRecord(
         spec=plan.spec,
         stages=only_stage(plan.spec),
-        cohorts=(way,) * len(plan.cohorts),
-        images=(ImagesRecord(name=plan.spec.dataset.name, fingerprint=images.fingerprint, **normalised),),
+        cohorts=tuple(CohortRecord(engine=each.engine, lanes=each.lanes, kernels=KERNELS) for each in choices),
+        images=tuple(_images_record(dataset.name, own) for dataset, own in images.items()),
         made=maker_of(mesh),
         members=members_digest(plan.members),
-        timed=choice.timed,
+        timed=choices[0].timed if len(ways) == 1 else None,
         kept=job.kept,
         licence=job.licence or NO_LICENCE,
     )
     return begin_zoo(job.folder, record, plan, card_of(plan, record))
+
+
+def _images_record(name: str, images: Images) -> ImagesRecord:
+    normalised = {"mean": tuple(images.mean.tolist()), "std": tuple(images.std.tolist())}
+    return ImagesRecord(name=name, fingerprint=images.fingerprint, **normalised)
 
 
 def _grow(job: Job, wanted: ZooSpec, on_event: OnEvent) -> ZooRecord:

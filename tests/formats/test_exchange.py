@@ -114,7 +114,7 @@ def test_twins_go_beside_and_come_back(digits_zoo, tmp_path):
     with pytest.raises(InputError, match="is that of an imported zoo"):
         jaxzoo.generate(zoo.spec, back.path)
     assert "digest" not in json.loads((back.path / "zoo.json").read_text())
-    assert back.record.fingerprint is None
+    assert back.record.fingerprints == {}
     # and goes out again
     again = jaxzoo.export_zoo(back, tmp_path / "y", "numpy", epochs="last")
     assert [folder.name for folder in again] == ["y", "y-magnitude"]

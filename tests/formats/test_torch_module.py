@@ -31,6 +31,7 @@ HAND_ACTIVATIONS = {
     "sigmoid": torch.sigmoid,
     "silu": lambda values: values * torch.sigmoid(values),
     "gelu": lambda values: values * (1 + torch.erf(values / 2**0.5)) / 2,
+    "identity": lambda values: values,
 }
 RATES = (0.0, 0.25)
 LAST = 2  # the last epoch
@@ -100,7 +101,7 @@ def torch_logits(module, images):
         return module(torch.tensor(images.transpose(0, 3, 1, 2))).numpy()
 
 
-CASES = [("cnn-s", model) for model in range(12)] + [("cnn-l", 0), ("cnn-l", 1), ("resnet-18-narrow", 0)]
+CASES = [("cnn-s", model) for model in range(14)] + [("cnn-l", 0), ("cnn-l", 1), ("resnet-18-narrow", 0)]
 
 
 @pytest.mark.parametrize(("architecture", "model"), CASES)
@@ -127,7 +128,7 @@ def test_every_activation_is_compared(zoos):
 def test_a_state_dict_comes_back_as_the_variables_bit_for_bit(architecture, model, zoos):
     zoo = zoos[architecture]
     state = {name: tensor.numpy()[None] for name, tensor in zoo.to_torch(model, 1).items()}
-    entries = member_entries(zoo.spec, zoo.members["dropout"][model])
+    entries = member_entries(zoo.layers, zoo.spec, zoo.members["dropout"][model])
     back = dict(each_leaf(variables_of_state(entries, state)))
     for path, leaf in each_leaf(zoo.variables(1, [model])):
         assert back.pop(path).tobytes() == leaf.tobytes(), path

@@ -8,7 +8,8 @@ import pytest
 from populations import small_spec
 
 from jaxzoo.errors import InputError
-from jaxzoo.spec.draws import Choice, Distribution, Draws, Integers, LogUniform, Uniform
+from jaxzoo.spec.distribution import Choice, Distribution, Integers, LogUniform, Uniform
+from jaxzoo.spec.draws import Draws
 from jaxzoo.spec.plan import plan_zoo
 from jaxzoo.spec.seeds import SeedDraw, SeedRange
 

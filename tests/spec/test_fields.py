@@ -14,7 +14,8 @@ from populations import small_spec, write_digits_config
 from jaxzoo.errors import InputError
 from jaxzoo.spec.config import read_config
 from jaxzoo.spec.dataset_spec import DatasetSpec
-from jaxzoo.spec.draws import Choice, Draws, Integers, LogUniform, Uniform
+from jaxzoo.spec.distribution import Choice, Integers, LogUniform, Uniform
+from jaxzoo.spec.draws import Draws
 from jaxzoo.spec.grid import FACTORS, Grid
 from jaxzoo.spec.layers import CNN_S, Conv, Dense, Residual
 from jaxzoo.spec.optimizer import OPTIMIZER_PARAMETERS, OPTIMIZERS, Optimizer
@@ -120,8 +121,8 @@ WRONG = {
     "the grid with its seeds is 4294967296, expected at most 1000000 models": lambda: dataclasses.replace(
         SPEC, seeds=SeedRange(first=0, last=2**32 - 1)
     ),
-    r"size: cnn-s: layer conv2 gets \(1, 1, 8\), expected larger images: its window is 5 x 5": lambda: dataclasses.replace(
-        SPEC, dataset=dataclasses.replace(SPEC.dataset, size=6)
+    r"size: cnn-s: layer conv2 gets \(1, 1, 8\), expected larger images: its window is 5 x 5": lambda: (
+        dataclasses.replace(SPEC, dataset=dataclasses.replace(SPEC.dataset, size=6))
     ),
 }
 

@@ -51,7 +51,11 @@ BAD_FILES = {
     "not TOML": ("epochs = 3", "epochs = ", r"is not TOML: .* line"),
     "unknown key": ("epochs = 3", "epoch = 3", r"zoo 'tiny': unknown key 'epoch', expected one of: epochs"),
     "unknown key inside": ("dropout = [0.0]", "drop = [0.0]", "unknown key 'grid.drop', expected one of: dropout"),
-    "unknown table": ("[dataset]", "[data]", "table is 'data', expected dataset or zoos"),
+    "unknown table": (
+        "[dataset]",
+        "[data]",
+        "table is 'data', expected one of: dataset, datasets, archi",
+    ),
     "wrong type": ("epochs = 3", 'epochs = "many"', r"zoo 'tiny': epochs is 'many', expected a whole number"),
     "wrong type inside": ("[1e-3]", '["fast"]', r"grid.learning_rate is 'fast', expected a finite number"),
     "rate too large": ("[1e-3]", "[1e3]", r"learning_rate is 1000.0, expected 0 < learning_rate <= 100"),

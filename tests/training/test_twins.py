@@ -85,7 +85,7 @@ def test_a_twin_is_linked_to_its_parent(zoo):
     record = json.loads((zoo.path / "twins" / "magnitude" / "zoo.json").read_text())
     assert record["twin"] == {"method": "magnitude", "epochs": 4, "sparsity": 0.8, "scope": "layer"}
     assert record["parent"] == {"digest": zoo.spec.digest, "epoch": zoo.spec.epochs}
-    assert record["images"][0]["fingerprint"] == zoo.record.fingerprint
+    assert record["images"][0]["fingerprint"] == zoo.record.fingerprints["digits"]
     assert "magnitude pruning to a sparsity of 0.8" in (zoo.path / "twins" / "magnitude" / "README.md").read_text()
 
 
