@@ -12,7 +12,7 @@ from jaxzoo.datasets.cache import cache_folder, read_cache
 from jaxzoo.datasets.images import SPLITS, fingerprint_of
 from jaxzoo.datasets.load import data_folder, find_origin, is_embedded, load_images, read_images
 from jaxzoo.errors import InputError, nearest
-from jaxzoo.spec.config import published_specs, read_config
+from jaxzoo.spec.config import known_specs, read_config
 from jaxzoo.spec.dataset_spec import DatasetSpec, same_name
 from jaxzoo.spec.zoo_spec import dataset_specs
 from jaxzoo.storage.retention import human_bytes
@@ -63,7 +63,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _datasets(config: Path | None) -> tuple[DatasetSpec, ...]:
-    return dataset_specs(published_specs().values() if config is None else read_config(config))
+    return dataset_specs(known_specs().values() if config is None else read_config(config))
 
 
 def _named(known: Sequence[DatasetSpec], name: str) -> list[DatasetSpec]:

@@ -17,7 +17,7 @@ from jaxzoo.datasets import Images, load_images
 from jaxzoo.devices import model_mesh, use_all_cores
 from jaxzoo.errors import InputError, nearest
 from jaxzoo.models.engines import ENGINES
-from jaxzoo.spec.config import published_specs, read_config
+from jaxzoo.spec.config import field_specs, published_specs, read_config
 from jaxzoo.spec.dataset_spec import DatasetSpec, same_name
 from jaxzoo.spec.twin_spec import METHODS, NO_TWINS, TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec, dataset_specs
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     if options.list:
-        print(list_zoos([*_specs(options.config).values()]))
+        print(list_zoos([*_usual(options.config).values()], [*_of_papers(options.config).values()]))
         return 0
     return _generate_all(options)
 
@@ -98,20 +98,29 @@ def _keep(text: str) -> Keep:
     return text if text in (ALL, LAST) else tuple(number_list(text))
 
 
-def _specs(config: Path | None) -> dict[str, ZooSpec]:
+def _usual(config: Path | None) -> dict[str, ZooSpec]:
+    """The zoos of a file, or the published ones."""
     return published_specs() if config is None else {spec.name: spec for spec in read_config(config)}
+
+
+def _of_papers(config: Path | None) -> dict[str, ZooSpec]:
+    """The zoos of other papers, which no file has beside its own."""
+    return field_specs() if config is None else {}
 
 
 def _wanted(options: argparse.Namespace) -> list[ZooSpec]:
     """The zoos of a name: one zoo, or all of a dataset."""
-    specs = _specs(options.config)
+    usual = _usual(options.config)
     if options.zoo is None:
-        return list(specs.values())
-    if options.zoo in specs:
-        return [specs[options.zoo]]
-    of_dataset = [spec for spec in specs.values() if same_name(spec.dataset.name, options.zoo)]
+        return list(usual.values())
+    if options.zoo in usual:
+        return [usual[options.zoo]]
+    of_dataset = [spec for spec in usual.values() if same_name(spec.dataset.name, options.zoo)]
+    others = {} if of_dataset else _of_papers(options.config)
+    if options.zoo in others:
+        return [others[options.zoo]]
     if not of_dataset:
-        known = {*specs, *(spec.dataset.name for spec in specs.values())}
+        known = {*usual, *others, *(spec.dataset.name for spec in usual.values())}
         raise InputError(f"--zoo: there is no zoo or dataset {options.zoo!r}; nearest: {nearest(options.zoo, known)}")
     return of_dataset
 

@@ -10,7 +10,7 @@ from jaxzoo.datasets.folder import read_folder
 from jaxzoo.datasets.images import Images, draw_splits, make_images
 from jaxzoo.errors import InputError
 from jaxzoo.paths import local_path
-from jaxzoo.spec.config import published_specs
+from jaxzoo.spec.config import known_specs
 from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.zoo_spec import dataset_specs
 
@@ -62,7 +62,7 @@ def images_at_hand(dataset: DatasetSpec, data_dir: str | Path | None = None) -> 
     """
     if is_embedded(dataset):
         return load_digits(dataset)
-    if data_dir is None and dataset not in dataset_specs(published_specs().values()):
+    if data_dir is None and dataset not in dataset_specs(known_specs().values()):
         raise InputError(
             f"dataset {dataset.name!r}: is none of jaxzoo's own, and a zoo may name any folder; "
             "expected a data directory that holds it"

@@ -16,16 +16,17 @@ def preprocess(dataset: DatasetSpec, image: np.ndarray) -> np.ndarray:
             f"dataset {dataset.name!r}: an image is {image.dtype}{image.shape}, expected uint8 (height, width, 1 or 3)"
         )
     if image.shape[-1] != dataset.channels:
-        image = to_gray(image) if dataset.channels == 1 else np.repeat(image, 3, axis=-1)
+        image = to_gray(image, dataset.gray) if dataset.channels == 1 else np.repeat(image, 3, axis=-1)
     if image.shape[:2] == (dataset.size, dataset.size):
         return image
     return resize(image, dataset.size) if dataset.fit == "resize" else _crop(dataset, image)
 
 
-def to_gray(image: np.ndarray) -> np.ndarray:
-    """The luma 0.2989 R + 0.587 G + 0.114 B, rounded: (H, W, 3) to (H, W, 1)."""
+def to_gray(image: np.ndarray, kind: str = "luma") -> np.ndarray:
+    """The luma 0.2989 R + 0.587 G + 0.114 B, or the "mean" of R, G and B, rounded: (H, W, 3) to (H, W, 1)."""
     # in whole numbers, where every machine gets the same result; adding half the divisor rounds
-    return ((image.astype(np.int64) @ LUMA + 5000) // 10000).astype(np.uint8)[..., None]
+    weights, total = (LUMA, 10_000) if kind == "luma" else (np.ones(3, int), 3)
+    return ((image.astype(np.int64) @ weights + total // 2) // total).astype(np.uint8)[..., None]
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:

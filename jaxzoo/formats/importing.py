@@ -11,10 +11,11 @@ from jaxzoo.formats.formats import FORMATS
 from jaxzoo.formats.imported_zoo import write_imported
 from jaxzoo.paths import lasting_path
 from jaxzoo.reading.zoo import Zoo, open_zoo
-from jaxzoo.spec.config import published_specs
+from jaxzoo.spec.config import known_specs
 from jaxzoo.spec.dataset_spec import DatasetSpec, same_name
 from jaxzoo.spec.imported_spec import ImportedSpec
 from jaxzoo.spec.twin_spec import METHODS
+from jaxzoo.spec.zoo_spec import dataset_specs
 from jaxzoo.storage.files import check_vacant, new_folder
 from jaxzoo.storage.zoo_folder import twins_folder
 
@@ -107,7 +108,7 @@ def _datasets(given: str | DatasetSpec | None) -> tuple[DatasetSpec, ...]:
     """What the caller's dataset may be: those of that name among the datasets of jaxzoo's zoos. Raises InputError."""
     if given is None or isinstance(given, DatasetSpec):
         return () if given is None else (given,)
-    known = dict.fromkeys(spec.dataset for spec in published_specs().values())
+    known = dict.fromkeys(dataset_specs(known_specs().values()))
     named = tuple(each for each in known if same_name(each.name, given))
     if not named:
         names = dict.fromkeys(each.name for each in known)

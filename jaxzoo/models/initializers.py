@@ -20,10 +20,13 @@ KERNEL_INITIALIZERS: dict[str, Callable[..., jax.Array]] = {
     "xavier_normal": jax.nn.initializers.variance_scaling(1.0, "fan_avg", "normal"),
     # torch.nn.Linear and Conv2d: kaiming_uniform with a = sqrt(5), which is U(-1, 1) / sqrt(fan in)
     "torch_default": jax.nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
-    # tf.keras.initializers.TruncatedNormal() and Orthogonal()
+    # tf.keras.initializers.TruncatedNormal(), Orthogonal(), HeNormal() and GlorotNormal()
     "truncated_normal": jax.nn.initializers.truncated_normal(0.05),
+    "he_normal": jax.nn.initializers.he_normal(),
+    "glorot_normal": jax.nn.initializers.glorot_normal(),
     "orthogonal": jax.nn.initializers.orthogonal(),
 }
+DEVIATIONS = {"normal": 1.0, "truncated_normal": 0.05}  # of those whose standard deviation a factor may say
 INITIAL_BIAS = 0.01  # of every layer, as the original has it
 
 
@@ -45,6 +48,9 @@ def rescaled(layers: Layers, variables: dict[str, Any], point: Mapping[str, Any]
     What normalises batches stays as it is.
     """
     scale, bias = point.get("initialization_scale"), point.get("initialization_bias")
+    drawn, std = DEVIATIONS.get(point["initialization"]), point.get("initialization_std")
+    if drawn is not None and std is not None:
+        scale = (1.0 if scale is None else scale) * std / drawn
     if scale is None and bias is None:
         return variables
     params = {name: dict(kinds) for name, kinds in variables["params"].items()}

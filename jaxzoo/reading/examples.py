@@ -42,7 +42,8 @@ def dataset_of(path: Path, spec: AnySpec, members: Sequence[Member], name: str |
         raise InputError(f"{path}: its images are not known, expected an import that names a dataset")
     if not isinstance(spec, ZooSpec):
         return spec.dataset
-    known = {each.name: each for each in dict.fromkeys(spec.dataset_of(member.hyperparameters) for member in members)}
+    held = dict.fromkeys(spec.dataset_of(member.hyperparameters) for member in members)
+    known = {each.name: each for each in held or [spec.dataset]}
     if name is None and len(known) > 1:
         raise InputError(f"{path}: models were trained on {len(known)} data sets, expected one of: {', '.join(known)}")
     require_choices("dataset", [name] if name is not None else [], known)

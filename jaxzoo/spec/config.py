@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxzoo.errors import InputError, nearest, require, shown
 from jaxzoo.paths import local_path
+from jaxzoo.spec.architecture import Architecture
 from jaxzoo.spec.lines import line_of
 from jaxzoo.spec.points import Points
 from jaxzoo.spec.tables import read_table
@@ -42,22 +43,37 @@ def read_config(path: str | Path) -> tuple[ZooSpec, ...]:
 
 def published_specs() -> dict[str, ZooSpec]:
     """The zoos in `configs/` by name: the embedded `digits` and the 27 published ones."""
-    paths = sorted(config_folder().glob("*.toml"))
-    return {spec.name: spec for path in paths for spec in read_config(path)}
+    return _specs_in(config_folder())
+
+
+def field_specs() -> dict[str, ZooSpec]:
+    """The zoos in `configs/field/` by name: those of other papers, as near as they are known."""
+    return _specs_in(config_folder() / "field")
+
+
+def known_specs() -> dict[str, ZooSpec]:
+    """All zoos that have a name, the published ones first."""
+    return published_specs() | field_specs()
+
+
+def _specs_in(folder: Path) -> dict[str, ZooSpec]:
+    return {spec.name: spec for path in sorted(folder.glob("*.toml")) for spec in read_config(path)}
 
 
 def zoo_names() -> tuple[str, ...]:
     """The names that `load_spec` knows."""
-    return tuple(published_specs())
+    return tuple(known_specs())
 
 
 def load_spec(name: str) -> ZooSpec:
-    """The published zoo of that name.
+    """The zoo of that name: one of the published ones, or of those of other papers.
 
     >>> load_spec("svhn-seed").epochs
     50
     """
     specs = published_specs()
+    if name not in specs:
+        specs |= field_specs()
     if name not in specs:
         raise InputError(f"there is no zoo {name!r}; nearest: {nearest(name, specs)}")
     return specs[name]
@@ -67,31 +83,52 @@ def _zoos(table: dict[str, Any], folder: Path) -> Iterator[ZooSpec]:
     for key in table:
         if key not in TABLES:
             raise InputError(f"table is {shown(key)}, expected one of: {', '.join(TABLES)}", (key,))
-    for key in ("dataset", "zoos"):
+    named = isinstance(table.get("datasets"), dict) and "dataset" not in table
+    for key in ("zoos",) if named else ("dataset", "zoos"):
         require(isinstance(table.get(key), dict) and bool(table[key]), key, table.get(key), f"a table [{key}]")
+    architectures = _architectures(table)
     for name, zoo in table["zoos"].items():
         require(isinstance(zoo, dict), f"zoos.{name}", zoo, "a table")
-        for key in ("name", "dataset", "datasets", "architectures"):
+        for key in ("name", "datasets", "architectures", *(() if named else ("dataset",))):
             wanted = "none: [zoos.NAME], [dataset], [datasets.NAME] and [architectures.NAME] say it"
             require(key not in zoo, f"zoos.{name}.{key}", zoo.get(key), wanted)
         try:
-            dataset = _dataset_for(table["dataset"], zoo.get("architecture"))
-            shared = {"dataset": dataset, **_architectures(table), **_datasets(table, dataset)}
-            yield read_table({"name": name, **shared, **zoo, **_points(zoo, folder)}, ZooSpec)
+            dataset = _dataset_of(table, zoo) if named else _dataset_for(table["dataset"], zoo.get("architecture"))
+            shared = {**architectures, **_datasets(table, dataset)}
+            yield read_table({"name": name, **shared, **zoo, **_points(zoo, folder), "dataset": dataset}, ZooSpec)
         except InputError as error:
-            where = _path_in_file(error.path, name, zoo.get("architecture"), table["dataset"])
+            where = _path_in_file(error.path, name, zoo.get("architecture"), table.get("dataset", {}))
+            if named and error.path[:1] == ("dataset",):
+                where = ("datasets", str(zoo.get("dataset")), *error.path[1:])
             raise InputError(f"zoo {name!r}: {error}", where) from error
 
 
 def _architectures(table: dict[str, Any]) -> dict[str, Any]:
     """The [architectures.NAME] tables of a file; a zoo takes those that its members name."""
-    return {"architectures": [{"name": name, **own} for name, own in _named(table, "architectures")]}
+    return {"architectures": tuple(_architecture(name, own) for name, own in _named(table, "architectures"))}
+
+
+def _architecture(name: str, table: dict[str, Any]) -> Architecture:
+    try:
+        return read_table({"name": name, **table}, Architecture)
+    except InputError as error:
+        raise InputError(f"architectures.{name}: {error}", ("architectures", name, *error.path)) from error
 
 
 def _datasets(table: dict[str, Any], dataset: dict[str, Any]) -> dict[str, Any]:
     """The [datasets.NAME] tables of a file, whose images are of the shape of those of [dataset]."""
     shape = {name: dataset[name] for name in ("classes", "size", "channels") if name in dataset}
-    return {"datasets": [{"name": name, **shape, **own} for name, own in _named(table, "datasets")]}
+    others = ((name, own) for name, own in _named(table, "datasets") if name != dataset.get("name"))
+    return {"datasets": [{"name": name, **shape, **own} for name, own in others]}
+
+
+def _dataset_of(table: dict[str, Any], zoo: dict[str, Any]) -> dict[str, Any]:
+    """The [datasets.NAME] table that a zoo names, in a file that has no [dataset] for all zoos."""
+    known = dict(_named(table, "datasets"))
+    name = zoo.get("dataset")
+    wanted = f"the name of a data set: {', '.join(known)}"
+    require(isinstance(name, str) and name in known, "dataset", name, wanted)
+    return {"name": str(name), **known[str(name)]}
 
 
 def _named(table: dict[str, Any], key: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -116,6 +153,8 @@ def _points(zoo: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _path_in_file(path: tuple[str, ...], zoo: str, architecture: object, dataset: dict[str, Any]) -> tuple[str, ...]:
     """The path of a zoo's field in the file, where all zoos share a dataset and an architecture may add to it."""
+    if path[:1] == ("architectures",):
+        return path
     if path[:1] != ("dataset",):
         return ("zoos", zoo, *path)
     special = dataset.get("for", {})

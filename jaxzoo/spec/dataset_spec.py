@@ -1,12 +1,13 @@
 """An image dataset as one architecture sees it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jaxzoo.errors import require
-from jaxzoo.spec.fields import require_choices, require_name, settle_fields
+from jaxzoo.spec.fields import LATER, require_choices, require_name, settle_fields
 
 SPLITS = ("train", "validation", "test")
 FITS = ("resize", "crop")
+GRAYS = ("luma", "mean")
 NAME = r"\w[\w.-]*"
 MOST_PIXELS, MOST_CLASSES, MOST_LETTERS = 10**6, 10**6, 1000  # of a spec that is meant
 
@@ -16,7 +17,8 @@ class DatasetSpec:
     """An image dataset as one architecture sees it.
 
     `train`, `validation` and `test` count examples. Images are brought to `size` x `size` pixels by `fit` ("resize" is
-    bilinear with antialiasing, "crop" cuts out the centre) and to `channels` (1 gives luma). Images are normalised with
+    bilinear with antialiasing, "crop" cuts out the centre) and to `channels`. One channel of a colour image is the
+    `gray` that is asked for: its "luma", or the "mean" of its channels, rounded. Images are normalised with
     `mean` and `std`, one number per channel in units of 0..1; without them both are measured on the train split.
 
     The images come from TensorFlow Datasets under the name `tfds` ("name", "name/config", "name:1.0.0"; without it,
@@ -39,6 +41,7 @@ class DatasetSpec:
     folder: str | None = None
     train_split: str = "train"
     test_split: str = "test"
+    gray: str = field(default="luma", metadata=LATER)
 
     def __post_init__(self) -> None:
         settle_fields(self)
@@ -54,6 +57,7 @@ class DatasetSpec:
                 require(len(values) == self.channels, name, values, f"{self.channels} numbers, one per channel")
         require(self.std is None or min(self.std) > 0, "std", self.std, "numbers above 0")
         require_choices("fit", (self.fit,), FITS)
+        require_choices("gray", (self.gray,), GRAYS)
         require(self.tfds is None or self.folder is None, "folder", self.folder, "either tfds or folder")
         for name in ("name", "train_split", "test_split"):
             require_name(name, getattr(self, name), NAME, "letters, digits, _, - and dots")

@@ -40,6 +40,7 @@ class Draws:
     beta2: float | Distribution | None = None
     epsilon: float | Distribution | None = None
     initialization_scale: float | Distribution | None = None
+    initialization_std: float | Distribution | None = None
     initialization_bias: float | Distribution | None = None
     label_smoothing: float | Distribution | None = None
     gradient_clip: float | Distribution | None = None

@@ -19,7 +19,7 @@ from jaxzoo.spec.ranges import Range
 ACTIVATIONS = NAMED_ACTIVATIONS
 INITIALIZATIONS = (
     *("uniform", "normal", "kaiming_uniform", "kaiming_normal", "xavier_uniform", "xavier_normal"),
-    *("torch_default", "truncated_normal", "orthogonal"),
+    *("torch_default", "truncated_normal", "orthogonal", "he_normal", "glorot_normal"),
 )
 NOISE_VALUES = 2**16  # dropout compares its rate with 16 random bits (see jaxzoo.models.networks.drop_out)
 
@@ -52,6 +52,8 @@ class Grid:
 
     - `batch_size`, `momentum`, `beta1`, `beta2` and `epsilon` take the place of the spec's and the optimizer's.
     - `initialization_scale` multiplies the drawn weights of each layer; `initialization_bias` is what biases begin as.
+      `initialization_std` is the standard deviation of the initialisations normal and truncated_normal (before it is
+      truncated); the others, which have one of their own, ignore it.
     - `label_smoothing` is that of PyTorch's cross-entropy; `gradient_clip` is the largest norm of a member's gradient,
       where 0 clips nothing.
     - `train_fraction` of the training examples is what a member sees, drawn by its seed: at 0.5 all that the same seed
@@ -75,6 +77,7 @@ class Grid:
     beta2: tuple[float, ...] = factor(MEAN)
     epsilon: tuple[float, ...] = factor(EPSILON)
     initialization_scale: tuple[float, ...] = factor(Range(0, 1000, ABOVE_0))
+    initialization_std: tuple[float, ...] = factor(Range(0, 1000, ABOVE_0))
     initialization_bias: tuple[float, ...] = factor(Range(-100, 100))
     label_smoothing: tuple[float, ...] = factor(Range(0, 1, BELOW_1))
     gradient_clip: tuple[float, ...] = factor(Range(0, 10**6))

@@ -103,7 +103,7 @@ def _of_table(table: Any, depth: int) -> Layer:
             raise InputError(f"{text} has no {key!r}, expected {', '.join(others) or 'nothing'} beside it")
     for key in CHAINS if word.kind is Residual else ():
         chain = values.get(key, ())
-        require(isinstance(chain, list | tuple), key, chain, "a list of layers")
+        require(isinstance(chain, list | tuple), text if key == word.field else key, chain, "a list of layers")
         values[key] = read_layers(chain, depth + 1)
     return _build(text, word, values)
 

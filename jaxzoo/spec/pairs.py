@@ -11,7 +11,13 @@ from jaxzoo.spec.grid import ALLOWED, FACTORS, TYPES, check_values
 from jaxzoo.spec.ranges import Range
 
 VARIED = tuple(name for name, allowed in ALLOWED.items() if isinstance(allowed, Range))
-AT_THE_BEGINNING = ("batch_size", "initialization_scale", "initialization_bias", "subset")  # not from an epoch on
+AT_THE_BEGINNING = (
+    "batch_size",
+    "initialization_scale",
+    "initialization_std",
+    "initialization_bias",
+    "subset",
+)  # not from an epoch on
 # what a base has of a factor that its zoo does not declare: a value at which the factor changes nothing
 NEUTRAL: Mapping[str, float] = {
     "initialization_scale": 1.0,

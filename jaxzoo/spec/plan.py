@@ -21,7 +21,14 @@ from jaxzoo.spec.zoo_spec import ZooSpec
 
 # factors that need no code in a program: a program is of one batch size, one architecture and one data set, and
 # networks are drawn one by one
-ON_THE_HOST = ("batch_size", "initialization_scale", "initialization_bias", "architecture", "dataset")
+ON_THE_HOST = (
+    "batch_size",
+    "initialization_scale",
+    "initialization_std",
+    "initialization_bias",
+    "architecture",
+    "dataset",
+)
 
 
 class Pair(NamedTuple):

@@ -104,7 +104,7 @@ def _read_field(field: dataclasses.Field[Any], value: Any, where: tuple[str, ...
     path = (*where, field.name)
     if typing.get_origin(field.type) is tuple:
         items = value if isinstance(value, list | tuple) else [value]
-        return tuple(_read(item, inner, path) if isinstance(item, dict) else item for item in items)
+        return tuple(_read(_untagged(item, inner), inner, path) if isinstance(item, dict) else item for item in items)
     by_word = isinstance(value, str | list) and "allowed" in field.metadata
     plain = not isinstance(value, dict) and {int, float, str} & {*typing.get_args(field.type)}
     if by_word or plain:
@@ -112,6 +112,11 @@ def _read_field(field: dataclasses.Field[Any], value: Any, where: tuple[str, ...
     if not isinstance(value, dict):
         raise InputError(f"{'.'.join(path)} is {shown(value)}, expected a table", path)
     return _read(value, inner, path)
+
+
+def _untagged(item: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
+    """The table without the kind that `_tagged` gave it."""
+    return {key: value for key, value in item.items() if (key, value) != ("kind", kind.__name__)}
 
 
 def _wanted(field: dataclasses.Field[Any]) -> str:

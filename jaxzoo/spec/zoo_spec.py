@@ -219,7 +219,12 @@ def _settle_names(spec: ZooSpec) -> None:
     if "architecture" not in declared and spec.architecture is None:
         raise InputError(f"architecture is missing, expected one of: {', '.join(LAYERS)}", ("architecture",))
     own = {each.name: each for each in spec.architectures}
-    require(len(own) == len(spec.architectures), "architectures", [*own], "no name twice")
+    require(
+        len(own) == len(spec.architectures),
+        "architectures",
+        [each.name for each in spec.architectures],
+        "no name twice",
+    )
     chains = spec.draws.chains if spec.draws is not None else {}
     names = spec.architecture_names
     require_choices("architecture", names, (*LAYERS, *own, *chains))
@@ -241,8 +246,11 @@ def _check_architectures(spec: ZooSpec) -> None:
         try:
             check_shapes(spec.layers_named(name), spec.image_shape, spec.classes)
         except InputError as error:
-            path = ("dataset", "size") if name in LAYERS else ("architecture",)
-            raise InputError(f"{'.'.join(path)}: {name}: {error}", path) from error
+            if name in LAYERS:
+                raise InputError(f"dataset.size: {name}: {error}", ("dataset", "size")) from error
+            own = any(each.name == name for each in spec.architectures)
+            path = ("architectures", name, "layers") if own else ("draws", "architecture")
+            raise InputError(f"architecture {name}: {error}", path) from error
 
 
 def _check_outputs(spec: ZooSpec) -> None:

@@ -50,6 +50,8 @@ LAWS = {
     "xavier_uniform": lambda f, g: np.sqrt(6 / (f + g)),
     "xavier_normal": lambda f, g: np.sqrt(2 / (f + g)),
     "normal": lambda f, g: 1.0,
+    "he_normal": lambda f, g: np.sqrt(2 / f),
+    "glorot_normal": lambda f, g: np.sqrt(2 / (f + g)),
     "torch_default": lambda f, g: 1 / np.sqrt(f),
     # Keras cuts a normal law of 0.05 at two standard deviations and leaves what remains as narrow as that makes it
     "truncated_normal": lambda f, g: 0.05 * np.sqrt(1 - 4 * np.exp(-2) / np.sqrt(2 * np.pi) / 0.9544997),
@@ -84,7 +86,19 @@ def test_initial_weights_follow_their_law(initialization):
         else:
             assert abs(kernel.std() / scale - 1) < tolerance
             largest = np.abs(kernel).max()
-            assert 0.099 < largest <= 0.1 if initialization == "truncated_normal" else largest > 3 * scale
+            cut = {"truncated_normal": 0.1 / scale, "he_normal": 2 / 0.8796, "glorot_normal": 2 / 0.8796}
+            if initialization in cut:  # at two standard deviations of the law before it is cut
+                assert 0.98 * cut[initialization] < largest / scale <= 1.0001 * cut[initialization]
+            else:
+                assert largest > 3 * scale
+
+
+def test_a_standard_deviation_is_that_of_the_initialisations_that_have_none_of_their_own():
+    for initialization, drawn in (("normal", 1.0), ("truncated_normal", 0.05), ("he_normal", None)):
+        plain = initial_kernels(initialization, "cnn-s", seeds=2)["conv2"]["kernel"]
+        told = initial_kernels(initialization, "cnn-s", seeds=2, initialization_std=(0.02,))["conv2"]["kernel"]
+        wanted = plain if drawn is None else plain * np.float32(0.02 / drawn)
+        np.testing.assert_array_equal(told, wanted)
 
 
 def assert_orthogonal(kernel):
