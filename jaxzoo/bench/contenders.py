@@ -3,23 +3,24 @@
 import itertools
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from jaxzoo.datasets.images import Images, Split, make_images
-from jaxzoo.datasets.subsets import NOTHING_SPECIAL
+from jaxzoo.datasets.subsets import NOTHING_SPECIAL, Seen
 from jaxzoo.devices import model_mesh, use_all_cores
 from jaxzoo.models.tally import empty_tally
 from jaxzoo.settings import pinned_settings
-from jaxzoo.spec.config import load_spec
 from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.plan import Cohort, plan_zoo
 from jaxzoo.spec.twin_spec import TwinSpec
+from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.training.population import Slab, initial_state, initial_variables, put_cohort, put_images
-from jaxzoo.training.programs import build_program
+from jaxzoo.training.programs import Program, build_program
+from jaxzoo.training.steps import DeviceImages
 
 STEPS = 10  # training steps in one call of a program
 LANES = 16  # models at a time on one core: with many more they would not fit its cache
@@ -62,14 +63,12 @@ def matmul_peak() -> Contender:
 
 
 @pinned_settings()
-def population(architecture: str, engine: str, models: int, mixed: bool, twin: TwinSpec | None = None) -> Contender:
-    """A zoo of `models` models, or its twins, trained by an engine of jaxzoo on all cores.
+def population(cohorts: Sequence[Cohort], engine: str, models: int, twin: TwinSpec | None = None) -> Contender:
+    """A population of `models` models, or their twins, trained by an engine of jaxzoo on all cores.
 
-    Of a mixed zoo, one cohort of each kind is trained in turn.
+    Of several cohorts, one of each kind is trained in turn.
     """
     use_all_cores()
-    spec = load_spec((MIXED_ZOOS if mixed else SEED_ZOOS)[architecture])
-    cohorts = plan_zoo(spec).cohorts
     # cohorts with the same key run the same program, so one of them is enough
     kinds = list({cohort.key: cohort for cohort in cohorts}.values())
     start = time.monotonic()
@@ -97,7 +96,7 @@ def _cohort_run(cohort: Cohort, engine: str, twin: TwinSpec | None) -> Callable[
     program = build_program(cohort.key, engine, LANES, mesh, twin)
     images = put_images(_random_images(cohort.key.dataset), mesh)
     slabs = put_cohort(program, cohort, initial_state(initial_variables(cohort), program.method)).slabs
-    orders = [program.shuffle(slab.hyperparameters[0].seed, NOTHING_SPECIAL, 1) for slab in slabs]
+    orders = [program.shuffle(slab.hyperparameters[0].seed, _seen(program, slab, images), 1) for slab in slabs]
 
     def run(seconds: float) -> float:
         samples = 0
@@ -115,6 +114,16 @@ def _cohort_run(cohort: Cohort, engine: str, twin: TwinSpec | None) -> Callable[
         return samples / (time.monotonic() - start)
 
     return run
+
+
+def _seen(program: Program, slab: Slab, images: DeviceImages) -> Seen:
+    return NOTHING_SPECIAL if program.see is None else program.see(slab.hyperparameters[0], images.labels)
+
+
+def typical_cohort(spec: ZooSpec) -> Cohort:
+    """The first cohort of a zoo that is trained by Adam, as the reference is, else the first one."""
+    cohorts = plan_zoo(spec).cohorts
+    return next((cohort for cohort in cohorts if cohort.key.optimizer.name == "adam"), cohorts[0])
 
 
 def _random_images(dataset: DatasetSpec) -> Images:

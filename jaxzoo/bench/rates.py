@@ -6,7 +6,7 @@ import importlib.util
 import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,9 @@ import pandas as pd
 from jaxzoo.bench import contenders
 from jaxzoo.bench.arithmetic import training_flops
 from jaxzoo.errors import InputError, nearest, require
+from jaxzoo.models.engines import engines_for
 from jaxzoo.spec.config import load_spec
+from jaxzoo.spec.plan import Cohort, plan_zoo
 from jaxzoo.spec.twin_spec import METHODS, TwinSpec
 
 Builders = Mapping[str, Callable[[], contenders.Contender]]
@@ -22,8 +24,22 @@ Builders = Mapping[str, Callable[[], contenders.Contender]]
 REFERENCE = "PyTorch, a model per core"
 
 
+class Subject(NamedTuple):
+    """What is trained: the name in the table, a population of one kind, and one of all kinds or None."""
+
+    name: str
+    cohort: Cohort
+    mixed: Sequence[Cohort] | None = None
+
+
+def published_subject(architecture: str) -> Subject:
+    """An architecture of the published zoos: its seed zoo, and its zoo of all that the published grids mix."""
+    seeds, mixed = (load_spec(zoos[architecture]) for zoos in (contenders.SEED_ZOOS, contenders.MIXED_ZOOS))
+    return Subject(architecture, contenders.typical_cohort(seeds), plan_zoo(mixed).cohorts)
+
+
 def measure(
-    architecture: str,
+    subject: Subject,
     *,
     models: int,
     rounds: int,
@@ -37,13 +53,13 @@ def measure(
     table has their medians over rounds. The share counts the arithmetic of a dense sample, even for twins. `only`
     names the contenders to measure, None for all. Raises InputError for an unknown one.
     """
-    builders = _chosen(_builders(architecture, models), only)
+    builders = _chosen(_builders(subject, models), only)
     # fresh processes: each contender sets up JAX or PyTorch for itself, and its peak memory is its own
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
     columns: dict[str, dict[str, Any]] = {}
     for name, builder in builders.items():
-        on_run(f"{architecture}, {name}: setting up")
+        on_run(f"{subject.name}, {name}: setting up")
         own_end, other_end = context.Pipe()
         context.Process(target=_serve, args=(other_end, builder)).start()
         other_end.close()  # so that the end of the process is the end of the pipe
@@ -53,12 +69,12 @@ def measure(
     # in turn, so that what else the machine does meets all contenders alike
     for number in range(rounds):
         for name, pipe in pipes.items():
-            on_run(f"{architecture}, {name}: turn {number + 1} of {rounds}")
+            on_run(f"{subject.name}, {name}: turn {number + 1} of {rounds}")
             pipe.send(seconds)
             rates[name][number], columns[name]["peak_memory_MB"] = _answer(name, pipe)
     for pipe in pipes.values():
         pipe.close()  # ends the process
-    return _table(architecture, rates, columns)
+    return _table(subject, rates, columns)
 
 
 def _answer(name: str, pipe: Connection) -> Any:
@@ -69,18 +85,18 @@ def _answer(name: str, pipe: Connection) -> Any:
         raise InputError(f"{name}: its process has ended with the error above, expected an answer") from error
 
 
-def _table(architecture: str, rates: dict[str, np.ndarray], columns: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+def _table(subject: Subject, rates: dict[str, np.ndarray], columns: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """A row per contender, from its rate in each round and from its other columns."""
     peak = rates.pop("matmul")
-    spec = load_spec(contenders.SEED_ZOOS[architecture])
-    flops = training_flops(spec.layers, spec.dataset)
+    key = subject.cohort.key
+    flops = training_flops(key.layers, key.dataset)
     rows = []
     for name, rate in rates.items():
         # without PyTorch there is no reference
         ratio = rate / rates[REFERENCE] if REFERENCE in rates else np.full(len(rate), np.nan)
         rows.append(
             {
-                "architecture": architecture,
+                "architecture": subject.name,
                 "contender": name,
                 "samples_per_s": np.median(rate),
                 "lowest": rate.min(),
@@ -103,21 +119,23 @@ def _chosen(builders: Builders, only: Sequence[str] | None) -> Builders:
     return {name: builder for name, builder in builders.items() if name in (*only, "matmul")}
 
 
-def _builders(architecture: str, models: int) -> Builders:
-    population = functools.partial(contenders.population, architecture)
+def _builders(subject: Subject, models: int) -> Builders:
+    seeds = functools.partial(contenders.population, [subject.cohort])
+    key = subject.cohort.key
     builders: dict[str, Callable[[], contenders.Contender]] = {"matmul": contenders.matmul_peak}
     if importlib.util.find_spec("torch"):
         from jaxzoo.bench import pytorch
 
-        spec = load_spec(contenders.SEED_ZOOS[architecture])
-        builders[REFERENCE] = functools.partial(pytorch.one_model_per_core, spec.layers, spec.dataset)
-        builders["torch.func vmap"] = functools.partial(pytorch.stacked_models, spec.layers, spec.dataset, models)
-    builders["vmap, seed zoo"] = functools.partial(population, "vmap", models, False)
-    builders["lanes, seed zoo"] = functools.partial(population, "lanes", models, False)
-    builders["lanes, mixed zoo"] = functools.partial(population, "lanes", models, True)
-    for method in METHODS:
-        twin = TwinSpec(method=method)
-        builders[f"twins, {method}"] = functools.partial(population, "lanes", models, False, twin)
+        builders[REFERENCE] = functools.partial(pytorch.one_model_per_core, key)
+        builders["torch.func vmap"] = functools.partial(pytorch.stacked_models, key, models)
+    engines = engines_for(key.layers, key.precision)
+    for engine in ("vmap", "lanes"):
+        if engine in engines:
+            builders[f"{engine}, seed zoo"] = functools.partial(seeds, engine, models)
+    if subject.mixed is not None:
+        builders["lanes, mixed zoo"] = functools.partial(contenders.population, subject.mixed, "lanes", models)
+    for method in METHODS if "lanes" in engines else ():
+        builders[f"twins, {method}"] = functools.partial(seeds, "lanes", models, TwinSpec(method=method))
     return builders
 
 

@@ -32,7 +32,7 @@ class Chosen(NamedTuple):
     @property
     def members(self) -> pd.DataFrame:
         """The rows of the models in `zoo.members`, in their order."""
-        return self.zoo.members.iloc[list(self.models)].reset_index(drop=True)
+        return self.zoo.members.set_index("model", drop=False).loc[list(self.models)].reset_index(drop=True)
 
     @property
     def metrics(self) -> pd.DataFrame:

@@ -20,6 +20,7 @@ def zoo_facts(zoo: Zoo) -> dict[str, str]:
     finished = zoo.epochs[-1] == max(record.weights_expected(record.epochs))
     last = "" if finished else f" of {record.epochs}: unfinished"
     known = [name for name in hyperparameter_names(zoo.members.columns) if zoo.members[name].notna().any()]
+    known = [name for name in known if name not in ("architecture", "dataset")]  # which have facts of their own
     return {
         "models": f"{len(zoo.members):,}",
         "epochs": f"{zoo.epochs[0]} to {zoo.epochs[-1]}{last}",
@@ -49,13 +50,11 @@ def _listed(values: Sequence[Any]) -> str:
 
 def _images(zoo: Zoo) -> str:
     height, width, channels = zoo.image_shape
-    dataset = zoo.spec.dataset
-    if dataset is None:
-        return f"not known, {height} x {width} x {channels}"
-    return (
-        f"{dataset.name}, {dataset.train:,} + {dataset.validation:,} + {dataset.test:,} "
-        f"(train, validation, test), {height} x {width} x {channels}"
-    )
+    spec = zoo.spec
+    every = spec.every_dataset if isinstance(spec, ZooSpec) else () if spec.dataset is None else (spec.dataset,)
+    counts = [f"{each.name}, {each.train:,} + {each.validation:,} + {each.test:,}" for each in every]
+    known = f"{'; '.join(counts)} (train, validation, test)" if counts else "not known"
+    return f"{known}, {height} x {width} x {channels}"
 
 
 def _maker(record: Record) -> str:

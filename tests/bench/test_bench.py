@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from jaxzoo.bench import contenders
 from jaxzoo.bench.arithmetic import training_flops
 from jaxzoo.bench.contenders import matmul_peak, population
 from jaxzoo.bench.tpu import estimated_cycles
 from jaxzoo.spec.config import load_spec
+from jaxzoo.spec.plan import plan_zoo
 from jaxzoo.spec.twin_spec import TwinSpec
 
 HLO = """HloModule jit_step
@@ -55,9 +55,9 @@ MIXED_AND_TWINS = [("lanes", True, None), ("vmap", False, None), ("lanes", False
 
 
 @pytest.mark.parametrize(("engine", "mixed", "twin"), MIXED_AND_TWINS)
-def test_a_population_is_timed(engine, mixed, twin, monkeypatch):
-    monkeypatch.setitem(contenders.MIXED_ZOOS, "cnn-s", "digits")  # four kinds of cohorts, and few images
-    contender = population("cnn-s", engine, 3, mixed, twin)
+def test_a_population_is_timed(engine, mixed, twin):
+    cohorts = plan_zoo(load_spec("digits")).cohorts  # four kinds of cohorts, and few images
+    contender = population(cohorts if mixed else cohorts[:1], engine, 3, twin)
     assert contender.run(0.1) > 0
     assert contender.setup_seconds > 0
     assert contender.peak_memory() > 50
