@@ -95,7 +95,9 @@ def _zoos(table: dict[str, Any], folder: Path) -> Iterator[ZooSpec]:
         try:
             dataset = _dataset_of(table, zoo) if named else _dataset_for(table["dataset"], zoo.get("architecture"))
             shared = {**architectures, **_datasets(table, dataset)}
-            yield read_table({"name": name, **shared, **zoo, **_points(zoo, folder), "dataset": dataset}, ZooSpec)
+            spec = read_table({"name": name, **shared, **zoo, **_points(zoo, folder), "dataset": dataset}, ZooSpec)
+            assert spec.architecture_names  # a file cannot hold a module, which would come later
+            yield spec
         except InputError as error:
             where = _path_in_file(error.path, name, zoo.get("architecture"), table.get("dataset", {}))
             if named and error.path[:1] == ("dataset",):

@@ -9,7 +9,7 @@ from jaxzoo.errors import InputError, require
 from jaxzoo.spec.chains import ChainDraw, drawn_chain
 from jaxzoo.spec.distribution import KINDS, Distribution
 from jaxzoo.spec.fields import settle_fields, settled
-from jaxzoo.spec.grid import FACTORS, HYPERPARAMETERS, TYPES, check_values
+from jaxzoo.spec.grid import FACTORS, HYPERPARAMETERS, NONE, TYPES, check_values
 from jaxzoo.spec.layers import Layers
 from jaxzoo.spec.optimizer import Optimizer
 from jaxzoo.spec.seeds import SEED_LIMIT
@@ -28,8 +28,8 @@ class Draws:
 
     models: int
     seed: int = 0
-    activation: str | Distribution
-    initialization: str | Distribution
+    activation: str | Distribution = NONE
+    initialization: str | Distribution = NONE
     dropout: float | Distribution = 0.0
     optimizer: str | Distribution
     learning_rate: float | Distribution

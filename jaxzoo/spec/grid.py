@@ -21,6 +21,8 @@ INITIALIZATIONS = (
     *("uniform", "normal", "kaiming_uniform", "kaiming_normal", "xavier_uniform", "xavier_normal"),
     *("torch_default", "truncated_normal", "orthogonal", "he_normal", "glorot_normal"),
 )
+NONE = "none"  # of a word of `OPTIONAL` that is not given, since the network takes none
+OPTIONAL = ("activation", "initialization")
 NOISE_VALUES = 2**16  # dropout compares its rate with 16 random bits (see jaxzoo.models.networks.drop_out)
 
 
@@ -45,7 +47,8 @@ class Grid:
     """The hyperparameters of a zoo: every combination of these values is a grid point, with a member for each seed.
 
     This is the one list of hyperparameters. Members, the tables of readers and the targets of probes are made from it.
-    A name will do for an optimizer of defaults.
+    A name will do for an optimizer of defaults. `activation` and `initialization` are left out where the network is a
+    Flax module, which has its own.
 
     The first six every zoo has. The others are factors: a zoo declares those that it gives values, and what it does not
     declare is in no program of it and in no table. A factor acts as follows.
@@ -65,8 +68,8 @@ class Grid:
     - `architecture` and `dataset` take the place of the spec's: names of architectures, and of its data sets.
     """
 
-    activation: tuple[str, ...] = field(metadata=hyperparameter(ACTIVATIONS))
-    initialization: tuple[str, ...] = field(metadata=hyperparameter(INITIALIZATIONS))
+    activation: tuple[str, ...] = field(default=(NONE,), metadata=hyperparameter(ACTIVATIONS))
+    initialization: tuple[str, ...] = field(default=(NONE,), metadata=hyperparameter(INITIALIZATIONS))
     dropout: tuple[float, ...] = field(default=(0.0,), metadata=hyperparameter(Range(0, 1, BELOW_1)))
     optimizer: tuple[Optimizer, ...] = field(metadata=hyperparameter(OPTIMIZERS))
     learning_rate: tuple[float, ...] = field(metadata=hyperparameter(Range(0, 100, ABOVE_0)))
@@ -133,7 +136,7 @@ def check_values(name: str, values: Iterable[Any]) -> None:
         for value in values:
             require(allowed.holds(value), name, value, allowed.text(name))
     elif allowed is not NAMED_ELSEWHERE:
-        require_choices(name, values, allowed)
+        require_choices(name, [value for value in values if name not in OPTIONAL or value != NONE], allowed)
     for rate in values if name == "dropout" else ():
         wanted = "at most 0.9999923: with more, 16 random bits drop every unit"
         require(_keeps_some(rate), "dropout", rate, wanted)

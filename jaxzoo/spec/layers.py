@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from jaxzoo.errors import require
 from jaxzoo.spec.fields import LATER, require_choices, settle_fields
+from jaxzoo.spec.module import FlaxModule, ModuleLayer, names_of_layers
 
 MEMBERS_OWN = ""  # stands for the activation function that is a hyperparameter of the model
 NAMED_ACTIVATIONS = ("tanh", "relu", "leaky_relu", "sigmoid", "silu", "gelu", "identity")
@@ -188,7 +189,7 @@ def _check_window(layer: Any) -> None:
 
 
 Named = Conv | BatchNorm | LayerNorm | Dense  # the layers that have variables
-Layer = Named | MaxPool | MeanPool | Activation | Dropout | Flatten | Residual | Save | Add
+Layer = Named | MaxPool | MeanPool | Activation | Dropout | Flatten | Residual | Save | Add | ModuleLayer
 Layers = tuple[Layer, ...]
 
 CNN_S: Layers = (
@@ -272,6 +273,24 @@ def weight_layers(layers: Layers) -> tuple[Conv | Dense, ...]:
 def norm_layers(layers: Layers) -> tuple[BatchNorm, ...]:
     """The layers that keep running batch statistics, in order."""
     return tuple(layer for layer in each_layer(layers) if isinstance(layer, BatchNorm))
+
+
+def module_of(layers: Layers) -> FlaxModule | None:
+    """The module that the whole network is, None for a network of layers."""
+    first = layers[0]
+    return first.network if isinstance(first, ModuleLayer) else None
+
+
+def weight_names(layers: Layers) -> tuple[str, ...]:
+    """The names that metrics have for the layers with weights, in order."""
+    module = module_of(layers)
+    return tuple(layer.name for layer in weight_layers(layers)) if module is None else names_of_layers(module.kernels)
+
+
+def keeps_statistics(layers: Layers) -> bool:
+    """Whether such networks keep running batch statistics."""
+    module = module_of(layers)
+    return len(norm_layers(layers)) > 0 if module is None else module.keeps_statistics
 
 
 def variance_name(name: str) -> str:

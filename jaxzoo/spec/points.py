@@ -12,13 +12,14 @@ from typing import Any
 from jaxzoo.errors import InputError, nearest, require, shown
 from jaxzoo.paths import local_path
 from jaxzoo.spec.fields import settle_fields, settled
-from jaxzoo.spec.grid import FACTORS, HYPERPARAMETERS, TYPES, check_values
+from jaxzoo.spec.grid import FACTORS, HYPERPARAMETERS, NONE, OPTIONAL, TYPES, check_values
 from jaxzoo.spec.optimizer import Optimizer
 from jaxzoo.spec.seeds import SEED_LIMIT
 
 SEED = "seed"
-DEFAULTS: Mapping[str, Any] = {"dropout": 0.0, "weight_decay": 0.0}  # a table may leave these out
-NEEDED = (SEED, *(name for name in HYPERPARAMETERS if name not in DEFAULTS))
+# a table may leave these out
+DEFAULTS: Mapping[str, Any] = {"dropout": 0.0, "weight_decay": 0.0, **dict.fromkeys(OPTIONAL, NONE)}
+NEEDED = (SEED, *(name for name in HYPERPARAMETERS if name in OPTIONAL or name not in DEFAULTS))
 MOST_ROWS = 10**6
 
 
@@ -27,7 +28,8 @@ class Points:
     """The hyperparameters of each model, as the `text` of a table with commas between its columns.
 
     The first line names the columns: `seed`, hyperparameters and factors (see `Grid`), in any order. Every other line
-    is a model. `dropout` and `weight_decay` may be left out and are then 0. `Points.read` builds one from a file,
+    is a model. `dropout` and `weight_decay` may be left out and are then 0, and, for a Flax module,
+    `activation` and `initialization`. `Points.read` builds one from a file,
     `Points.of` from rows.
     """
 
@@ -127,9 +129,10 @@ def _check_columns(columns: list[str]) -> None:
             raise InputError(f"line 1: there is no column {name!r}, expected one of: {nearest(name, known)}")
         if columns.count(name) > 1:
             raise InputError(f"line 1: column {name} is there twice, expected it once")
-    for name in NEEDED:
-        if name not in columns:
-            raise InputError(f"line 1: column {name} is missing, expected {', '.join(NEEDED)} and perhaps others")
+    missing = [name for name in NEEDED if name not in columns]
+    if {*missing} <= {*OPTIONAL}:  # whether the network takes them only the spec knows
+        return
+    raise InputError(f"line 1: column {missing[0]} is missing, expected {', '.join(NEEDED)} and perhaps others")
 
 
 def _row(line: int, columns: list[str], cells: list[str]) -> dict[str, Any]:

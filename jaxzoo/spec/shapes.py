@@ -19,6 +19,7 @@ from jaxzoo.spec.layers import (
     Residual,
     Save,
 )
+from jaxzoo.spec.module import ModuleLayer
 
 Shape = tuple[int, ...]  # (height, width, channels), or (units,)
 
@@ -91,6 +92,8 @@ def _after(layer: Layer, shape: Shape, classes: int, found: _Found) -> Shape:
                 raise InputError(f"layer {name} is added before it is saved, expected a save in front of it")
             if before[:-1] != shape[:-1] or (channels == "all" and before != shape):
                 raise _wrong(layer, shape, f"the shape that was saved, {before}", "adds to")
+        case ModuleLayer():
+            return (classes,)  # what it takes and gives was seen when it was described
         case BatchNorm() | LayerNorm() | Activation() | Dropout():
             pass
     return shape

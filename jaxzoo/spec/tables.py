@@ -145,7 +145,7 @@ def _differing(first: Any, second: Any, path: str) -> Iterator[tuple[str, str, s
 def _parts(value: Any) -> Mapping[str, Any] | None:
     """What a value is made of, by name; None for a leaf."""
     if dataclasses.is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.compare}
     return value if isinstance(value, Mapping) else None
 
 

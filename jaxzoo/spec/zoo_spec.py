@@ -14,6 +14,9 @@ from jaxzoo.spec.factors import check_factors
 from jaxzoo.spec.fields import LATER, require_choices, require_name, settle_fields
 from jaxzoo.spec.grid import FACTORS, HYPERPARAMETERS, Grid
 from jaxzoo.spec.layers import LAYERS, Layers
+from jaxzoo.spec.module import FlaxModule, ModuleLayer
+from jaxzoo.spec.naming import check_architectures, settle_names
+from jaxzoo.spec.needs import check_words
 from jaxzoo.spec.optimizer import CYCLED
 from jaxzoo.spec.outputs import Outputs, read_outputs_spec
 from jaxzoo.spec.pairs import Vary
@@ -21,7 +24,6 @@ from jaxzoo.spec.parameters import given_parameters
 from jaxzoo.spec.points import Points
 from jaxzoo.spec.schedule import SCHEDULES, Schedule
 from jaxzoo.spec.seeds import SEED_LIMIT, SeedDraw, SeedRange
-from jaxzoo.spec.shapes import check_shapes
 from jaxzoo.spec.snapshots import Snapshots
 from jaxzoo.spec.tables import differences, digest_of
 from jaxzoo.spec.twin_spec import METHODS, MOST_EPOCHS, NO_TWINS, TwinSpec
@@ -39,13 +41,15 @@ class ZooSpec:
     `architecture` is a name of `jaxzoo.spec.layers.LAYERS`, or an `Architecture`. Members that differ in architecture
     have it among their hyperparameters instead, and `architectures` says what the names mean that are not built in. In
     the same way `datasets` has those that members name beside the `dataset`; all are of one shape. What no member names
-    is left out of both. The members' hyperparameters come from a `grid`, from
-    `draws` or from a table of `points`: one of the three. A grid needs `seeds` or `drawn_seeds`. Draws have a seed each
-    unless one of these says more, and a table has its own. `vary` gives every member partners that differ from it in
-    one thing. `models` keeps that many members (see `plan_zoo`), partners aside; None keeps all. `momentum` is that of
-    sgd where it has none of its own; one-cycle moves another in its stead. `augmentation` names what training images go
-    through, in that order; every member draws it anew at each step. `precision` is what layers compute in; parameters
-    are float32.
+    is left out of both. Where the network is a Flax module, that is given to `generate`, which describes it in
+    `network`; the architecture is then the module's name.
+
+    The members' hyperparameters come from a `grid`, from `draws` or from a table of `points`: one of the three. A
+    grid needs `seeds` or `drawn_seeds`. Draws have a seed each unless one of these says more, and a table has its
+    own. `vary` gives every member partners that differ from it in one thing. `models` keeps that many members (see
+    `plan_zoo`), partners aside; None keeps all. `momentum` is that of sgd where it has none of its own; one-cycle
+    moves another in its stead. `augmentation` names what training images go through, in that order; every member
+    draws it anew at each step. `precision` is what layers compute in; parameters are float32.
 
     `snapshots` says which steps within epochs are kept, and `outputs` what is kept of the networks' outputs; no weight
     depends on either. Both are None where nothing is.
@@ -62,6 +66,7 @@ class ZooSpec:
     datasets: tuple[DatasetSpec, ...] = field(default=(), metadata=LATER)
     architecture: str | None = field(default=None, metadata={"allowed": tuple(LAYERS)})
     architectures: tuple[Architecture, ...] = field(default=(), metadata=LATER)
+    network: FlaxModule | None = field(default=None, metadata=LATER)
     grid: Grid | None = None
     draws: Draws | None = field(default=None, metadata=LATER)
     points: Points | None = field(default=None, metadata=LATER)
@@ -86,7 +91,7 @@ class ZooSpec:
         settle_fields(self)
         require_name("name", self.name, ZOO_NAME, "letters, digits, spaces, _, -, + and dots, not with a dot first")
         _check_source(self)
-        _settle_names(self)
+        settle_names(self)
         require(0 <= self.momentum < 1, "momentum", self.momentum, "0 <= momentum < 1")
         require_choices("augmentation", self.augmentation, AUGMENTATIONS)
         require(len(self.augmentation) <= 100, "augmentation", self.augmentation, "at most 100 names")
@@ -99,7 +104,9 @@ class ZooSpec:
         size = self.population_size * (1 + len(self.vary))
         require(size <= MOST_MEMBERS, "the grid with its seeds", size, f"at most {MOST_MEMBERS} models")
         check_factors(self)
-        _check_architectures(self)
+        if self.names_architecture:
+            check_architectures(self)
+            check_words(self)
         _check_optimizers(self)
         _check_warmup(self)
 
@@ -131,16 +138,26 @@ class ZooSpec:
 
     @property
     def layers(self) -> Layers:
-        """The layers of the members' networks. Raises InputError where members differ in them."""
+        """The layers of the members' networks. Raises InputError where members differ in them, or nothing says them."""
         names = self.architecture_names
         if len(names) > 1:
             raise InputError(f"zoo {self.name!r}: has {len(names)} architectures, expected one: zoo.groups has each")
         return self.layers_named(names[0])
 
     @property
+    def names_architecture(self) -> bool:
+        """Whether it says what the networks are: not where the module is still to come."""
+        return self.architecture is not None or "architecture" in self.source.declared
+
+    @property
     def architecture_names(self) -> tuple[str, ...]:
-        """The names of the architectures that members have."""
-        return (self.architecture,) if self.architecture is not None else self.source.values("architecture")
+        """The names of the architectures that members have. Raises InputError where nothing says them."""
+        if self.architecture is not None:
+            return (self.architecture,)
+        if not self.names_architecture:
+            known = f"one of: {', '.join(LAYERS)}; or generate(..., network=MyModule())"
+            raise InputError(f"architecture is missing, expected {known}", ("architecture",))
+        return self.source.values("architecture")
 
     @property
     def architecture_label(self) -> str:
@@ -150,13 +167,16 @@ class ZooSpec:
 
     def layers_named(self, name: str) -> Layers:
         """The layers of one of its architectures."""
+        if self.network is not None:
+            return (ModuleLayer(self.network),)
         own = {each.name: each.layers for each in self.architectures}
         chains = self.draws.chains if self.draws is not None else {}
         return own[name] if name in own else chains[name] if name in chains else LAYERS[name]
 
     def layers_of(self, point: Mapping[str, Any]) -> Layers:
         """The layers of a member that has these hyperparameters."""
-        return self.layers_named(point.get("architecture", self.architecture))
+        own = point.get("architecture")
+        return self.layers if own is None else self.layers_named(own)
 
     @property
     def every_dataset(self) -> tuple[DatasetSpec, ...]:
@@ -208,49 +228,6 @@ def _settle_words(spec: Any) -> None:
         object.__setattr__(spec, "twins", None if spec.twins == NO_TWINS else TwinSpec(method=spec.twins))
     if isinstance(spec.outputs, str | list | tuple):
         object.__setattr__(spec, "outputs", read_outputs_spec(spec.outputs))
-
-
-def _settle_names(spec: ZooSpec) -> None:
-    """Settles which architectures and data sets there are. Raises InputError for a name that nothing has."""
-    declared = spec.source.declared
-    if "architecture" in declared and spec.architecture is not None:
-        got = f"architecture is {spec.architecture!r} beside that of the hyperparameters"
-        raise InputError(f"{got}, expected one of the two", ("architecture",))
-    if "architecture" not in declared and spec.architecture is None:
-        raise InputError(f"architecture is missing, expected one of: {', '.join(LAYERS)}", ("architecture",))
-    own = {each.name: each for each in spec.architectures}
-    require(
-        len(own) == len(spec.architectures),
-        "architectures",
-        [each.name for each in spec.architectures],
-        "no name twice",
-    )
-    chains = spec.draws.chains if spec.draws is not None else {}
-    names = spec.architecture_names
-    require_choices("architecture", names, (*LAYERS, *own, *chains))
-    object.__setattr__(spec, "architectures", tuple(each for name, each in own.items() if name in names))
-    others = {each.name: each for each in spec.datasets}
-    doubled = len(others) < len(spec.datasets) or spec.dataset.name in others
-    require(not doubled, "datasets", [each.name for each in spec.datasets], "no name twice")
-    named = spec.source.values("dataset") if "dataset" in declared else ()
-    require_choices("dataset", named, (spec.dataset.name, *others))
-    object.__setattr__(spec, "datasets", tuple(each for name, each in others.items() if name in named))
-    for each in spec.datasets:
-        shape, first = ((one.size, one.channels, one.classes) for one in (each, spec.dataset))
-        require(shape == first, "datasets", f"{each.name}: {shape}", f"{first}, size, channels, classes of the first")
-
-
-def _check_architectures(spec: ZooSpec) -> None:
-    """Raises InputError where images do not go through the layers. Those that are built in fit all large images."""
-    for name in spec.architecture_names:
-        try:
-            check_shapes(spec.layers_named(name), spec.image_shape, spec.classes)
-        except InputError as error:
-            if name in LAYERS:
-                raise InputError(f"dataset.size: {name}: {error}", ("dataset", "size")) from error
-            own = any(each.name == name for each in spec.architectures)
-            path = ("architectures", name, "layers") if own else ("draws", "architecture")
-            raise InputError(f"architecture {name}: {error}", path) from error
 
 
 def _check_outputs(spec: ZooSpec) -> None:

@@ -135,7 +135,7 @@ def test_the_trajectory_of_a_zoo_that_grows_stays():
     free |= {"draws", "points", "vary"}  # what members have of them stands in their rows
     free |= {"snapshots", "outputs"}
     decide = {field.name for field in dataclasses.fields(Trajectory)} - {"layers", "dropout", "epochs", "factors"}
-    assert {field.name for field in dataclasses.fields(SPEC)} == free | decide | {"architecture"}
+    assert {field.name for field in dataclasses.fields(SPEC)} == free | decide | {"architecture", "network"}
     digest = trajectory_digest(SPEC)
     assert {trajectory_digest(spec) for spec in same} == {digest}
     assert len({digest, *map(trajectory_digest, other)}) == len(other) + 1
