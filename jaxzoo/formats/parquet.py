@@ -19,7 +19,7 @@ import numpy as np
 from jaxzoo.errors import InputError
 from jaxzoo.formats.arrow_tables import read_arrow, write_arrow
 from jaxzoo.formats.chosen import Chosen
-from jaxzoo.formats.format import ExportOptions, Format, Found, ImportOptions, Network, Report
+from jaxzoo.formats.format import ExportOptions, Format, Found, ImportOptions, Report
 from jaxzoo.formats.needed import EXTRA, needed
 from jaxzoo.formats.tables import (
     members_table,
@@ -30,7 +30,7 @@ from jaxzoo.formats.tables import (
 from jaxzoo.models.networks import Variables
 from jaxzoo.models.variables import network_shapes
 from jaxzoo.reading.layout import Layout, build_layout, flatten, layout_width, unflatten
-from jaxzoo.spec.layers import LAYERS
+from jaxzoo.spec.layers import LAYERS, Layers
 from jaxzoo.storage.files import reason
 
 COLUMNS = {"params": "weights", "batch_stats": "batch_stats"}  # by collection
@@ -64,7 +64,7 @@ def _arrow() -> Any:
 def _write_epoch(path: Path, chosen: Chosen, epoch: int, report: Report) -> None:
     """Portion by portion: an epoch need not fit into memory."""
     arrow = _arrow()
-    layouts = _layouts(Network(chosen.zoo.architecture, chosen.zoo.image_shape, chosen.zoo.spec.classes))
+    layouts = _layouts(chosen.zoo.layers, chosen.zoo.spec.classes, chosen.zoo.image_shape)
     schema = arrow.schema([arrow.field("model", arrow.int64()), *map(_field, layouts, layouts.values())])
     # weights hardly repeat: a dictionary of them, and the least and largest of each group, would only take time
     with _parquet().ParquetWriter(path, schema, use_dictionary=False, write_statistics=["model"]) as file:
@@ -86,9 +86,9 @@ def _field(collection: str, layout: Layout) -> Any:
     return arrow.field(COLUMNS[collection], kind, nullable=False, metadata={"layout": json.dumps(names)})
 
 
-def _layouts(network: Network) -> dict[str, Layout]:
+def _layouts(layers: Layers, classes: int, image: tuple[int, ...]) -> dict[str, Layout]:
     """The layouts of the networks' variables by collection."""
-    shapes = network_shapes(LAYERS[network.architecture], network.classes, network.image_shape)
+    shapes = network_shapes(layers, classes, image)
     return {collection: build_layout(tree) for collection, tree in shapes.items()}
 
 
@@ -96,10 +96,11 @@ def read(folder: Path, options: ImportOptions, report: Report) -> Found:
     """What lies in such a folder. Raises InputError for what is missing or damaged."""
     _parquet()
     description = read_description(folder)
-    layouts = _layouts(description.network)
+    network = description.network
+    layouts = _layouts(LAYERS[network.architecture], network.classes, network.image_shape)
     wanted = [{"name": "/".join(entry.path), "shape": list(entry.shape)} for entry in layouts["params"]]
     if description.get("parameters") != wanted:
-        raise InputError(f"{folder / 'zoo.json'}: parameters are not those of {description.network.architecture}")
+        raise InputError(f"{folder / 'zoo.json'}: parameters are not those of {network.architecture}")
     members, metrics = folder / "members.parquet", folder / "metrics.parquet"
     tables = tables_of(description, members, read_arrow(members), metrics, read_arrow(metrics))
     for epoch in description["epochs"]:

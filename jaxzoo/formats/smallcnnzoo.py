@@ -26,7 +26,7 @@ from jaxzoo.formats.chosen import Chosen
 from jaxzoo.formats.format import ExportOptions, Format, Report
 from jaxzoo.formats.smallcnnzoo_reading import CONFIG, OF_ZOO, OPTIMIZERS, OURS, read
 from jaxzoo.reading.layout import layout_width
-from jaxzoo.spec.layers import BatchNorm, Conv, Residual, weight_layers
+from jaxzoo.spec.layers import BatchNorm, Conv, Residual, module_of, weight_layers
 from jaxzoo.spec.twin_spec import MOST_EPOCHS
 from jaxzoo.storage.imported import NUMBERS
 
@@ -64,6 +64,11 @@ def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) 
 
 def _check_network(chosen: Chosen) -> None:
     layers = chosen.zoo.layers
+    if module_of(layers) is not None:
+        raise InputError(
+            f"{chosen.zoo.path}: its networks are the module {chosen.zoo.architecture}, expected networks of "
+            "layers, or one of the formats safetensors, numpy and parquet"
+        )
     if any(isinstance(layer, BatchNorm | Residual) for layer in layers) or any(
         isinstance(layer, Conv) and not layer.bias for layer in layers
     ):

@@ -9,9 +9,12 @@ import jax.numpy as jnp
 from jaxzoo.errors import InputError
 from jaxzoo.models import lanes
 from jaxzoo.models.convolution import conv_general_dilated
+from jaxzoo.models.modules import one_network
 from jaxzoo.models.networks import DropoutSource, Network, Params, SamplingSource
-from jaxzoo.spec.layers import Layers, norm_layers
+from jaxzoo.spec.layers import Layers, module_of, norm_layers
 
+# all of them without the model axis: the forward pass of one model
+OneModel = Callable[..., tuple[jax.Array, Params]]
 Forward = Callable[
     [Params, Params, jax.Array, DropoutSource | None, SamplingSource | None, jax.Array | None], tuple[jax.Array, Params]
 ]
@@ -25,7 +28,7 @@ EVALUATED_BY_VMAP = 256  # over all models: few large networks fill a device by 
 
 def engines_for(layers: Layers, precision: str = "float32") -> tuple[str, ...]:
     """The engines that can compute networks of these layers, the usual one first."""
-    has_kernels = precision == "float32" and lanes.supports(layers)
+    has_kernels = precision == "float32" and module_of(layers) is None and lanes.supports(layers)
     return ENGINES if has_kernels else ("vmap",)
 
 
@@ -66,8 +69,11 @@ def population_forward(
     (params_M, batch_stats_M, images_BHWCM, dropout_M or None, sampling_M or None, counted_B or None) ->
     (logits_BOM, batch_stats_M). The arguments mean what they mean to the Flax module; the result has the running batch
     statistics as they are after the batch. Images with a model axis of 1 are shared by all models. `counted_B` may have
-    a model axis, too. `platform` is the
-    kind of device that computes. Raises InputError for an engine that cannot compute these layers.
+    a model axis, too. `platform` is the kind of device that computes. Of a Flax module the logits are those of
+    evaluation without `counted_B`, and of training with it; `dropout_M` then has the keys of its random stream.
+
+    Raises InputError for an engine that cannot compute these layers, and, when it is called, for a module that is not
+    at hand.
     """
     known = engines_for(layers, precision)
     if engine not in known:
@@ -77,14 +83,15 @@ def population_forward(
             lanes.forward(layers, activation, params, images, dropout, sampling),
             batch_stats,
         )
+    module = module_of(layers)
+    if module is not None:
+        return _vmapped(one_network(module))
     # elsewhere XLA's own order of axes is the faster one: on a v5e by a quarter, as its compiler estimates
     convolution = conv_general_dilated if platform == "cpu" else jax.lax.conv_general_dilated
-    return _vmapped(Network(layers, classes, activation, precision=precision, convolution=convolution))
+    return _vmapped(_of_layers(Network(layers, classes, activation, precision=precision, convolution=convolution)))
 
 
-def _vmapped(network: Network) -> Forward:
-    """`jax.vmap` of one model's Flax module."""
-
+def _of_layers(network: Network) -> OneModel:
     def one_model(
         params: Params,
         batch_stats: Params,
@@ -98,6 +105,12 @@ def _vmapped(network: Network) -> Forward:
         result = network.apply(variables, images_BHWC, dropout, sampling, counted_B, mutable=moving)
         logits, moved = cast(Any, result) if moving else (result, variables)
         return jnp.asarray(logits), moved["batch_stats"]
+
+    return one_model
+
+
+def _vmapped(one_model: OneModel) -> Forward:
+    """`jax.vmap` of one model's forward pass."""
 
     def forward(
         params_M: Params,

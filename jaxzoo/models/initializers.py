@@ -8,8 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxzoo.spec.layers import Layers, weight_layers
-
 # kaiming_* are plain, not truncated, and count the fan in; flax's own he_* and lecun_* are truncated
 KERNEL_INITIALIZERS: dict[str, Callable[..., jax.Array]] = {
     "uniform": jax.nn.initializers.uniform(1.0),
@@ -42,10 +40,10 @@ def bias_initializer(initialization: str, inputs: int) -> Callable[..., jax.Arra
     return draw
 
 
-def rescaled(layers: Layers, variables: dict[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
+def rescaled(variables: dict[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
     """Drawn variables, on the host, with the scale of the weights and the first biases that a member has, if it has.
 
-    What normalises batches stays as it is.
+    Weights are what is called kernel, at any depth, and biases what stands beside one. What normalises stays as it is.
     """
     scale, bias = point.get("initialization_scale"), point.get("initialization_bias")
     drawn, std = DEVIATIONS.get(point["initialization"]), point.get("initialization_std")
@@ -53,11 +51,16 @@ def rescaled(layers: Layers, variables: dict[str, Any], point: Mapping[str, Any]
         scale = (1.0 if scale is None else scale) * std / drawn
     if scale is None and bias is None:
         return variables
-    params = {name: dict(kinds) for name, kinds in variables["params"].items()}
-    for layer in weight_layers(layers):
-        kinds = params[layer.name]
+    return {**variables, "params": _rescaled(variables["params"], scale, bias)}
+
+
+def _rescaled(params: Mapping[str, Any], scale: float | None, bias: float | None) -> dict[str, Any]:
+    kinds: dict[str, Any] = {
+        name: _rescaled(inner, scale, bias) if isinstance(inner, Mapping) else inner for name, inner in params.items()
+    }
+    if "kernel" in kinds:
         if scale is not None:
             kinds["kernel"] = kinds["kernel"] * np.float32(scale)
         if bias is not None and "bias" in kinds:
             kinds["bias"] = np.full_like(kinds["bias"], bias)
-    return {**variables, "params": params}
+    return kinds

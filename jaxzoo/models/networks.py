@@ -282,6 +282,8 @@ def build_network(spec: ZooSpec, *, activation: str | None = None, initializatio
 
     `activation` says whose, in a zoo that has several; without it such a zoo raises InputError.
     """
+    if spec.network is not None:
+        raise InputError(f"zoo {spec.name!r}: its network is the module {spec.network.name}, expected a call of that")
     activations = spec.values("activation")
     if activation is None and len(activations) > 1:
         known = ", ".join(activations)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, Self
 from jaxzoo.errors import InputError, shown
 from jaxzoo.models.variables import Shapes, network_shapes
 from jaxzoo.spec.imported_spec import AnySpec
-from jaxzoo.spec.layers import BatchNorm, Conv, Dense, Layers, Residual
+from jaxzoo.spec.layers import Add, BatchNorm, Conv, Dense, LayerNorm, Layers, Residual, Save, module_of
 
 FIXED = ""  # stands for the units that keep their order: the channels of images, and the classes
 
@@ -22,6 +22,9 @@ class WithSpec(Protocol):
 
     @property
     def spec(self) -> AnySpec: ...
+
+    @property
+    def layers(self) -> Layers: ...
 
 
 class UnitAxis(NamedTuple):
@@ -90,7 +93,8 @@ def permutation_spec(zoo_or_spec: AnySpec | WithSpec) -> PermutationSpec:
     spec = zoo_or_spec if isinstance(zoo_or_spec, AnySpec) else getattr(zoo_or_spec, "spec", None)
     if not isinstance(spec, AnySpec):
         raise InputError(f"got a {type(zoo_or_spec).__name__}, expected a zoo, or a ZooSpec")
-    return permutations_of(spec.layers, spec.classes, spec.image_shape)._replace(architecture=spec.architecture_label)
+    layers = zoo_or_spec.layers  # a zoo may be of one of its spec's architectures
+    return permutations_of(layers, spec.classes, spec.image_shape)._replace(architecture=spec.architecture_label)
 
 
 def permutations_of(layers: Layers, classes: int, image: tuple[int, ...]) -> PermutationSpec:
@@ -98,8 +102,10 @@ def permutations_of(layers: Layers, classes: int, image: tuple[int, ...]) -> Per
 
     The last layer's outputs keep their order, and so does every unit that is added to one of them, or to an image.
     """
+    if module_of(layers) is not None:
+        raise InputError("its networks are a Flax module, whose units nobody knows, expected networks of layers")
     shapes = network_shapes(layers, classes, image)
-    walk = _Walk(shapes, [], [])
+    walk = _Walk(shapes, [], [], {})
     last = walk.follow(layers, FIXED)
     group_of = _merged([units for units, _ in walk.axes], [*walk.ties, (FIXED, last)])
     members: dict[str, list[UnitAxis]] = {}
@@ -118,6 +124,7 @@ class _Walk(NamedTuple):
     shapes: Mapping[str, Shapes]
     axes: list[tuple[str, UnitAxis]]
     ties: list[tuple[str, str]]
+    saved: dict[str, str]
 
     def follow(self, layers: Layers, units: str) -> str:
         """The units that come out of the layers, where `units` go in."""
@@ -128,14 +135,25 @@ class _Walk(NamedTuple):
                     self._meet(name, name, "kernel", -1)
                     self._meet(name, name, "bias", -1)
                     units = name
-                case BatchNorm(name):
+                case BatchNorm(name) | LayerNorm(name):
                     for kind in ("scale", "bias", "mean", "var"):
                         self._meet(units, name, kind, -1)
                 case Residual(main, shortcut):
                     ends = self.follow(main, units), self.follow(shortcut, units)
                     self.ties.append(ends)
                     units = ends[0]
+                case Save(name):
+                    self.saved[name] = units
+                case Add(name):
+                    self._add(units, self.saved[name])
         return units
+
+    def _add(self, units: str, saved: str) -> None:
+        """Ties units that are added. Where only the first ones are, no unit of either can change its place."""
+        sizes = [self.shapes["params"][name]["kernel"][-1] for name in (units, saved) if name != FIXED]
+        if len({*sizes}) > 1:
+            self.ties.extend([(FIXED, units), (FIXED, saved)])
+        self.ties.append((units, saved))
 
     def _meet(self, units: str, layer: str, kind: str, axis: int) -> None:
         """Notes that units lie along an axis, counted from the last, of a layer's variable, if the layer has it."""

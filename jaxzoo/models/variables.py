@@ -2,17 +2,20 @@
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxzoo.models.trees import each_leaf, nested
 from jaxzoo.spec.dataset_spec import DatasetSpec
-from jaxzoo.spec.layers import BatchNorm, Conv, Dense, LayerNorm, Layers
+from jaxzoo.spec.layers import BatchNorm, Conv, Dense, LayerNorm, Layers, module_of
 from jaxzoo.spec.shapes import shapes_before
 
 Shapes = Mapping[str, Any]  # nested to any depth, with a shape (a tuple of integers) at each leaf
+
+__all__ = ["Shapes", "abstract_variables", "each_leaf", "network_shapes", "parameter_count", "variable_shapes"]
 
 KINDS = ("kernel", "scale", "bias", "mean", "var")  # of variables, in the order of a layout
 
@@ -27,8 +30,12 @@ def network_shapes(layers: Layers, classes: int, image: tuple[int, ...]) -> Mapp
     """The shape of every variable of one model on images (H, W, C), by collection, then nested as Flax nests them.
 
     Names come in the order of the layers, the kinds of a layer in the order of KINDS. They are those of `Network.init`,
-    computed without it: tracing it takes longer than anything else that is done with an architecture.
+    computed without it: tracing it takes longer than anything else that is done with an architecture. Those of a Flax
+    module come in the order in which it makes them.
     """
+    module = module_of(layers)
+    if module is not None:
+        return nested(module.shapes)
     params: dict[str, Any] = {}
     statistics: dict[str, Any] = {}
     for layer, before in shapes_before(layers, image, classes):
@@ -46,15 +53,6 @@ def network_shapes(layers: Layers, classes: int, image: tuple[int, ...]) -> Mapp
 
 def _weighted(kernel: tuple[int, ...], *, bias: bool) -> dict[str, tuple[int, ...]]:
     return {"kernel": kernel, **({"bias": kernel[-1:]} if bias else {})}
-
-
-def each_leaf(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """(path, leaf) of every leaf of nested mappings, in their order."""
-    for name, inner in tree.items():
-        if isinstance(inner, Mapping):
-            yield from each_leaf(inner, (*path, name))
-        else:
-            yield (*path, name), inner
 
 
 def abstract_variables(layers: Layers, dataset: DatasetSpec) -> dict[str, Any]:

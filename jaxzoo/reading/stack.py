@@ -19,7 +19,7 @@ from jaxzoo.reading.layout import Layout, build_layout, flatten, layout_width, u
 from jaxzoo.reading.selection import Selection
 from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.imported_spec import AnySpec
-from jaxzoo.spec.layers import norm_layers
+from jaxzoo.spec.layers import keeps_statistics
 from jaxzoo.spec.plan import Member
 
 Axes = tuple[int, ...]
@@ -130,7 +130,7 @@ def _variables(given: Any, layout: Layout, where: str) -> tuple[Variables, Axes]
 
 
 def _check_statistics(form: Form, variables: Variables, where: str) -> None:
-    if norm_layers(form.layers) and "batch_stats" not in variables:
+    if keeps_statistics(form.layers) and "batch_stats" not in variables:
         raise InputError(f"{where}: weights come without batch_stats, expected variables, as zoo.variables gives them")
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from jaxzoo.errors import InputError
 from jaxzoo.reading.layout import Layout, flatten, layout_width
 from jaxzoo.spec.asked import Asked
-from jaxzoo.spec.layers import weight_layers
+from jaxzoo.spec.layers import weight_names
 from jaxzoo.spec.plan import Member
 from jaxzoo.spec.snapshots import Moment
 from jaxzoo.storage.beside import asked_of_cohort
@@ -184,7 +184,7 @@ class StoredTimes:
         if self._record.twin is None:
             return METRICS
         firsts = [self.cohorts[cohort][0].hyperparameters for cohort in cohorts]
-        weighted = [layer.name for point in firsts for layer in weight_layers(self._record.spec.layers_of(point))]
+        weighted = [name for point in firsts for name in weight_names(self._record.spec.layers_of(point))]
         return (*METRICS, "sparsity", *(f"sparsity_{name}" for name in dict.fromkeys(weighted)))
 
     def _folder(self, cohort: int) -> Path:

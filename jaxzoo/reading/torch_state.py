@@ -10,7 +10,7 @@ from jaxzoo.errors import InputError
 from jaxzoo.models.networks import Variables
 from jaxzoo.models.torch_names import TorchEntry, counts_dropout, state_of_variables, torch_entries
 from jaxzoo.spec.imported_spec import AnySpec
-from jaxzoo.spec.layers import Layers
+from jaxzoo.spec.layers import Layers, module_of
 from jaxzoo.storage.imported import Record
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ def import_torch(caller: str) -> Any:
 
 def member_entries(layers: Layers, spec: AnySpec, dropout: float) -> tuple[TorchEntry, ...]:
     """The tensors of a member that has this dropout rate."""
+    module = module_of(layers)
+    if module is not None:
+        raise InputError(f"its networks are the module {module.name}, expected networks of layers for PyTorch")
     counted = counts_dropout(layers, dropout)
     return torch_entries(layers, spec.classes, spec.image_shape, counts_dropout=counted)
 

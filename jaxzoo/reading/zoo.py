@@ -12,6 +12,7 @@ import pandas as pd
 
 from jaxzoo.datasets import Images, images_at_hand
 from jaxzoo.errors import InputError
+from jaxzoo.models.modules import module_missing
 from jaxzoo.models.networks import Network
 from jaxzoo.models.stacks import Form
 from jaxzoo.models.variables import network_shapes
@@ -29,9 +30,13 @@ from jaxzoo.reading.torch_state import member_entries, torch_state
 from jaxzoo.reading.twins import Twins
 from jaxzoo.spec.grid import INITIALIZATIONS
 from jaxzoo.spec.imported_spec import AnySpec
-from jaxzoo.spec.layers import Layers
+from jaxzoo.spec.layers import Layers, module_of
+from jaxzoo.spec.module import FlaxModule
 from jaxzoo.spec.plan import Member
+from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.imported import Record, read_any_record
+from jaxzoo.storage.modules import holding, with_module, with_network
+from jaxzoo.storage.record import ZooRecord
 from jaxzoo.storage.twins_folders import twins_folders
 from jaxzoo.storage.zoo_folder import read_members
 
@@ -331,17 +336,23 @@ class Zoo:
         return {member.model: member.seed for member in self._members}
 
     @property
-    def network(self) -> Network:
+    def network(self) -> Any:
         """The Flax module of every model: `network.apply(variables, images)` on normalised images (B, H, W, C).
 
-        Raises InputError where models differ in activation; `network_of(model)` gives each model's own.
+        Of a zoo of a module it is that which `open_zoo` was given. Raises InputError where none was, and where models
+        differ in activation; `network_of(model)` gives each model's own.
         """
         if len({*self._forms.values()}) > 1:
             raise InputError(f"{self.path}: its models differ in activation, expected a call of network_of(model)")
         return self.network_of(self._members[0].model)
 
-    def network_of(self, model: int) -> Network:
-        """The Flax module of one model."""
+    def network_of(self, model: int) -> Any:
+        """The Flax module of one model, a `Network`, or that which `open_zoo` was given."""
+        own = module_of(self.form_of(model).layers)
+        if own is not None and own.module is None:
+            raise InputError(f"{self.path}: {module_missing(own)}")
+        if own is not None:
+            return own.module
         form, drawn = self.form_of(model), self.member(model).hyperparameters["initialization"]
         # an imported model may be drawn in a way of its own: only `init` reads it
         known = drawn if drawn in INITIALIZATIONS else Network.initialization
@@ -455,7 +466,9 @@ class Zoo:
         Their `record.parent.epoch` says which epoch they begin from.
         """
         folders = twins_folders(self.path)
-        return Twins(self.path, {name: open_zoo(folder, partial=self.partial) for name, folder in folders.items()})
+        network = self.spec.network if isinstance(self.spec, ZooSpec) else None
+        zoos = {name: opened(folder, network, partial=self.partial) for name, folder in folders.items()}
+        return Twins(self.path, zoos)
 
     def numbers_of(self, models: Choice) -> list[int]:
         """The numbers of some models, in the order given; of all for None. Raises InputError, as `params` does."""
@@ -487,12 +500,29 @@ class Zoo:
         return self._asking.models_at(self._asking.epochs(epochs), models)
 
 
-def open_zoo(path: str | Path, *, partial: bool = False) -> Zoo:
+def open_zoo(path: str | Path, *, partial: bool = False, network: Any = None) -> Zoo:
     """Opens the zoo in a folder, finished or still being made. Raises InputError where there is none.
 
     Of a zoo that is still being made, the epochs are those that all cohorts hold. With `partial` they are those that
     any cohort holds, and `zoo.models_at(epoch)` says of which models.
+
+    Where the networks are a Flax module, everything that is on disk can be read without it, and `network` is the module
+    for whatever applies it. It is held to the zoo: to its name, settings and shapes, and to the logits that are kept.
     """
     folder = lasting_path(path)
     record = read_any_record(folder)
+    if network is not None:
+        if not isinstance(record, ZooRecord) or record.spec.network is None:
+            raise InputError(
+                f"{folder}: network is given, expected none: its networks are {record.spec.architecture_label}"
+            )
+        record = with_module(folder, record, with_network(record.spec, network).network)
     return Zoo(folder, record, read_members(folder, record), partial=partial)
+
+
+def opened(path: Path, network: FlaxModule | None, *, partial: bool = False) -> Zoo:
+    """`open_zoo` with a module, or without, that was held to the zoo before."""
+    record = read_any_record(path)
+    if isinstance(record, ZooRecord):
+        record = holding(record, network)
+    return Zoo(path, record, read_members(path, record), partial=partial)

@@ -25,6 +25,7 @@ from jaxzoo.reading.layout import layout_width
 from jaxzoo.reading.selection import Selection, held_states
 from jaxzoo.reading.zoo import Zoo
 from jaxzoo.report.facts import zoo_facts
+from jaxzoo.spec.layers import module_of
 from jaxzoo.spec.plan import hyperparameter_names
 
 MOST_COMPARED = 512  # models whose predictions are compared, in all pairs
@@ -71,7 +72,7 @@ def collect(
     if not zoo.epochs:
         raise InputError(f"{zoo.path}: no epoch is there yet, expected one or more")
     notes: list[str] = []
-    images = _first_images(images, notes)
+    images = _first_images(zoo, images, notes)
     on_step("metrics")
     metrics, final = zoo.metrics, zoo.select().final()
     models = final.table
@@ -103,7 +104,11 @@ def collect(
     )
 
 
-def _first_images(images: np.ndarray | None, notes: list[str]) -> np.ndarray | None:
+def _first_images(zoo: Zoo, images: np.ndarray | None, notes: list[str]) -> np.ndarray | None:
+    module = None if zoo.mixed else module_of(zoo.layers)
+    if module is not None and module.module is None:
+        notes.append(f"Predictions are not compared: the networks are the module {module.name}, which is not at hand.")
+        return None
     if images is None:
         notes.append("Predictions are not compared: the images are not at hand.")
         return None
@@ -215,22 +220,21 @@ def _diversity(zoo: Zoo, weights: np.ndarray, classes: np.ndarray | None, notes:
         upper = np.triu_indices(len(compared), 1)  # each pair once, and no model with itself
         rows |= {"agreement of predictions": agreement.agreement[upper], "Cohen's kappa": agreement.kappa[upper]}
     if not zoo.mixed:
-        rows |= _distances(zoo, weights[kept])
+        rows |= _distances(zoo, weights[kept], notes)
     quartiles = [(name, len(values), *np.nanquantile(values, [*QUARTILES.values()])) for name, values in rows.items()]
     return pd.DataFrame(quartiles, columns=["quantity", "pairs", *QUARTILES])
 
 
-def _distances(zoo: Zoo, weights: np.ndarray) -> dict[str, np.ndarray]:
+def _distances(zoo: Zoo, weights: np.ndarray, notes: list[str]) -> dict[str, np.ndarray]:
     """Distances between the weights of pairs of models, by what they are."""
     plain = weight_distances(weights, sample_pairs(len(weights), MOST_PAIRS))
+    rows = {"l2 distance of weights": plain.l2, "cosine distance of weights": plain.cosine}
+    if module_of(zoo.layers) is not None:
+        notes.append("Units are not aligned: the networks are a Flax module, whose units nobody knows.")
+        return rows
     fewer = max(1, min(MOST_PAIRS, MOST_ALIGNED // layout_width(zoo.layout)))
     aligned = aligned_distances(Alignment.of(zoo), weights, sample_pairs(len(weights), fewer))
-    return {
-        "l2 distance of weights": plain.l2,
-        "cosine distance of weights": plain.cosine,
-        "l2 distance, units aligned": aligned.l2,
-        "cosine distance, units aligned": aligned.cosine,
-    }
+    return {**rows, "l2 distance, units aligned": aligned.l2, "cosine distance, units aligned": aligned.cosine}
 
 
 def _probe(zoo: Zoo, notes: list[str], on_step: Callable[[str], None]) -> pd.DataFrame | None:

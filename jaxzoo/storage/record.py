@@ -81,7 +81,8 @@ class ZooRecord:
     cohort. `timed` has the training samples/s by which engine and lanes were chosen, None where they were not measured.
     `kept` has the epochs whose weights stay on disk besides the last two, None where all do; metrics stay of every
     epoch. `members` is the SHA-256 of members.msgpack, None in the first format, whose snapshots carry no identity
-    either.
+    either. `logits` are those of a fixed batch by the module that the networks are, which tell it from another module;
+    None of networks of layers.
     """
 
     spec: ZooSpec
@@ -95,6 +96,7 @@ class ZooRecord:
     twin: TwinSpec | None = None
     parent: Parent | None = None
     licence: str = NO_LICENCE
+    logits: tuple[tuple[float, ...], ...] | None = None
     format: int = FORMAT
 
     @property
@@ -143,6 +145,8 @@ class ZooRecord:
     def to_json(self) -> str:
         """The text of zoo.json."""
         own = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        if self.logits is None:  # zoos of layers stay as they were
+            own.pop("logits")
         table = {
             "format": own.pop("format"),
             "name": self.spec.name,
@@ -273,6 +277,7 @@ def _check(path: Path, table: Mapping[str, Any], record: ZooRecord) -> None:
         "the number of cohorts": (len(record.cohorts), len(record.plan.cohorts)),
         "the images": ([each.name for each in record.images], [each.name for each in spec.every_dataset]),
         "the least of lanes": (min((way.lanes for way in record.cohorts), default=1) >= 1, True),
+        "logits": (record.logits is not None, spec.network is not None),
         "kept": (all(0 <= epoch <= record.epochs for epoch in record.kept or ()), True),
     }
     for name, (got, expected) in wanted.items():

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from jaxzoo.spec.twin_spec import NO_TWINS, TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.growth import grown_record
 from jaxzoo.storage.licence import check_licence
+from jaxzoo.storage.modules import check_module, with_module, with_network
 from jaxzoo.storage.record import ZooRecord, read_record
 from jaxzoo.storage.retention import ALL, Keep, ZooBytes, check_space, kept_epochs, kept_of_twins
 from jaxzoo.storage.snapshots import snapshot_epochs
@@ -32,6 +33,7 @@ from jaxzoo.storage.twins_folders import (
     set_apart,
 )
 from jaxzoo.storage.zoo_folder import cohort_folder, find_record, twins_folder
+from jaxzoo.training.module_checks import check_batches, check_module_spec
 from jaxzoo.training.sizes import cohort_bytes
 
 AUTO = "auto"
@@ -89,18 +91,26 @@ def check_generate(
     keep_epochs: Keep | None = None,
     licence: str | None = None,
     repair: bool = False,
+    network: Any = None,
 ) -> Job:
-    """Checks a call of `jaxzoo.generate` in an instant, before images are loaded. Raises InputError."""
+    """Checks a call of `jaxzoo.generate` in an instant, before images are loaded. Raises InputError.
+
+    Where the network is a Flax module, that takes a second: its logits are computed.
+    """
     folder = lasting_path(out)
+    spec = with_network(spec, network)
+    found = find_record(folder)
+    check_module(folder, found, spec)
     spec = restrict(spec, models=models, epochs=epochs)
     kept = kept_epochs(keep_epochs or ALL, spec.epochs)
     licence = None if licence is None else check_licence(licence)
     check_trainable(spec, engine)
-    found = find_record(folder)
+    found = None if found is None else with_module(folder, found, spec.network)
     begun = None if found is None else grown_record(folder, found, spec)
     twin = choose_twins(spec, twins)
     _check_engine(folder, begun, engine, lanes)
     plan = plan_zoo(spec) if begun is None else begun.plan
+    check_batches(plan)
     _check_steps(plan)
     kept = kept_with_ends(kept, plan)
     if begun is not None:
@@ -143,10 +153,15 @@ def space_of(job: Job) -> list[ZooBytes]:
     return parts
 
 
-def check_make_twins(zoo: str | Path, twin: TwinSpec, cohorts: range | None = None, *, repair: bool = False) -> Job:
+def check_make_twins(
+    zoo: str | Path, twin: TwinSpec, cohorts: range | None = None, *, repair: bool = False, network: Any = None
+) -> Job:
     """Checks a call of `jaxzoo.make_twins`: the zoo is dense, and the cohorts are finished. Raises InputError."""
     folder = lasting_path(zoo)
     record = read_record(folder)
+    spec = with_network(record.spec, network)
+    check_module(folder, record, spec)
+    record = with_module(folder, record, spec.network)
     if record.twin is not None:
         raise InputError(f"{folder}: is a zoo of twins, expected a dense one")
     job = Job(folder, record.plan, record, cohorts, None, record.kept, repair=repair)
@@ -207,8 +222,13 @@ def choose_cohorts(plan: Plan, cohorts: range | None) -> Sequence[Cohort]:
 
 
 def check_trainable(spec: ZooSpec, engine: str | None) -> None:
-    """Raises InputError for dropout in a network without dropout layers, and for an engine without its kernels."""
+    """Raises InputError for dropout in a network without dropout layers, and for an engine without its kernels.
+
+    A module does by itself what `dropout` and `precision` ask of layers.
+    """
     dropout = spec.values("dropout")
+    if spec.network is not None:
+        check_module_spec(spec)
     for name in spec.architecture_names:
         layers = spec.layers_named(name)
         if any(dropout) and not any(isinstance(layer, Dropout) for layer in each_layer(layers)):
@@ -239,6 +259,9 @@ def _check_twins(job: Job, begun: ZooRecord | None) -> None:
     twin, spec = job.twin, job.plan.spec
     if twin is None:
         return
+    if spec.network is not None and twin.method != "magnitude":
+        wanted = "'magnitude', or 'none': the networks are a Flax module"
+        raise InputError(f"zoo {spec.name!r}: twins is {twin.method!r}, expected {wanted}")
     warmup = spec.schedule.values.get("warmup", 0.0)  # in their epochs, which the schedule spans anew
     if warmup >= twin.length:
         got = f"zoo {spec.name!r}: schedule.warmup is {warmup}"

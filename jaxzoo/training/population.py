@@ -20,10 +20,11 @@ from jaxzoo.datasets.subsets import NOTHING_SPECIAL, Seen
 from jaxzoo.devices import COMPILER_OPTIONS, put_copies, put_lanes
 from jaxzoo.keys import Role, fold, member_keys
 from jaxzoo.models.initializers import rescaled
+from jaxzoo.models.modules import draw_variables, module_missing
 from jaxzoo.models.networks import Network, Params, Variables
 from jaxzoo.models.tally import Tally, empty_tally
 from jaxzoo.spec.dataset_spec import SPLITS, DatasetSpec
-from jaxzoo.spec.layers import Layers
+from jaxzoo.spec.layers import Layers, module_of
 from jaxzoo.spec.plan import Cohort
 from jaxzoo.training.events import Metrics
 from jaxzoo.training.hyperparameters import Hyperparameters, epochs_of_change, hyperparameters_at
@@ -88,7 +89,7 @@ def initial_variables(cohort: Cohort) -> Variables:
         for member, key in zip(cohort.members, member_keys(_seeds(cohort)), strict=True)
     ]
     begun = [
-        rescaled(cohort.key.layers, variables, member.hyperparameters)
+        rescaled(variables, member.hyperparameters)
         for member, variables in zip(cohort.members, jax.device_get(drawn), strict=True)
     ]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *begun)
@@ -96,11 +97,18 @@ def initial_variables(cohort: Cohort) -> Variables:
 
 @functools.lru_cache(maxsize=8)  # compiled once for the cohorts of a zoo, and not kept for ever
 def _initializer(layers: Layers, dataset: DatasetSpec, initialization: str) -> Callable[[jax.Array], Variables]:
-    network = Network(layers, dataset.classes, "tanh", initialization)  # no draw depends on the activation
+    module = module_of(layers)
     image = np.zeros((1, dataset.size, dataset.size, dataset.channels), np.float32)
 
+    if module is not None and module.module is None:
+        raise module_missing(module)
+
     def draw(member: jax.Array) -> Any:
-        return network.init(fold(member, Role.INITIALIZATION), image)
+        key = fold(member, Role.INITIALIZATION)
+        if module is not None:
+            return draw_variables(module.module, key, image)
+        # no draw depends on the activation
+        return Network(layers, dataset.classes, "tanh", initialization).init(key, image)
 
     return jax.jit(draw, compiler_options=COMPILER_OPTIONS)
 

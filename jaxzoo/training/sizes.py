@@ -4,7 +4,7 @@ import functools
 import math
 
 from jaxzoo.spec.asked import asked_of
-from jaxzoo.spec.layers import weight_layers
+from jaxzoo.spec.layers import weight_names
 from jaxzoo.spec.plan import Cohort, CohortKey
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
@@ -43,5 +43,5 @@ def _model_bytes(key: CohortKey, twin: TwinSpec | None) -> tuple[int, int]:
     snapshot = METRICS_BYTES + tree_bytes((dense.params, dense.batch_stats))
     if twin is None:
         return snapshot, tree_bytes(dense.optimizer)
-    sparsities = 1 + len(weight_layers(key.layers))
+    sparsities = 1 + len(weight_names(key.layers))
     return snapshot + FLOAT_BYTES * sparsities, tree_bytes(state_shapes(key, build_method(twin, key.layers), 1))

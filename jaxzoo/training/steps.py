@@ -17,6 +17,7 @@ from jaxzoo.models.engines import Forward
 from jaxzoo.models.networks import Array, DropoutSource, Params, SamplingSource
 from jaxzoo.models.tally import Tally, count_batch, empty_tally
 from jaxzoo.spec.factors import FACTORS_OF_OPTIMIZERS
+from jaxzoo.spec.layers import module_of
 from jaxzoo.spec.optimizer import CYCLED
 from jaxzoo.spec.plan import CohortKey, steps_of
 from jaxzoo.training.augmentation import augment
@@ -140,6 +141,7 @@ def _gradients(
     """The gradients of the mean loss of a step's batch, the batch statistics after the step, and the batch's tally."""
     key, method, at_once = recipe.key, recipe.method, recipe.at_once
     B = key.batch_size
+    drops = key.dropout or module_of(key.layers) is not None  # a module may drop out at a rate of its own
     examples = _examples_in_batch(key, order, number)
     derive = (lambda params: Derived(params, None)) if method is None else method.derive
     derived, pull_back = jax.vjp(derive, state.params)
@@ -148,7 +150,7 @@ def _gradients(
         gradients, batch_stats, tally = carry
         first = part * at_once
         batch = _batch(recipe, images, order, keys, number * B + first, first)
-        dropout = DropoutSource(hyper.numbers["dropout"], keys[Role.DROPOUT], first) if key.dropout else None
+        dropout = DropoutSource(hyper.numbers["dropout"], keys[Role.DROPOUT], first) if drops else None
         sampling = SamplingSource(keys[Role.SAMPLING], first) if method is not None and method.samples else None
 
         def loss(layers: Params) -> tuple[jax.Array, tuple[Params, Tally]]:

@@ -15,7 +15,7 @@ from jaxzoo.errors import InputError
 from jaxzoo.models.engines import ENGINES, engines_for, usual_lanes, usual_way
 from jaxzoo.models.tally import empty_tally
 from jaxzoo.spec.dataset_spec import DatasetSpec
-from jaxzoo.spec.layers import Layers, norm_layers
+from jaxzoo.spec.layers import Layers, module_of, norm_layers
 from jaxzoo.spec.plan import Cohort, CohortKey
 from jaxzoo.training.checks import AUTO, Job
 from jaxzoo.training.memory import Kind, compile_to_fit, models_that_fit, most_demanding
@@ -123,6 +123,8 @@ def candidates_for(key: CohortKey, platform: str) -> tuple[tuple[str, int], ...]
     """Engines and lane widths that are worth trying, the likely best first."""
     if norm_layers(key.layers):
         return LARGE_CANDIDATES
+    if module_of(key.layers) is not None:  # of any size
+        return tuple(("vmap", lanes) for lanes in dict.fromkeys((usual_lanes(key.layers, platform), 16, 1)))
     if engines_for(key.layers, key.precision) == ("vmap",):
         return (("vmap", usual_lanes(key.layers, platform)),)
     return {"cpu": CPU_CANDIDATES, "tpu": TPU_CANDIDATES}.get(platform, OTHER_CANDIDATES)

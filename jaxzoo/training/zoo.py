@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -12,8 +13,9 @@ from jaxzoo.compilation import compilation_cached
 from jaxzoo.datasets import Images, images_at_hand, load_images
 from jaxzoo.devices import model_mesh
 from jaxzoo.models.engines import KERNELS
+from jaxzoo.models.modules import fixed_logits
 from jaxzoo.models.networks import Variables
-from jaxzoo.reading.zoo import Zoo, open_zoo
+from jaxzoo.reading.zoo import Zoo, opened
 from jaxzoo.settings import pinned_settings, under_callers_settings
 from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.plan import Cohort, Plan
@@ -24,6 +26,7 @@ from jaxzoo.storage.growth import grow_zoo, growth_text
 from jaxzoo.storage.identity import identity_of
 from jaxzoo.storage.licence import state_licence
 from jaxzoo.storage.locks import zoo_locked
+from jaxzoo.storage.modules import holding, with_module
 from jaxzoo.storage.record import (
     FORMAT,
     NO_LICENCE,
@@ -65,6 +68,7 @@ def generate(
     keep_epochs: Keep | None = None,
     licence: str | None = None,
     repair: bool = False,
+    network: Any = None,
     on_event: OnEvent = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Zoo:
@@ -88,6 +92,7 @@ def generate(
         licence: what the zoo's record and card say of its licence; twins have their parent's. A zoo once begun takes
             another, and without one keeps its own. It changes no weight, and no digest.
         repair: reads every snapshot whole, and makes damaged and missing ones again.
+        network: a Flax Linen module, of a spec without architecture (see docs/network.md).
         on_event: hears of progress: `Trained`, `EpochSaved`, `Notice`.
         should_stop: is asked about twice a second whether to stop.
 
@@ -106,6 +111,7 @@ def generate(
         keep_epochs=keep_epochs,
         licence=licence,
         repair=repair,
+        network=network,
     )
     mesh = model_mesh(devices)
     images = {
@@ -123,6 +129,7 @@ def make_twins(
     devices: Sequence[jax.Device] | None = None,
     cohorts: range | None = None,
     repair: bool = False,
+    network: Any = None,
     on_event: OnEvent = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Zoo:
@@ -131,7 +138,7 @@ def make_twins(
     Never changes the zoo itself. The arguments are those of `generate`, but that images are never downloaded (see
     `Zoo.images`). Raises InputError, also where the zoo or one of the cohorts is not finished, and Interrupted.
     """
-    job = check_make_twins(zoo, twin, cohorts, repair=repair)
+    job = check_make_twins(zoo, twin, cohorts, repair=repair, network=network)
     mesh = model_mesh(devices)
     images = {dataset: images_at_hand(dataset, data_dir) for dataset in job.plan.spec.every_dataset}
     return run_make_twins(job, images, mesh, on_event=on_event, should_stop=should_stop)
@@ -170,7 +177,7 @@ def run_generate(
         run_cohort(job.folder, record, program, cohort, beginning, run)
         if twin_record is not None:
             _run_twins(job.folder, record, twin_record, cohort, mesh, run)
-    return open_zoo(job.folder)
+    return opened(job.folder, job.plan.spec.network)
 
 
 @compilation_cached()
@@ -195,7 +202,7 @@ def run_make_twins(
     record = begin_twins(job.folder, job.begun, job.twin, mesh)
     for cohort in job.chosen:
         _run_twins(job.folder, job.begun, record, cohort, mesh, run)
-    return open_zoo(twins_folder(job.folder, job.twin.method))
+    return opened(twins_folder(job.folder, job.twin.method), job.plan.spec.network)
 
 
 def _on_device(images: Mapping[DatasetSpec, Images], mesh: Mesh) -> Callable[[DatasetSpec], DeviceImages]:
@@ -229,6 +236,7 @@ def _begin_dense(
     ways = choose_ways(job, on_device, mesh, note)
     plan = fit_cohorts(job, ways, mesh, note)
     choices = [ways[cohort.key.layers] for cohort in plan.cohorts]
+    network = plan.spec.network
     record = ZooRecord(
         spec=plan.spec,
         stages=only_stage(plan.spec),
@@ -239,8 +247,13 @@ def _begin_dense(
         timed=choices[0].timed if len(ways) == 1 else None,
         kept=job.kept,
         licence=job.licence or NO_LICENCE,
+        logits=None if network is None else fixed_logits(network, plan.spec.image_shape),
     )
-    return begin_zoo(job.folder, record, plan, card_of(plan, record))
+    record, plan = begin_zoo(job.folder, record, plan, card_of(plan, record))
+    if record.spec.network is None or network is record.spec.network:
+        return record, plan
+    record = with_module(job.folder, record, network)  # another process began it
+    return record, record.plan
 
 
 def _images_record(name: str, images: Images) -> ImagesRecord:
@@ -251,7 +264,7 @@ def _images_record(name: str, images: Images) -> ImagesRecord:
 def _grow(job: Job, wanted: ZooSpec, on_event: OnEvent) -> ZooRecord:
     """Writes the stage that a call adds to a zoo. All was checked before: from here on the zoo has it."""
     before = read_record(job.folder)
-    record = grow_zoo(job.folder, wanted, card_of)
+    record = holding(grow_zoo(job.folder, wanted, card_of), wanted.network)
     text = growth_text(before, record.spec)
     if text:
         on_event(Notice(f"{job.folder}: grows: {text}"))

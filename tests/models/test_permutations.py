@@ -17,13 +17,16 @@ from jaxzoo.models.variables import each_leaf
 from jaxzoo.spec.layers import (
     LAYERS,
     Activation,
+    Add,
     BatchNorm,
     Conv,
     Dense,
     Flatten,
+    LayerNorm,
     MaxPool,
     MeanPool,
     Residual,
+    Save,
 )
 
 CLASSES = 5
@@ -52,6 +55,22 @@ OTHERS = {
         (Conv("one", 3, 4), Activation(), Residual((Conv("two", 3, 4, padding=1),), ()), Activation(), *END),
         (6, 6, 2),
         {"one": 4},
+    ),
+    "normalised layers and a skip": (
+        (
+            *(Conv("one", 3, 4), LayerNorm("two"), Save("a"), Activation(), Conv("three", 3, 4, padding=1), Add("a")),
+            *(Flatten(), LayerNorm("four"), Dense("five", 6), LayerNorm("six"), Activation(), Dense("end", None)),
+        ),
+        (6, 6, 2),
+        {"one": 4, "five": 6},
+    ),
+    "a skip to some channels": (
+        (
+            *(Conv("one", 3, 4), Save("a"), Activation(), Conv("two", 1, 6), Add("a", "common"), Activation()),
+            *(Conv("three", 1, 3), Activation(), *END),
+        ),
+        (6, 6, 2),
+        {"three": 3},
     ),
     "a sum with the image": ((Residual((Conv("one", 3, 2, padding=1),), ()), Activation(), *END), (6, 6, 2), {}),
     "a sum with the classes": ((Conv("one", 3, 5), MeanPool(), Residual((Dense("end", None),), ())), (6, 6, 2), {}),

@@ -130,7 +130,9 @@ WRONG = {
     "architecture is 'cnn-s' beside that of the hyperparameters, expected one of the two": lambda: dataclasses.replace(
         mixture(), architecture="cnn-s"
     ),
-    "architecture is missing, expected one of: cnn-s": lambda: dataclasses.replace(small_spec(), architecture=None),
+    "architecture is missing, expected one of: cnn-s": lambda: (
+        dataclasses.replace(small_spec(), architecture=None).architecture_names
+    ),
     "architecture is 'wide', expected one of: ": lambda: mixture(architecture=("cnn-s", "wide")),
     "architectures is ['own', 'own'], expected no name twice": lambda: dataclasses.replace(
         mixture(), architectures=(OWN, OWN)

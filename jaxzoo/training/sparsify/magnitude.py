@@ -4,6 +4,7 @@ The smallest weights are set to zero and remain zero; biases are kept. Arrays ha
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,14 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxzoo.models.networks import Params
+from jaxzoo.models.trees import each_leaf, nested
+from jaxzoo.spec.module import is_kernel
 
 
 def full_masks(params: Params) -> Params:
     """A mask of ones for each kernel, on the host."""
-    masks: dict[str, Any] = {
-        layer: {"kernel": np.ones_like(kinds["kernel"])} for layer, kinds in params.items() if "kernel" in kinds
-    }
-    return masks
+    return nested((path, np.ones_like(leaf)) for path, leaf in each_leaf(params) if is_kernel(path, np.ndim(leaf) - 1))
 
 
 def sparsity_at(epoch: jax.Array | int, epochs: int, target: float) -> jax.Array:
@@ -31,27 +31,29 @@ def sparsity_at(epoch: jax.Array | int, epochs: int, target: float) -> jax.Array
 def prune(params: Params, sparsity: jax.Array, scope: str) -> Params:
     """Masks that remove each model's smallest weights: of all its kernels together ("global"), or of each ("layer").
 
-    The number of removed weights is the sparsity times the number of weights, rounded. Among equals the first go.
+    The number of removed weights is the sparsity times the number of weights, rounded. Among equals the first go, in
+    the order of `params`.
     """
-    magnitudes = {layer: jnp.abs(kinds["kernel"]) for layer, kinds in params.items()}
+    magnitudes = {path: jnp.abs(leaf) for path, leaf in each_leaf(params) if is_kernel(path, leaf.ndim - 1)}
     if scope == "layer":
-        return {layer: {"kernel": _mask(leaf, sparsity)} for layer, leaf in magnitudes.items()}
+        return nested((path, _mask(leaf, sparsity)) for path, leaf in magnitudes.items())
     models = next(iter(magnitudes.values())).shape[-1]
     flat = jnp.concatenate([leaf.reshape(-1, models) for leaf in magnitudes.values()])
     ends = np.cumsum([math.prod(leaf.shape[:-1]) for leaf in magnitudes.values()])
     parts = jnp.split(_mask(flat, sparsity), ends[:-1])
-    return {
-        layer: {"kernel": part.reshape(leaf.shape)}
-        for part, (layer, leaf) in zip(parts, magnitudes.items(), strict=True)
-    }
+    return nested(
+        (path, part.reshape(leaf.shape)) for part, (path, leaf) in zip(parts, magnitudes.items(), strict=True)
+    )
 
 
-def apply_masks(params: Params, masks: Params) -> Params:
+def apply_masks(params: Mapping[str, Any], masks: Mapping[str, Any]) -> Params:
     """The parameters, with the weights that the masks remove at zero."""
-    return {
-        layer: kinds | ({"kernel": kinds["kernel"] * masks[layer]["kernel"]} if layer in masks else {})
-        for layer, kinds in params.items()
-    }
+    return {name: _masked(inner, masks[name]) if name in masks else inner for name, inner in params.items()}
+
+
+def _masked(inner: Any, mask: Any) -> Any:
+    """A leaf, or the parameters under a name, with their masks."""
+    return apply_masks(inner, mask) if isinstance(inner, Mapping) else inner * mask
 
 
 def _mask(magnitude: jax.Array, sparsity: jax.Array) -> jax.Array:

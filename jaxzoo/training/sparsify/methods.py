@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxzoo.models.networks import Params
-from jaxzoo.spec.layers import Layers, weight_layers
+from jaxzoo.models.trees import each_leaf, nested
+from jaxzoo.spec.layers import Layers, module_of, weight_layers
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.training.sparsify import magnitude, variational
 
@@ -53,14 +54,22 @@ def build_method(twin: TwinSpec, layers: Layers) -> Method:
             sparse=functools.partial(variational.sparse_params, layers),
             samples=True,
         )
-    names = [layer.name for layer in weight_layers(layers)]
     return Method(
         begin=lambda params: (params, magnitude.full_masks(params)),
         derive=lambda params: Derived(params, None),
         divergence_weight=lambda epoch: jnp.float32(0),
         mask=lambda params, masks, epoch: magnitude.prune(
-            {name: params[name] for name in names}, magnitude.sparsity_at(epoch, twin.length, twin.sparsity), twin.scope
+            _kernels(layers, params), magnitude.sparsity_at(epoch, twin.length, twin.sparsity), twin.scope
         ),
         sparse=lambda params: params,
         samples=False,
     )
+
+
+def _kernels(layers: Layers, params: Params) -> Params:
+    """The parameters with weights in the order of the layers, which compiled programs do not keep."""
+    module = module_of(layers)
+    if module is None:
+        return {layer.name: params[layer.name] for layer in weight_layers(layers)}
+    leaves = dict(each_leaf(params))
+    return nested((path, leaves[path]) for path in module.kernels)
