@@ -146,7 +146,12 @@ def check_gelu_zoo(folder):
     assert jaxzoo.open_zoo(folder / "zoos" / "gelu-digits").epochs == (0, 1, 2)
 
 
-LEFT_BEHIND = {"reading.md": check_picture, "making.md": check_gelu_zoo}
+def check_nets(folder):
+    zoo = jaxzoo.open_zoo(folder / "zoos" / "nets")
+    assert (len(zoo.members), zoo.epochs, [*zoo.twins]) == (8, (0, 1, 2), ["magnitude"])
+
+
+LEFT_BEHIND = {"reading.md": check_picture, "making.md": check_gelu_zoo, "network.md": check_nets}
 
 
 def test_the_pages_with_python_are_found():
@@ -154,6 +159,7 @@ def test_the_pages_with_python_are_found():
     assert {name_of(page): len(blocks_of(page, "python")) for page in WITH_PYTHON} == {
         "README.md": 1,
         "making.md": 1,
+        "network.md": 2,
         "population.md": 3,
         "reading.md": 7,
         "research.md": 1,

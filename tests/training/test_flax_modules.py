@@ -283,7 +283,7 @@ def test_scale_and_biases_of_initial_weights_act_at_any_depth():
     np.testing.assert_array_equal(other["LayerNorm_0"]["bias"], block["LayerNorm_0"]["bias"])
 
 
-@pytest.mark.parametrize("format", ["safetensors", "numpy", "parquet"])
+@pytest.mark.parametrize("format", ["safetensors", "numpy", "parquet", "hub"])
 def test_formats_of_names_and_shapes_hold_it(made, format, tmp_path):
     (out, *_) = jaxzoo.export_zoo(jaxzoo.open_zoo(made.path), tmp_path / "out", format)
     assert out.is_dir()
