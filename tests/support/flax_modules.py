@@ -73,6 +73,8 @@ class Normed(nn.Module):
 LARGER = {
     "seeds": 20,
     "cohort_size": 10,
+    "epochs": 3,
+    "twins": TwinSpec(method="magnitude", epochs=3),
     "snapshots": Snapshots(every=15, keep_optimizer=True),
     "outputs": ("test",),
 }
