@@ -177,7 +177,9 @@ class Network(nn.Module):
             case Conv() | Dense():
                 return self._product(layer, layer.name, values)
             case MaxPool(None):
-                return values.max(axis=(1, 2))
+                # not `values.max`: its gradient compares the values with their maximum, and in a compiled program both
+                # may have been computed in ways that round differently, so that no value equals the maximum
+                return nn.max_pool(values, values.shape[1:3])[:, 0, 0]
             case MeanPool(None):
                 return values.mean(axis=(1, 2))
             case MaxPool(int(window), stride):
