@@ -3,41 +3,55 @@
 import numpy as np
 
 
-def convolve(images_BHWC, kernel_KKCO):
-    """Cross-correlation without padding."""
+def padded(images_BHWC, padding):
+    """The images with zeros on all four sides."""
+    return np.pad(images_BHWC, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+
+
+def convolve(images_BHWC, kernel_KKCO, stride=1, padding=0):
+    """Cross-correlation."""
+    images = padded(images_BHWC, padding)
     K, _, _, outputs = kernel_KKCO.shape
-    B, H, W, _ = images_BHWC.shape
-    result = np.zeros((B, H - K + 1, W - K + 1, outputs))
-    for row in range(H - K + 1):
-        for column in range(W - K + 1):
-            window = images_BHWC[:, row : row + K, column : column + K]
-            result[:, row, column] = np.einsum("bijc,ijco->bo", window, kernel_KKCO)
+    B, H, W, _ = images.shape
+    result = np.zeros((B, (H - K) // stride + 1, (W - K) // stride + 1, outputs))
+    for row, column in np.ndindex(result.shape[1:3]):
+        window = images[:, row * stride : row * stride + K, column * stride : column * stride + K]
+        result[:, row, column] = np.einsum("bijc,ijco->bo", window, kernel_KKCO)
     return result
 
 
-def convolution_gradients(images_BHWC, kernel_KKCO, cotangent_BHWO):
+def convolution_gradients(images_BHWC, kernel_KKCO, cotangent_BHWO, stride=1, padding=0):
     """Gradients of sum(convolve * cotangent) by images and kernel, position by position."""
-    K = kernel_KKCO.shape[0]
-    images, kernel = np.zeros_like(images_BHWC), np.zeros_like(kernel_KKCO)
-    for row in range(cotangent_BHWO.shape[1]):
-        for column in range(cotangent_BHWO.shape[2]):
-            here = cotangent_BHWO[:, row, column]
-            place = np.s_[:, row : row + K, column : column + K]
-            images[place] += np.einsum("bo,ijco->bijc", here, kernel_KKCO)
-            kernel += np.einsum("bijc,bo->ijco", images_BHWC[place], here)
-    return images, kernel
+    K, (_, H, W, _) = kernel_KKCO.shape[0], images_BHWC.shape
+    images = padded(images_BHWC, padding)
+    by_images, kernel = np.zeros_like(images), np.zeros_like(kernel_KKCO)
+    for row, column in np.ndindex(cotangent_BHWO.shape[1:3]):
+        here = cotangent_BHWO[:, row, column]
+        place = np.s_[:, row * stride : row * stride + K, column * stride : column * stride + K]
+        by_images[place] += np.einsum("bo,ijco->bijc", here, kernel_KKCO)
+        kernel += np.einsum("bijc,bo->ijco", images[place], here)
+    return by_images[:, padding : padding + H, padding : padding + W], kernel
 
 
-def max_pool_and_gradient(values_HW, cotangent_HW):
-    """2 x 2 maxima of one channel, and the gradient, sent to a window's first maximum in reading order."""
+def max_pool_and_gradient(values_HW, cotangent_HW, size=2, stride=2):
+    """Maxima of one channel's windows, and the gradient, sent to a window's first maximum in reading order."""
     maximum, gradient = np.zeros_like(cotangent_HW), np.zeros_like(values_HW)
-    for row in range(cotangent_HW.shape[0]):
-        for column in range(cotangent_HW.shape[1]):
-            window = values_HW[2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
-            maximum[row, column] = window.max()
-            first = np.unravel_index(window.argmax(), window.shape)
-            gradient[2 * row + first[0], 2 * column + first[1]] = cotangent_HW[row, column]
+    for row, column in np.ndindex(cotangent_HW.shape):
+        window = values_HW[row * stride : row * stride + size, column * stride : column * stride + size]
+        maximum[row, column] = window.max()
+        first = np.unravel_index(window.argmax(), window.shape)
+        gradient[row * stride + first[0], column * stride + first[1]] += cotangent_HW[row, column]
     return maximum, gradient
+
+
+def mean_pool_and_gradient(values_HW, cotangent_HW, size, stride):
+    """Means of one channel's windows, and the gradient, which all of a window's positions share."""
+    mean, gradient = np.zeros_like(cotangent_HW), np.zeros_like(values_HW)
+    for row, column in np.ndindex(cotangent_HW.shape):
+        place = np.s_[row * stride : row * stride + size, column * stride : column * stride + size]
+        mean[row, column] = values_HW[place].mean()
+        gradient[place] += cotangent_HW[row, column] / size**2
+    return mean, gradient
 
 
 def optimize(optimizer, weight, gradients, rate, decay, momentum=0.9):

@@ -1,4 +1,4 @@
-"""Convolution of a population: stride 1, no padding, no bias, the model axis last.
+"""Convolution of a population: stride 1, no padding, no bias, the model axis last; and what all convolutions share.
 
 The convolution and its gradients are sums over the kernel's taps of elementwise multiply-adds whose innermost loop runs
 over models. On a CPU the loops are cut so that one fused expression has some 12 to 30 terms (measured with AVX-512).
@@ -7,6 +7,7 @@ instead of 100. More terms do not fit the registers.
 """
 
 import functools
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -44,55 +45,72 @@ convolve.defvjp(_convolve_forward, _convolve_backward)
 def _correlate(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
     """The sum over taps and input channels, in the form that suits the device it is lowered for."""
     # on a TPU the CPU's form, here and in the kernel gradient, takes twice the cycles by the compiler's estimate
-    forms = {"cpu": _correlate_by_channels, "default": _correlate_by_rows}
+    forms = {"cpu": correlate_by_channels, "default": correlate_by_rows}
     return lax.platform_dependent(images_BHWCM, kernel_KKCOM, **forms)
 
 
-def _correlate_by_rows(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
+def correlate_by_rows(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array, stride: int = 1) -> jax.Array:
     """Loops over the kernel's rows and unrolls a row's terms; images of one channel take a single expression."""
-    K, _, C, *outputs = kernel_KKCOM.shape
-    B, H, W, *_ = images_BHWCM.shape
+    rows, columns, C, *outputs = kernel_KKCOM.shape
+    height, width = window_counts(images_BHWCM.shape[1:3], (rows, columns), stride)
     if C == 1:
-        return add_in_chains(_terms(images_BHWCM, kernel_KKCOM))
+        return add_in_chains(terms_of(images_BHWCM, kernel_KKCOM, stride))
 
     def add_row(row: jax.Array, total_BHWOM: jax.Array) -> jax.Array:
-        images = lax.dynamic_slice_in_dim(images_BHWCM, row, H - K + 1, axis=1)
-        return add_in_chains([total_BHWOM, *_terms(images, lax.dynamic_slice_in_dim(kernel_KKCOM, row, 1))])
+        images = lax.dynamic_slice_in_dim(images_BHWCM, row, (height - 1) * stride + 1, axis=1)
+        return add_in_chains([total_BHWOM, *terms_of(images, lax.dynamic_slice_in_dim(kernel_KKCOM, row, 1), stride)])
 
-    return lax.fori_loop(0, K, add_row, jnp.zeros((B, H - K + 1, W - K + 1, *outputs), kernel_KKCOM.dtype))
+    zeros = jnp.zeros((images_BHWCM.shape[0], height, width, *outputs), kernel_KKCOM.dtype)
+    return lax.fori_loop(0, rows, add_row, zeros)
 
 
-def _correlate_by_channels(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
+def correlate_by_channels(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array, stride: int = 1) -> jax.Array:
     """Loops over groups of input channels, or over images if one group has all channels, and unrolls the terms inside.
 
     Without a loop XLA fuses a convolution into the pooling that follows and computes it anew for each of its inputs.
     """
-    K, _, C, *outputs = kernel_KKCOM.shape
-    B, H, W, *_ = images_BHWCM.shape
+    rows, columns, C, *outputs = kernel_KKCOM.shape
+    height, width = window_counts(images_BHWCM.shape[1:3], (rows, columns), stride)
     # the smallest group of channels that gives an expression enough terms
-    group = next(size for size in range(1, C + 1) if C % size == 0 and (size * K * K >= FEWEST_TERMS or size == C))
+    enough = -(-FEWEST_TERMS // (rows * columns))
+    group = next(size for size in range(1, C + 1) if C % size == 0 and (size >= enough or size == C))
     if group == C:
-        return lax.map(lambda image: add_in_chains(_terms(image[None], kernel_KKCOM))[0], images_BHWCM)
+        return lax.map(lambda image: add_in_chains(terms_of(image[None], kernel_KKCOM, stride))[0], images_BHWCM)
 
     def add_group(number: jax.Array, total_BHWOM: jax.Array) -> jax.Array:
         images = lax.dynamic_slice_in_dim(images_BHWCM, number * group, group, axis=3)
         kernel = lax.dynamic_slice_in_dim(kernel_KKCOM, number * group, group, axis=2)
-        return add_in_chains([total_BHWOM, *_terms(images, kernel)])
+        return add_in_chains([total_BHWOM, *terms_of(images, kernel, stride)])
 
-    zeros = jnp.zeros((B, H - K + 1, W - K + 1, *outputs), kernel_KKCOM.dtype)
+    zeros = jnp.zeros((images_BHWCM.shape[0], height, width, *outputs), kernel_KKCOM.dtype)
     return lax.fori_loop(0, C // group, add_group, zeros)
 
 
-def _terms(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array) -> list[jax.Array]:
+def terms_of(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array, stride: int = 1) -> list[jax.Array]:
     """The rows * columns * C terms whose sum is the correlation."""
     rows, columns, C = kernel_KKCOM.shape[:3]
-    height, width = images_BHWCM.shape[1] - rows + 1, images_BHWCM.shape[2] - columns + 1
+    counts = window_counts(images_BHWCM.shape[1:3], (rows, columns), stride)
     return [
-        images_BHWCM[:, row : row + height, column : column + width, channel, None] * kernel_KKCOM[row, column, channel]
+        images_BHWCM[(slice(None), *every(stride, (row, column), counts), channel, None)]
+        * kernel_KKCOM[row, column, channel]
         for channel in range(C)
         for row in range(rows)
         for column in range(columns)
     ]
+
+
+def window_counts(sizes: Sequence[int], window: Sequence[int], stride: int) -> tuple[int, int]:
+    """How many windows fit into so many rows and columns."""
+    rows, columns = ((size - each) // stride + 1 for size, each in zip(sizes, window, strict=True))
+    return rows, columns
+
+
+def every(stride: int, first: Sequence[int], counts: Sequence[int]) -> tuple[slice, slice]:
+    """The rows and columns that begin with the first ones and are `stride` apart, so many of them."""
+    rows, columns = (
+        slice(start, start + (count - 1) * stride + 1, stride) for start, count in zip(first, counts, strict=True)
+    )
+    return rows, columns
 
 
 def add_in_chains(terms: Sequence[jax.Array]) -> jax.Array:
@@ -120,17 +138,20 @@ def _image_gradient(kernel_KKCOM: jax.Array, cotangent_BHWOM: jax.Array) -> jax.
 
 def _kernel_gradient(images_BHWCM: jax.Array, cotangent_BHWOM: jax.Array, K: int) -> jax.Array:
     """The gradient by kernel, in the form that suits the device it is lowered for."""
-    forms = {"cpu": _kernel_gradient_by_blocks, "default": _kernel_gradient_by_taps}
-    forms = {device: functools.partial(form, K) for device, form in forms.items()}
-    return lax.platform_dependent(images_BHWCM, cotangent_BHWOM, **forms)
+    _, height, width, *_ = cotangent_BHWOM.shape
+    rows = next(n for n in range(1, height + 1) if height % n == 0 and (n * width >= FEWEST_TERMS or n == height))
+    by_blocks = functools.partial(kernel_gradient_by_blocks, K, block=(1, rows, width))
+    by_taps = functools.partial(kernel_gradient_by_taps, K)
+    return lax.platform_dependent(images_BHWCM, cotangent_BHWOM, cpu=by_blocks, default=by_taps)
 
 
-def _kernel_gradient_by_taps(K: int, images_BHWCM: jax.Array, cotangent_BHWOM: jax.Array) -> jax.Array:
+def kernel_gradient_by_taps(K: int, images_BHWCM: jax.Array, cotangent_BHWOM: jax.Array, stride: int = 1) -> jax.Array:
     """A multiply-reduce per tap. A TPU prefers few, large fusions to a loop that carries a total."""
-    height, width = cotangent_BHWOM.shape[1:3]
+    counts = cotangent_BHWOM.shape[1:3]
     taps = [
         jnp.sum(
-            images_BHWCM[:, row : row + height, column : column + width, :, None] * cotangent_BHWOM[:, :, :, None],
+            images_BHWCM[(slice(None), *every(stride, (row, column), counts), slice(None), None)]
+            * cotangent_BHWOM[:, :, :, None],
             axis=(0, 1, 2),
         )
         for row in range(K)
@@ -139,31 +160,45 @@ def _kernel_gradient_by_taps(K: int, images_BHWCM: jax.Array, cotangent_BHWOM: j
     return jnp.stack(taps).reshape(K, K, *taps[0].shape)
 
 
-def _kernel_gradient_by_blocks(K: int, images_BHWCM: jax.Array, cotangent_BHWOM: jax.Array) -> jax.Array:
-    """Loops over images and blocks of rows and unrolls a block's positions, so that the total stays in a core's cache.
+def kernel_gradient_by_blocks(
+    K: int, images_BHWCM: jax.Array, cotangent_BHWOM: jax.Array, stride: int = 1, *, block: tuple[int, int, int]
+) -> jax.Array:
+    """Loops over blocks of images, rows and columns and unrolls a block's positions.
 
+    So the total stays in a core's cache. `block` says how many images, rows and columns; they divide those there are.
     Each term cuts its own window. XLA fuses such a slice into the sum, and would copy a slice that serves many terms.
     """
-    B, height, width, O, *models = cotangent_BHWOM.shape
+    *_, O = cotangent_BHWOM.shape[:4]
+    models = cotangent_BHWOM.shape[4:]
     rest = (0,) * (1 + len(models))
     window = (1, K, K, *images_BHWCM.shape[3:])  # its model axis has length 1 where models share the images
-    rows = next(n for n in range(1, height + 1) if height % n == 0 and (n * width >= FEWEST_TERMS or n == height))
-    blocks = height // rows
     # no index is negative, and handling negative ones would take operations in every trip of the loop
     cut = functools.partial(lax.dynamic_slice, allow_negative_indices=False)
 
-    def add_block(image: jax.Array, number: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
-        terms = [
-            cut(images_BHWCM, (image, number * rows + row, column, *rest), window)[0, :, :, :, None]
-            * cut(cotangent_BHWOM, (image, number * rows + row, column, *rest), (1, 1, 1, O, *models))[0, :, :, None]
-            for row in range(rows)
-            for column in range(width)
-        ]
+    def place(numbers: tuple[jax.Array, ...], more: tuple[int, ...], step: int) -> tuple[jax.Array | int, ...]:
+        image = numbers[0] if block[0] == 1 else numbers[0] * block[0] + more[0]
+        row = numbers[1] * block[1] + more[1]
+        # there is no third number where a block has all columns
+        column = numbers[2] * block[2] + more[2] if len(numbers) == 3 else more[2]
+        return (image, row, column) if step == 1 else (image, step * row, step * column)
+
+    def term(numbers: tuple[jax.Array, ...], more: tuple[int, ...]) -> jax.Array:
+        pixels = cut(images_BHWCM, (*place(numbers, more, stride), *rest), window)[0, :, :, :, None]
+        return pixels * cut(cotangent_BHWOM, (*place(numbers, more, 1), *rest), (1, 1, 1, O, *models))[0, :, :, None]
+
+    def add_block(numbers: tuple[jax.Array, ...], kernel_KKCOM: jax.Array) -> jax.Array:
+        terms = [term(numbers, more) for more in itertools.product(*(range(size) for size in block))]
         return add_in_chains([kernel_KKCOM, *terms])
 
-    # two loops, one inside the other: a single one would divide its counter for image and block
-    def add_image(image: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
-        return lax.fori_loop(0, blocks, functools.partial(add_block, image), kernel_KKCOM)
+    # loops inside of loops: a single one would divide its counter for image and block
+    trips = [count // size for count, size in zip(cotangent_BHWOM.shape[1:3], block[1:], strict=True)]
+    trips = [cotangent_BHWOM.shape[0] // block[0], *(trips if trips[1] > 1 else trips[:1])]
 
-    zeros = jnp.zeros((K, K, images_BHWCM.shape[3], O, *models), cotangent_BHWOM.dtype)
-    return lax.fori_loop(0, B, add_image, zeros)
+    def loop(numbers: tuple[jax.Array, ...], kernel_KKCOM: jax.Array) -> jax.Array:
+        if len(numbers) == len(trips):
+            return add_block(numbers, kernel_KKCOM)
+        return lax.fori_loop(
+            0, trips[len(numbers)], lambda number, total: loop((*numbers, number), total), kernel_KKCOM
+        )
+
+    return loop((), jnp.zeros((K, K, images_BHWCM.shape[3], O, *models), cotangent_BHWOM.dtype))

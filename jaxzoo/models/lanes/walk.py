@@ -1,35 +1,69 @@
 """The forward pass of a population through an architecture's layers."""
 
+from typing import NamedTuple
+
 import jax
+import jax.numpy as jnp
 
 from jaxzoo.models.lanes import tiled
 from jaxzoo.models.lanes.convolution import convolve
 from jaxzoo.models.lanes.dense import multiply
 from jaxzoo.models.lanes.pooling import max_pool
 from jaxzoo.models.lanes.sampling import sample
-from jaxzoo.models.networks import ACTIVATION_FUNCTIONS, DropoutSource, Params, SamplingSource, drop_out
+from jaxzoo.models.lanes.strided import convolve_strided
+from jaxzoo.models.lanes.windows import max_pool_all, max_pool_windows, mean_pool_windows
+from jaxzoo.models.networks import (
+    ACTIVATION_FUNCTIONS,
+    DropoutSource,
+    Params,
+    SamplingSource,
+    add_common,
+    drop_out,
+    layer_normalised,
+)
 from jaxzoo.models.noise import normal_noise, uniform_noise
 from jaxzoo.spec.layers import (
     Activation,
+    Add,
     Conv,
     Dense,
     Dropout,
     Flatten,
+    Layer,
+    LayerNorm,
     Layers,
     MaxPool,
+    MeanPool,
+    Residual,
+    Save,
+    norm_layers,
     variance_name,
     weight_layers,
 )
 
-KINDS = (Conv, Dense, MaxPool, Activation, Flatten, Dropout)  # that `forward` can compute
-
 
 def supports(layers: Layers) -> bool:
-    """Whether `forward` can compute all of these layers."""
-    plain = all(
-        (layer.stride, layer.padding, layer.bias) == (1, 0, True) for layer in layers if isinstance(layer, Conv)
-    )
-    return plain and all(isinstance(layer, KINDS) for layer in layers)
+    """Whether `forward` can compute all of these layers: all but batch normalisation."""
+    return not norm_layers(layers)
+
+
+class _Pass(NamedTuple):
+    """What all chains of layers in a forward pass share.
+
+    `model_axes` counts the axes of models: one, or two where they are folded. `saved` has what `Save` layers keep.
+    """
+
+    weighted: tuple[Conv | Dense, ...]
+    activation: str
+    params: Params
+    model_axes: int
+    dropout: DropoutSource | None
+    sampling: SamplingSource | None
+    saved: dict[str, jax.Array]
+
+    def own_shape(self, values: jax.Array) -> tuple[int, ...]:
+        """The shape of one model's values."""
+        return values.shape[: values.ndim - self.model_axes]
 
 
 def forward(
@@ -45,53 +79,101 @@ def forward(
     The meaning is that of `jax.vmap` of the Flax module over the last axis of every argument. For training on a TPU
     that axis may be folded to two, (8, M / 8), in every argument and in the result.
     """
-    values = images_BHWCM
-    weighted = weight_layers(layers)
+    model_axes = images_BHWCM.ndim - 4
+    run = _Pass(weight_layers(layers), activation, params_M, model_axes, dropout_M, sampling_M, {})
+    return _chain(run, layers, images_BHWCM)
+
+
+def _chain(run: _Pass, layers: Layers, values: jax.Array) -> jax.Array:
+    """The values behind the layers."""
     for before, layer, after in zip((None, *layers), layers, (*layers[1:], None), strict=False):
-        pools = isinstance(after, MaxPool)
         match layer:
-            case Conv() | Dense() if sampling_M is not None:
-                values = _sampled(layer, weighted.index(layer), params_M, values, sampling_M, pools)
-            case Conv(name) if pools:
-                values = convolve_pool(values, params_M[name]["kernel"], params_M[name]["bias"])
             case Conv() | Dense():
-                values = _apply(layer, params_M[layer.name], values)
-            case MaxPool() if isinstance(before, Conv):
-                pass  # `_sampled` or `convolve_pool` has pooled already
-            case MaxPool():
-                values = max_pool(values)
-            case Activation():
-                values = ACTIVATION_FUNCTIONS[activation](values)
+                values = _weigh(run, layer, values, pools=isinstance(layer, Conv) and _halves(after))
+            case MaxPool() if isinstance(before, Conv) and _halves(layer):
+                pass  # `_weigh` has pooled already
+            case MaxPool() | MeanPool():
+                values = _pool(layer, values)
+            case Activation(function):
+                values = ACTIVATION_FUNCTIONS[function or run.activation](values)
             case Flatten():
                 values = values.reshape(values.shape[0], -1, *values.shape[4:])
+            case LayerNorm(name):
+                own = run.params[name]
+                values = layer_normalised(values, values.ndim - 1 - run.model_axes) * own["scale"] + own["bias"]
             case Dropout(index):
-                if dropout_M is not None:
-                    # the model axes are those of the keys: one, or two where they are folded
-                    shape = values.shape[: values.ndim - dropout_M.key.ndim]
-                    noise = uniform_noise(dropout_M.key, index, shape, dropout_M.first)
-                    values = drop_out(values, noise, dropout_M.rate)
+                if run.dropout is not None:
+                    noise = uniform_noise(run.dropout.key, index, run.own_shape(values), run.dropout.first)
+                    values = drop_out(values, noise, run.dropout.rate)
+            case Residual(main, shortcut):
+                values = _chain(run, main, values) + _chain(run, shortcut, values)
+            case Save(name):
+                run.saved[name] = values
+            case Add(name):
+                values = _add(run, values, run.saved[name])
     return values
 
 
-def _apply(layer: Conv | Dense, params_M: dict[str, jax.Array], values: jax.Array) -> jax.Array:
-    return _product(layer, params_M["kernel"], values) + params_M["bias"]
+def _halves(layer: Layer | None) -> bool:
+    """Whether the layer is max pooling with 2 x 2 windows side by side, which has kernels of its own."""
+    return isinstance(layer, MaxPool) and layer.window == 2 and layer.stride in (None, 2)
+
+
+def _pool(layer: MaxPool | MeanPool, values: jax.Array) -> jax.Array:
+    if layer.window is None:
+        return max_pool_all(values) if isinstance(layer, MaxPool) else values.mean(axis=(1, 2))
+    if _halves(layer):
+        return max_pool(values)
+    pool = max_pool_windows if isinstance(layer, MaxPool) else mean_pool_windows
+    return pool(values, layer.window, layer.stride or layer.window)
+
+
+def _add(run: _Pass, values: jax.Array, saved: jax.Array) -> jax.Array:
+    """The sum over common channels; their axis is the one before those of the models."""
+    axis = values.ndim - 1 - run.model_axes
+    if values.shape[axis] > saved.shape[axis]:
+        # values that all models share get an axis of models where what was kept has one
+        models = jnp.broadcast_shapes(values.shape[axis + 1 :], saved.shape[axis + 1 :])
+        values = jnp.broadcast_to(values, (*values.shape[: axis + 1], *models))
+    return add_common(values, saved, axis)
+
+
+def _weigh(run: _Pass, layer: Conv | Dense, values: jax.Array, *, pools: bool) -> jax.Array:
+    """The outputs of a layer with weights, pooled by 2 x 2 windows if `pools`."""
+    own = run.params[layer.name]
+    if run.sampling is not None:
+        drawn = _sampled(run, layer, values, run.sampling)
+        # the bias is added after the maximum: a quarter of the sums, forward and for its gradient
+        return _with_bias(max_pool(drawn) if pools else drawn, own)
+    if pools and _is_plain(layer) and layer.bias:
+        return convolve_pool(values, own["kernel"], own["bias"])
+    product = _product(layer, own["kernel"], values)
+    return _with_bias(max_pool(product) if pools else product, own)
+
+
+def _with_bias(values: jax.Array, params_M: dict[str, jax.Array]) -> jax.Array:
+    return values + params_M["bias"] if "bias" in params_M else values
 
 
 def _product(layer: Conv | Dense, kernel_M: jax.Array, values: jax.Array) -> jax.Array:
-    return convolve(values, kernel_M) if isinstance(layer, Conv) else multiply(values, kernel_M)
+    if isinstance(layer, Dense):
+        return multiply(values, kernel_M)
+    if _is_plain(layer):
+        return convolve(values, kernel_M)
+    return convolve_strided(values, kernel_M, layer.stride, layer.padding)
 
 
-def _sampled(
-    layer: Conv | Dense, index: int, params_M: Params, values: jax.Array, sampling_M: SamplingSource, pools: bool
-) -> jax.Array:
-    """A layer's outputs drawn from their mean and variance, and pooled if `pools`."""
-    spread_M = params_M[variance_name(layer.name)]
-    mean = _product(layer, params_M[layer.name]["kernel"], values)
+def _is_plain(layer: Conv | Dense) -> bool:
+    return isinstance(layer, Conv) and (layer.stride, layer.padding) == (1, 0)
+
+
+def _sampled(run: _Pass, layer: Conv | Dense, values: jax.Array, sampling_M: SamplingSource) -> jax.Array:
+    """A layer's outputs drawn from their mean and variance, without the bias of the mean."""
+    spread_M = run.params[variance_name(layer.name)]
+    mean = _product(layer, run.params[layer.name]["kernel"], values)
     variance = _product(layer, spread_M["kernel"], values * values)
-    shape = mean.shape[: mean.ndim - sampling_M.key.ndim]
-    noise = normal_noise(sampling_M.key, index, shape, sampling_M.first)
-    drawn = sample(mean, variance + spread_M["bias"] if "bias" in spread_M else variance, noise)
-    return (max_pool(drawn) if pools else drawn) + params_M[layer.name]["bias"]
+    noise = normal_noise(sampling_M.key, run.weighted.index(layer), run.own_shape(mean), sampling_M.first)
+    return sample(mean, _with_bias(variance, spread_M), noise)
 
 
 def convolve_pool(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array, bias_OM: jax.Array) -> jax.Array:
