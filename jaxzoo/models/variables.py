@@ -11,7 +11,7 @@ import numpy as np
 from jaxzoo.models.trees import each_leaf, nested
 from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.layers import BatchNorm, Conv, Dense, LayerNorm, Layers, module_of
-from jaxzoo.spec.shapes import shapes_before
+from jaxzoo.spec.shapes import passages
 
 Shapes = Mapping[str, Any]  # nested to any depth, with a shape (a tuple of integers) at each leaf
 
@@ -38,7 +38,7 @@ def network_shapes(layers: Layers, classes: int, image: tuple[int, ...]) -> Mapp
         return nested(module.shapes)
     params: dict[str, Any] = {}
     statistics: dict[str, Any] = {}
-    for layer, before in shapes_before(layers, image, classes):
+    for layer, before, _ in passages(layers, image, classes):
         match layer:
             case Conv(name, kernel, features):
                 params[name] = _weighted((kernel, kernel, before[-1], features), bias=layer.bias)

@@ -33,21 +33,22 @@ def check_shapes(layers: Layers, image: Shape, classes: int) -> None:
 
 def shape_after(layers: Layers, shape: Shape, classes: int) -> Shape:
     """The shape behind the layers, from that before them. Raises InputError where one of them cannot take its own."""
-    return _through(layers, shape, classes, _Found({}, []))
+    return _through(layers, shape, classes, {}, [])
 
 
-def shapes_before(layers: Layers, shape: Shape, classes: int) -> list[tuple[Layer, Shape]]:
-    """Every layer, in the order of `each_layer`, with the shape that it gets. Raises InputError as `shape_after`."""
-    found = _Found({}, [])
-    _through(layers, shape, classes, found)
-    return found.before
+class Passage(NamedTuple):
+    """A layer and the shapes before and behind it."""
+
+    layer: Layer
+    before: Shape
+    after: Shape
 
 
-class _Found(NamedTuple):
-    """What a walk through layers has met: the shapes that were saved, and the layers with the shapes before them."""
-
-    saved: dict[str, Shape]
-    before: list[tuple[Layer, Shape]]
+def passages(layers: Layers, shape: Shape, classes: int) -> list[Passage]:
+    """What every layer does to the shape, in order; a residual stands behind the layers of both its chains."""
+    passed: list[Passage] = []
+    _through(layers, shape, classes, {}, passed)
+    return passed
 
 
 def label(layer: Layer) -> str:
@@ -55,15 +56,14 @@ def label(layer: Layer) -> str:
     return getattr(layer, "name", "") or type(layer).__name__
 
 
-def _through(layers: Layers, shape: Shape, classes: int, found: _Found) -> Shape:
+def _through(layers: Layers, shape: Shape, classes: int, kept: dict[str, Shape], passed: list[Passage]) -> Shape:
     for layer in layers:
-        if not isinstance(layer, Residual):
-            found.before.append((layer, shape))
-        shape = _after(layer, shape, classes, found)
+        before, shape = shape, _after(layer, shape, classes, kept, passed)
+        passed.append(Passage(layer, before, shape))
     return shape
 
 
-def _after(layer: Layer, shape: Shape, classes: int, found: _Found) -> Shape:
+def _after(layer: Layer, shape: Shape, classes: int, kept: dict[str, Shape], passed: list[Passage]) -> Shape:
     match layer:
         case Conv():
             return (*_windows(layer, shape, layer.kernel, layer.stride, layer.padding), layer.features)
@@ -80,14 +80,14 @@ def _after(layer: Layer, shape: Shape, classes: int, found: _Found) -> Shape:
                 raise _wrong(layer, shape, "one axis: a flatten or a global pool before it")
             return (classes if features is None else features,)
         case Residual(main, shortcut):
-            ends = [_through(chain, shape, classes, found) for chain in (main, shortcut)]
+            ends = [_through(chain, shape, classes, kept, passed) for chain in (main, shortcut)]
             if ends[0] != ends[1]:
                 raise _wrong(layer, ends[0], f"the shape of its shortcut, {ends[1]}", "adds")
             return ends[0]
         case Save(name):
-            found.saved[name] = shape
+            kept[name] = shape
         case Add(name, channels):
-            before = found.saved.get(name)
+            before = kept.get(name)
             if before is None:
                 raise InputError(f"layer {name} is added before it is saved, expected a save in front of it")
             if before[:-1] != shape[:-1] or (channels == "all" and before != shape):

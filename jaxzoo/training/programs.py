@@ -22,6 +22,7 @@ from jaxzoo.models.tally import Tally
 from jaxzoo.models.variables import abstract_variables
 from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.plan import CohortKey, steps_of
+from jaxzoo.spec.shapes import passages
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.training import steps
 from jaxzoo.training.hyperparameters import Hyperparameters, limits_examples, number_names, whole_names
@@ -31,7 +32,9 @@ from jaxzoo.training.sparsify import Method, build_method
 from jaxzoo.training.steps import DeviceImages, Recipe, State
 
 TILE = (8, 128)  # a TPU's register: no kernel cuts one where the models are folded to such tiles
-CACHED_IMAGES = 2  # at a time, or a few more: the activations of a training step then stay in a core's cache
+# images at a time, or a few more: the activations of a training step then stay in a core's cache
+CACHED_IMAGES = 2
+CACHED_VALUES = 20_000  # of a model; networks with fewer take more images, and add up their gradients less often
 KEPT_PROGRAMS = 6  # a zoo trains one kind of cohort after the other; what is compiled for earlier kinds is let go
 
 MODELS, COPIES = Spread.MODELS, Spread.COPIES
@@ -170,8 +173,11 @@ def _images_at_once(key: CohortKey, engine: str, mesh: Mesh) -> int:
     """How many images of a batch go forward and backward at a time."""
     if engine != "lanes" or platform_of(mesh) != "cpu":
         return key.batch_size
-    sizes = (size for size in range(CACHED_IMAGES, key.batch_size) if key.batch_size % size == 0)
-    return next(sizes, key.batch_size)
+    divisors = [size for size in range(1, key.batch_size + 1) if key.batch_size % size == 0]
+    image = (key.dataset.size, key.dataset.size, key.dataset.channels)
+    values = sum(math.prod(passed.after) for passed in passages(key.layers, image, key.dataset.classes))
+    fewest = next((size for size in divisors if size >= CACHED_IMAGES), key.batch_size)
+    return max([fewest, *(size for size in divisors if size * values <= CACHED_VALUES)])
 
 
 def _model_axes(engine: str, lanes: int, mesh: Mesh) -> tuple[int, ...]:
