@@ -3,7 +3,7 @@
 import enum
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +20,13 @@ ALIGNMENT = 64  # bytes
 # JAX's defaults, said again: `jax_disable_most_optimizations` would replace them for a whole process, and other bits
 # come out of a program that is optimised less
 COMPILER_OPTIONS = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+# what one kind of device needs beside them
+DEVICE_OPTIONS: Mapping[str, dict[str, int | bool]] = {
+    # XLA prefers 256-bit vectors even where the CPU has 512-bit ones: half the rate
+    "cpu": {"xla_cpu_prefer_vector_width": 512},
+    # else the gradients of convolutions are summed in any order, and vmap gives other bits from run to run
+    "gpu": {"xla_gpu_deterministic_ops": True},
+}
 
 
 # JAX's threads are missing in a process that was forked after they began, and its calls would hang there
@@ -118,9 +125,8 @@ def over_models(
             return mapped(*args)
 
     sharded.__name__ = name  # what profiles and compilation logs call it
-    # XLA prefers 256-bit vectors even where the CPU has 512-bit ones: half the rate
-    vectors = {"xla_cpu_prefer_vector_width": 512} if platform_of(mesh) == "cpu" else {}
-    return jax.jit(sharded, donate_argnums=donate, compiler_options=COMPILER_OPTIONS | vectors)
+    options = COMPILER_OPTIONS | DEVICE_OPTIONS.get(platform_of(mesh), {})
+    return jax.jit(sharded, donate_argnums=donate, compiler_options=options)
 
 
 def sharding_specs(tree: Any) -> Any:
