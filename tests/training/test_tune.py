@@ -37,6 +37,13 @@ def test_the_fastest_candidate_is_chosen(monkeypatch):
     assert note.startswith(f"engine {choice.engine}, {choice.lanes} lanes a device, is the fastest here")
 
 
+def test_vmap_is_tried_on_no_device_for_networks_that_have_kernels():
+    """It was the slowest candidate on a CPU, on a TPU by its compiler's estimate, and on an H200."""
+    key = cohort_of(small_spec()).key
+    for platform in ("cpu", "tpu", "gpu"):
+        assert {engine for engine, _ in tuning.candidates_for(key, platform)} == {"lanes"}
+
+
 def test_a_width_that_cannot_fit_is_refused():
     program = build_program(cohort_of(small_spec()).key, "lanes", 10**7, model_mesh())
     with pytest.raises(InputError, match=r"lanes is 10000000: training needs .* GB, expected at most the .* GB"):
