@@ -58,7 +58,7 @@ def _rescaled(params: Mapping[str, Any], scale: float | None, bias: float | None
     kinds: dict[str, Any] = {
         name: _rescaled(inner, scale, bias) if isinstance(inner, Mapping) else inner for name, inner in params.items()
     }
-    if "kernel" in kinds:
+    if not isinstance(kinds.get("kernel", {}), Mapping):  # a submodule may have that name, too
         if scale is not None:
             kinds["kernel"] = kinds["kernel"] * np.float32(scale)
         if bias is not None and "bias" in kinds:
