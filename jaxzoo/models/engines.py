@@ -20,7 +20,7 @@ Forward = Callable[
 ]
 
 ENGINES = ("lanes", "vmap")
-FEWEST_IN_LANES = 4  # models, of which lanes are faster than vmap
+FEWEST_IN_LANES = 4  # models, on other devices than CPUs; a CPU computes even one by lanes faster than by vmap
 KERNELS = 1  # raised when kernels change so that last bits differ; snapshots carry it
 EVALUATED_AT_ONCE = 4  # with 16 lanes their activations stay in a core's cache
 EVALUATED_BY_VMAP = 256  # over all models: few large networks fill a device by their images
@@ -42,13 +42,14 @@ def usual_lanes(layers: Layers, platform: str) -> int:
 def usual_way(layers: Layers, precision: str, models: int, platform: str) -> tuple[str, int]:
     """The engine and the lanes of a cohort of so many models, in a zoo whose models differ in architecture.
 
-    Lanes that would stay empty are left out. A network that stands alone fills no lanes: it is computed by vmap, whose
-    one lane is the fastest form of one network.
+    Lanes that would stay empty are left out. On a CPU, half of the models stand side by side, the others on another
+    core. Elsewhere a few networks fill no lanes, and are computed by vmap.
     """
     engine, most = engines_for(layers, precision)[0], usual_lanes(layers, platform)
-    if engine == "vmap" or models < FEWEST_IN_LANES:
+    if engine == "vmap" or (platform != "cpu" and models < FEWEST_IN_LANES):
         return "vmap", min(models, most)
-    return engine, min(most, 1 << (models - 1).bit_length())
+    side_by_side = -(-models // 2) if platform == "cpu" else models
+    return engine, min(most, 1 << (side_by_side - 1).bit_length())
 
 
 def evaluated_at_once(engine: str, lanes: int) -> int:

@@ -9,11 +9,11 @@ from jax.sharding import Mesh
 from populations import cohort_of, in_float64, population_of, small_images, small_spec
 
 from jaxzoo.keys import Role, fold, member_keys
-from jaxzoo.models.engines import engines_for, population_forward
+from jaxzoo.models.engines import engines_for, population_forward, usual_way
 from jaxzoo.models.networks import DropoutSource, Network
 from jaxzoo.models.tally import count_batch
 from jaxzoo.spec.grid import ACTIVATIONS
-from jaxzoo.spec.layers import LAYERS
+from jaxzoo.spec.layers import CNN_S, LAYERS
 from jaxzoo.spec.optimizer import Optimizer
 from jaxzoo.training.optimizers import build_optimizer
 from jaxzoo.training.population import get_state, initial_variables, put_images, train_epoch
@@ -47,6 +47,19 @@ def relative_distance(left, right):
     """The largest distance of two trees, in units of the largest number in a leaf."""
     distances = jax.tree.map(lambda a, b: np.abs(a - b).max() / max(np.abs(b).max(), 1e-3), left, right)
     return max(jax.tree.leaves(distances))
+
+
+def test_few_models_get_few_lanes():
+    """Half of the models side by side on a CPU, where the others stand on another core."""
+    cpu = {models: usual_way(CNN_S, "float32", models, "cpu") for models in (1, 2, 3, 4, 5, 17, 31, 33, 1000)}
+    assert {models: lanes for models, (_, lanes) in cpu.items()} == {
+        1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 17: 16, 31: 16, 33: 16, 1000: 16
+    }  # fmt: skip
+    assert {engine for engine, _ in cpu.values()} == {"lanes"}
+    assert usual_way(CNN_S, "float32", 3, "gpu") == ("vmap", 3)
+    assert usual_way(CNN_S, "float32", 100, "gpu") == ("lanes", 128)
+    assert usual_way(LAYERS["resnet-18-narrow"], "float32", 50, "cpu") == ("vmap", 1)
+    assert usual_way(CNN_S, "bfloat16", 50, "cpu") == ("vmap", 16)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
