@@ -177,7 +177,10 @@ def _images_at_once(key: CohortKey, engine: str, mesh: Mesh) -> int:
     image = (key.dataset.size, key.dataset.size, key.dataset.channels)
     values = sum(math.prod(passed.after) for passed in passages(key.layers, image, key.dataset.classes))
     fewest = next((size for size in divisors if size >= CACHED_IMAGES), key.batch_size)
-    return max([fewest, *(size for size in divisors if size * values <= CACHED_VALUES)])
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(abstract_variables(key.layers, key.dataset)["params"]))
+    # every part adds its gradients, as many as there are parameters
+    most = max(CACHED_VALUES, parameters)
+    return max([fewest, *(size for size in divisors if size * values <= most)])
 
 
 def _model_axes(engine: str, lanes: int, mesh: Mesh) -> tuple[int, ...]:

@@ -263,8 +263,10 @@ def test_not_a_number_wins_over_all():
     assert maxima.sum() == 4
 
 
-def test_dense_layer_and_its_gradients_equal_numpy():
-    values, kernel, cotangent = draw(10, 60, M), draw(60, 20, M), draw(10, 20, M)
+# the last ones have kernels whose gradients are computed in parts: in one block of images, and in three
+@pytest.mark.parametrize(("B", "I", "O"), [(10, 60, 20), (10, 784, 64), (50, 331, 99)])
+def test_dense_layer_and_its_gradients_equal_numpy(B, I, O):
+    values, kernel, cotangent = draw(B, I, M), draw(I, O, M), draw(B, O, M)
     product, pullback = jax.vjp(multiply, values, kernel)
     by_values, by_kernel = pullback(jnp.asarray(cotangent))
     for model in range(M):
