@@ -11,6 +11,7 @@ from jaxzoo.bench.arithmetic import training_flops
 from jaxzoo.bench.contenders import matmul_peak, population
 from jaxzoo.bench.tpu import estimated_cycles
 from jaxzoo.spec.config import load_spec
+from jaxzoo.spec.layers import LAYERS
 from jaxzoo.spec.plan import plan_zoo
 from jaxzoo.spec.twin_spec import TwinSpec
 
@@ -49,6 +50,8 @@ def test_flops_of_a_training_sample():
     by_hand = 2 * (2 * 24 * 24 * 8 * 25 + 3 * (8 * 8 * 6 * 200 + 3 * 3 * 4 * 24 + 36 * 20 + 20 * 10))
     spec = load_spec("mnist-seed")
     assert training_flops(spec.layers, spec.dataset) == by_hand
+    strided = 2 * (2 * 13 * 13 * 16 * 9 + 3 * (6 * 6 * 16 * 144 + 2 * 2 * 16 * 144 + 16 * 10))
+    assert training_flops(LAYERS["small-cnn-zoo"], spec.dataset) == strided
 
 
 MIXED_AND_TWINS = [("lanes", True, None), ("vmap", False, None), ("lanes", False, TwinSpec())]

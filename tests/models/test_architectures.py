@@ -1,7 +1,7 @@
 """lanes = vmap of Flax for architectures that nobody has chosen.
 
-The ordinary run tries a few random architectures, the first seeds. JAXZOO_ARCHITECTURES=30 in the environment says how
-many.
+The ordinary run tries six random architectures, which have layers of all kinds between them. JAXZOO_ARCHITECTURES=30 in
+the environment says how many.
 """
 
 import dataclasses
@@ -18,15 +18,16 @@ from populations import cohort_of, in_float64, population_of, small_images, smal
 from jaxzoo.keys import member_keys
 from jaxzoo.models.engines import engines_for, population_forward
 from jaxzoo.models.networks import DropoutSource, Network, SamplingSource
-from jaxzoo.spec.layers import each_layer
+from jaxzoo.spec.layers import Residual, each_layer
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.training.population import get_state, put_images, train_epoch
 from jaxzoo.training.sparsify import variational
 
 pytestmark = pytest.mark.usefixtures("promotions_of_programs")
 
-SEEDS = range(int(os.environ.get("JAXZOO_ARCHITECTURES", "6")))
-M = 3
+FIRST, FEW = 155, 6  # chosen for their variety
+SEEDS = range(FIRST, FIRST + int(os.environ.get("JAXZOO_ARCHITECTURES", FEW)))
+M = 4
 ENGINES = ("lanes", "vmap")
 ACTIVATIONS = ("gelu", "tanh", "relu")
 
@@ -63,10 +64,12 @@ def trained(cohort, images, engine, epochs, *, twin=None, exact=False):
 
 def test_random_architectures_have_layers_of_all_kinds():
     """Otherwise the tests below would not see what they are for."""
-    every = [layer for seed in range(30) for layer in each_layer(random_layers(seed).layers)]
-    kinds = {type(layer).__name__ for layer in every}
+    ordinary = [random_layers(seed).layers for seed in range(FIRST, FIRST + FEW)]
+    kinds = {type(layer).__name__ for layers in ordinary for layer in each_layer(layers)}
     words = "Activation Add Conv Dense Dropout Flatten LayerNorm MaxPool MeanPool Save"
     assert kinds == set(words.split())
+    residuals = [layer for layers in ordinary for layer in layers if isinstance(layer, Residual)]
+    assert {bool(residual.shortcut) for residual in residuals} == {False, True}
     assert random_layers(7) == random_layers(7)
 
 
@@ -80,29 +83,45 @@ def test_logits_and_gradients_of_both_engines_agree(seed):
 def check_logits_and_gradients(seed):
     layers = random_layers(seed).layers
     assert engines_for(layers) == ENGINES
-    key, draws = member_keys(np.arange(M)), np.random.default_rng(seed)
-    images = jnp.asarray(draws.standard_normal((4, *IMAGE, M)))
-    network = Network(layers, CLASSES, ACTIVATIONS[seed % 3])
-    variables = [network.init(each, images[..., 0])["params"] for each in key]
-    params = in_float64(jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=-1), *variables))
-    dropout = DropoutSource(jnp.array([0.0, 0.3, 0.5]), key, 2)
+    params, images, dropout, sampling = drawn(seed)
     sampled = variational.moments(layers, with_noise(layers, params))[0]
     cases = {
         "shared images": (params, images[..., :1], None, None),
-        "dropout and sampling": (sampled, images, dropout, SamplingSource(key, 2)),
+        "dropout and sampling": (sampled, images, dropout, sampling),
     }
     forwards = [population_forward(name, layers, CLASSES, ACTIVATIONS[seed % 3]) for name in ENGINES]
     for case, (values, *rest) in cases.items():
-
-        def loss(values, forward, rest=rest):
-            logits = forward(values, {}, *rest, None)[0]
-            return jnp.sum(jnp.sin(logits)), logits
-
-        both = [jax.jit(jax.grad(loss, has_aux=True), static_argnums=1)(values, forward) for forward in forwards]
-        (got, logits), (wanted, wanted_logits) = both
+        got, logits = gradients_and_logits(forwards[0], values, *rest)
+        wanted, wanted_logits = gradients_and_logits(forwards[1], values, *rest)
         assert logits.shape == (4, CLASSES, M)
         assert_close(logits, wanted_logits, case)
         assert_close(got, wanted, case)
+    folded = gradients_and_logits(forwards[0], *jax.tree.map(fold, cases["dropout and sampling"]))
+    for one, other in zip(folded, (got, logits), strict=True):
+        assert_close(one, jax.tree.map(fold, other), "model axes (2, 2), as a TPU has them")
+
+
+def fold(leaf):
+    return leaf.reshape(*leaf.shape[:-1], 2, 2) if jnp.ndim(leaf) else leaf
+
+
+def drawn(seed):
+    """Parameters, images, and what dropout and sampling draw from."""
+    key, draws = member_keys(np.arange(M)), np.random.default_rng(seed)
+    images = jnp.asarray(draws.standard_normal((4, *IMAGE, M)))
+    network = Network(random_layers(seed).layers, CLASSES, ACTIVATIONS[seed % 3])
+    variables = [network.init(each, images[..., 0])["params"] for each in key]
+    params = in_float64(jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=-1), *variables))
+    dropout = DropoutSource(jnp.array([0.0, 0.3, 0.5, 0.1]), key, 2)
+    return params, images, dropout, SamplingSource(key, 2)
+
+
+def gradients_and_logits(forward, params, images, dropout, sampling):
+    def loss(params):
+        logits = forward(params, {}, images, dropout, sampling, None)[0]
+        return jnp.sum(jnp.sin(logits)), logits
+
+    return jax.jit(jax.grad(loss, has_aux=True))(params)
 
 
 def assert_close(got, wanted, case):

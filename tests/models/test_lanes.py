@@ -62,7 +62,7 @@ def test_convolution_and_its_gradients_equal_numpy(shape):
 STRIDED = {
     "small cnn zoo conv1": (2, 28, 28, 1, 3, 16, 2, 0),
     "small cnn zoo conv2": (2, 13, 13, 16, 3, 16, 2, 0),
-    "small cnn zoo conv3": (4, 6, 6, 16, 3, 16, 2, 0),
+    "small cnn zoo conv3": (8, 6, 6, 16, 3, 16, 2, 0),
     "padded, few terms": (2, 8, 9, 1, 3, 2, 1, 1),
     "padded, kernel in blocks of rows": (2, 7, 8, 3, 7, 2, 1, 3),
     "kernel in blocks of rows, not square": (1, 12, 9, 2, 6, 3, 2, 1),
@@ -71,7 +71,7 @@ STRIDED = {
     "stride longer than the kernel": (2, 9, 11, 2, 2, 3, 3, 0),
     "one pixel of each window": (2, 7, 6, 5, 1, 4, 2, 0),
     "stride passes the image": (2, 3, 3, 2, 3, 2, 5, 1),
-    "wide rows in blocks of columns": (1, 2, 32, 3, 3, 40, 1, 1),
+    "wide rows in blocks of columns": (1, 2, 32, 1, 3, 80, 1, 1),
 }
 
 

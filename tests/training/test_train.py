@@ -1,5 +1,6 @@
 """A member's trajectory depends on the spec, its seed and the data, and on nothing else; evaluation is exact."""
 
+import dataclasses
 import functools
 import os
 import subprocess
@@ -20,7 +21,7 @@ from jaxzoo.devices import model_mesh
 from jaxzoo.models.engines import population_forward
 from jaxzoo.models.networks import build_network
 from jaxzoo.models.tally import empty_tally
-from jaxzoo.spec.layers import LAYERS
+from jaxzoo.spec.layers import LAYERS, Activation, Dense, Flatten
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.training import programs
 from jaxzoo.training import steps as loops
@@ -190,3 +191,26 @@ def test_models_are_folded_only_where_they_fill_the_registers_of_a_tpu():
     assert programs._model_axes("lanes", 128, tpu) == (128,)
     assert programs._model_axes("vmap", 1024, tpu) == (1024,)
     assert programs._model_axes("lanes", 1024, cpu) == (1024,)
+
+
+PERCEPTRON = (Flatten(), Dense("dense1", 64), Activation(), Dense("dense2", None))
+
+
+@pytest.mark.parametrize(("layers", "size"), [(LAYERS["cnn-s"], 20), (LAYERS["cnn-s"], 28), (LAYERS["cnn-l"], 22)])
+def test_cnns_train_on_parts_of_a_batch_as_they_always_have(layers, size):
+    """Other parts would be other bits, and zoos that were begun go on in the same."""
+    wanted = {1: 1, 2: 2, 3: 3, 4: 2, 9: 3, 10: 2, 35: 5, 512: 2}
+    assert {batch: images_at_once(layers, size, batch) for batch in wanted} == wanted
+
+
+def test_a_small_network_trains_on_larger_parts_of_a_batch():
+    assert images_at_once(PERCEPTRON, 28, 10) == 10
+    assert images_at_once(PERCEPTRON, 28, 512) == 32
+
+
+def images_at_once(layers, size, batch):
+    spec = small_spec("cnn-s")
+    key = cohort_of(spec).key._replace(
+        layers=layers, batch_size=batch, dataset=dataclasses.replace(spec.dataset, size=size)
+    )
+    return programs._images_at_once(key, "lanes", model_mesh())
