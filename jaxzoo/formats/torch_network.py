@@ -95,6 +95,14 @@ class ModuleTree(nn.Module):
         return values
 
 
+class FlattenByPositions(nn.Module):
+    """(B, C, H, W) to (B, H * W * C), where PyTorch's own flattening gives (B, C * H * W)."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """The values, flattened."""
+        return values.movedim(1, -1).flatten(1)
+
+
 class AnyBatchNorm(nn.BatchNorm2d):
     """Batch normalisation of channels (B, C, H, W), or of units (B, C)."""
 
@@ -134,6 +142,9 @@ def build_module(layers: Layers, entries: Sequence[TorchEntry], activation: str,
             return ModuleChain([_module_of(layer, shapes, activation, dropout) for layer in kept])
         own = [layer for layer in each_layer(layers) if not isinstance(layer, Save | Add)]
         named = {_tree_name(layer): _module_of(layer, shapes, activation, dropout) for layer in own}
+        flattened = _tree_name(Flatten())
+        if flattened in named:
+            named[flattened] = FlattenByPositions()  # see torch_names._kernels
         return ModuleTree(layers, named)
 
 

@@ -185,7 +185,8 @@ class Network(nn.Module):
             case MaxPool(int(window), stride):
                 return nn.max_pool(values, (window,) * 2, (stride or window,) * 2)
             case MeanPool(int(window), stride):
-                return nn.avg_pool(values, (window,) * 2, (stride or window,) * 2)
+                sums = nn.pooling.pool(values, 0.0, jax.lax.add, (window,) * 2, (stride or window,) * 2, "VALID")
+                return sums / window**2  # Flax's own divides by an array of whole numbers, which a caller may forbid
             case LayerNorm(name):
                 return _LayerNorm(name=name)(values).astype(values.dtype)
             case Activation(function):

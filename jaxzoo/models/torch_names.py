@@ -124,18 +124,19 @@ def torch_entries(layers: Layers, classes: int, image: Shape, *, counts_dropout:
     Raises InputError for images that are too small.
     """
     names = module_names(layers, counts_dropout=counts_dropout)
-    kernels, _ = _kernels(layers, image, classes)
+    kernels, _ = _kernels(layers, image, classes, by_channels=is_chain(layers))
     return tuple(entry for layer, unfolded in kernels for entry in _entries_of(names[layer.name], layer, unfolded))
 
 
 def _kernels(
-    layers: Layers, shape: Shape, classes: int, *, flat: bool = False
+    layers: Layers, shape: Shape, classes: int, *, by_channels: bool, flat: bool = False
 ) -> tuple[list[tuple[Named, Shape]], Shape]:
     """The layers that have variables, in order, each with the unfolded shape of its kernel; and the shape of the
     values behind the layers, from the shape before them.
 
-    Values keep their height and width through `Flatten`, for the layers behind it to know them; `flat` says whether
-    they are behind one.
+    In a chain, whose modules flatten as PyTorch does, `by_channels`, values keep their height and width through
+    `Flatten`, for the layers behind it to know them; `flat` says whether they are behind one. Other networks flatten as
+    here: a sum of flattened values and of a layer's outputs has its units in one order.
     """
     kernels: list[tuple[Named, Shape]] = []
     for layer in layers:
@@ -146,7 +147,7 @@ def _kernels(
             case BatchNorm() | LayerNorm():
                 kernels.append((layer, shape if flat else shape[-1:]))
             case Flatten():
-                flat = True
+                shape, flat = shape if by_channels else shape_after((layer,), shape, classes), True
             case MaxPool() | MeanPool():
                 shape = shape_after((layer,), shape, classes)
             case Dense(_, features):
@@ -154,8 +155,8 @@ def _kernels(
                 kernels.append((layer, (*shape, outputs)))
                 shape, flat = (outputs,), True
             case Residual(main, shortcut):
-                inner, after = _kernels(main, shape, classes, flat=flat)
-                kernels += inner + _kernels(shortcut, shape, classes, flat=flat)[0]
+                inner, after = _kernels(main, shape, classes, by_channels=by_channels, flat=flat)
+                kernels += inner + _kernels(shortcut, shape, classes, by_channels=by_channels, flat=flat)[0]
                 shape = after
     return kernels, shape
 

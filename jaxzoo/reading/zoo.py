@@ -366,7 +366,8 @@ class Zoo:
     def to_torch(self, model: int, epoch: int) -> "OrderedDict[str, torch.Tensor]":
         """The state dict of one model for PyTorch, with the names of the original zoos' code, or of torchvision.
 
-        Dense weights read pixels in PyTorch's order: channel, height, width. Raises InputError without PyTorch, too.
+        Dense weights of a chain of layers read pixels in PyTorch's order: channel, height, width. Raises InputError
+        without PyTorch, too.
         """
         (number,), (at,) = self.numbers_of([model]), self._asking.epochs([epoch])
         dropout = self._by_number[number].hyperparameters["dropout"] or 0.0  # that of an imported one may not be known
