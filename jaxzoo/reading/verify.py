@@ -57,7 +57,7 @@ def _verify(zoo: Zoo, parent: Zoo | None, deep: bool, on_checked: Callable[[int]
         yield f"{zoo.path / 'cohorts' / name}: is no cohort of the zoo"
     yield from _left_behind(zoo.path)
     for number, members in zoo.cohorts.items():
-        folder, own = cohort_folder(zoo.path, number), zoo.of_cohort(number)
+        folder, own = cohort_folder(zoo.path, number), zoo.of_models([member.model for member in members])
         begins_from = None
         if parent is not None and snapshot_epochs(folder):
             try:

@@ -20,6 +20,7 @@ from jaxzoo.paths import lasting_path
 from jaxzoo.reading.asking import Asking
 from jaxzoo.reading.choices import Choice, is_one
 from jaxzoo.reading.examples import TrainingSet, dataset_of, training_set
+from jaxzoo.reading.groups import architectures_of, numbers_by_architecture, only_architecture
 from jaxzoo.reading.layout import Layout, build_layout, flatten, unflatten
 from jaxzoo.reading.pairs import pairs_of
 from jaxzoo.reading.selecting import Conditions, kept_states
@@ -198,17 +199,12 @@ class Zoo:
     @property
     def mixed(self) -> bool:
         """Whether its models have several architectures."""
-        return len(self._architectures) > 1
+        return len({*self._architectures.values()}) > 1
 
     @property
     def architecture(self) -> str:
         """The name of the architecture. Raises InputError where models have several."""
-        if self.mixed:
-            raise InputError(
-                f"{self.path}: its models have {len(self._architectures)} architectures, expected models of one: "
-                "zoo.groups has a zoo of each"
-            )
-        return self._architectures[0]
+        return only_architecture(self.path, self._architectures.values())
 
     @property
     def layers(self) -> Layers:
@@ -221,36 +217,21 @@ class Zoo:
         """By architecture a zoo of the models that have it, under the numbers that they have here."""
         if not self.mixed:
             return {self.architecture: self}
-        members: dict[str, list[Member]] = {name: [] for name in self._architectures}
-        for member in self._members:
-            members[member.hyperparameters["architecture"]].append(member)
-        return {
-            name: Zoo(self.path, self.record, own, partial=self.partial)  # of the same times and the same files
-            for name, own in members.items()
-        }
+        return {name: self.of_models(own) for name, own in numbers_by_architecture(self._architectures).items()}
 
-    def of_cohort(self, number: int) -> "Zoo":
-        """The zoo of the members of a cohort, which have one architecture and one data set."""
-        return Zoo(self.path, self.record, self.cohorts[number], partial=self.partial)
-
-    @functools.cached_property
-    def _architectures(self) -> tuple[str, ...]:
-        """The names of the architectures that models have, in the order of the models."""
-        (usual, *_) = self.spec.architecture_names
-        return tuple(dict.fromkeys(member.hyperparameters.get("architecture", usual) for member in self._members))
+    def of_models(self, models: Sequence[int]) -> "Zoo":
+        """The zoo of whole cohorts, or of an architecture, whose models have these numbers: of the same files."""
+        return Zoo(self.path, self.record, self._chosen(models), partial=self.partial)
 
     def of_one(self, models: Choice = None) -> "Zoo":
         """The zoo of the architecture that some models have, or all. Raises InputError where they have several."""
         if not self.mixed:
             return self
-        numbers = self.numbers_of(models)
-        names = [*dict.fromkeys(self._by_number[number].hyperparameters["architecture"] for number in numbers)]
-        if len(names) != 1:
-            raise InputError(
-                f"{self.path}: the models have {len(names)} architectures, expected models of one: zoo.groups has a "
-                "zoo of each"
-            )
-        return self.groups[names[0]]
+        return self.groups[only_architecture(self.path, map(self._architectures.__getitem__, self.numbers_of(models)))]
+
+    @functools.cached_property
+    def _architectures(self) -> dict[int, str]:
+        return architectures_of(self.spec, self._members)
 
     @property
     def layout(self) -> Layout:
@@ -393,9 +374,10 @@ class Zoo:
         if models is not None:
             axes = np.shape(models) if np.ndim(models) > 1 else (-1,)
             models = np.reshape(self.numbers_of(np.ravel(models) if np.ndim(models) > 1 else models), axes)
-        if self.mixed:
-            self = self.of_one(models)
-        return stack_of_members(self._forms, self.layout, given, models, str(self.path))
+        elif isinstance(given, Selection):
+            models = given.table["model"].to_numpy()
+        own = self.of_one(None if models is None else models.ravel())
+        return stack_of_members(own._forms, own.layout, given, models, str(self.path))
 
     def evaluate(
         self,
@@ -469,7 +451,8 @@ class Zoo:
         folders = twins_folders(self.path)
         network = self.spec.network if isinstance(self.spec, ZooSpec) else None
         zoos = {name: opened(folder, network, partial=self.partial) for name, folder in folders.items()}
-        return Twins(self.path, zoos)
+        both = {name: [model for model in zoo._by_number if model in self._by_number] for name, zoo in zoos.items()}
+        return Twins(self.path, {name: zoo.of_models(both[name]) for name, zoo in zoos.items()})
 
     def numbers_of(self, models: Choice) -> list[int]:
         """The numbers of some models, in the order given; of all for None. Raises InputError, as `params` does."""

@@ -107,6 +107,10 @@ def test_models_are_evaluated_on_either_data_set(finished, data):
         # float32 sums of 25 losses, in another order
         np.testing.assert_allclose(table["loss"][rows], recorded[rows], rtol=1e-5)
         assert not np.allclose(table["loss"][~rows], recorded[~rows], rtol=1e-2)
+    some = finished.select(epochs=2, where="architecture == 'own' and dataset == 'white'")
+    table = finished.evaluate(some, data_dir=data, dataset="white")
+    np.testing.assert_allclose(table["loss"], some.table["test_loss"], rtol=1e-5)
+    assert own.twins["magnitude"].members["model"].tolist() == [4, 5, 6, 7]
     images = finished.images(data, dataset="white")
     logits = jax.vmap(own.network_of(4).apply, (0, None))(own.variables(2), images.normalised("test", slice(3)))
     assert logits.shape == (4, 3, 10)
