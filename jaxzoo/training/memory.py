@@ -43,9 +43,18 @@ class Kind(NamedTuple):
 
 
 def compile_training(program: Program) -> tuple[Any, Needs]:
-    """`program.train`, compiled, and the memory it needs. The devices that it is compiled for need not exist."""
+    """`program.train`, compiled, and the memory it needs. The devices that it is compiled for need not exist.
+
+    Raises InputError where a compiler finds by itself that a device has too little memory.
+    """
     arguments = abstract_arguments(program)
-    compiled: Any = program.train.lower(*arguments).compile()
+    try:
+        compiled: Any = program.train.lower(*arguments).compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        got = f"lanes is {program.lanes}: training needs more memory than the device has, as its compiler says"
+        raise InputError(f"{got}; expected fewer, or a smaller batch_size") from error
     sizes = compiled.memory_analysis()
     images = tree_bytes(arguments[IMAGES])
     if platform_of(program.mesh) == "cpu":  # the devices of a CPU share one copy

@@ -17,10 +17,12 @@ from jax.sharding import PartitionSpec as P
 from jaxzoo.datasets.subsets import NOTHING_SPECIAL
 from jaxzoo.devices import AXIS, Spread, over_models, platform_of, sharding_specs
 from jaxzoo.models.engines import evaluated_at_once, population_forward
+from jaxzoo.models.lanes import gains_by_folding
 from jaxzoo.models.networks import Params
 from jaxzoo.models.tally import Tally
 from jaxzoo.models.variables import abstract_variables
 from jaxzoo.settings import pinned_settings
+from jaxzoo.spec.layers import Layers
 from jaxzoo.spec.plan import CohortKey, steps_of
 from jaxzoo.spec.shapes import passages
 from jaxzoo.spec.twin_spec import TwinSpec
@@ -33,6 +35,7 @@ from jaxzoo.training.steps import DeviceImages, Recipe, State
 
 TILE = (8, 128)  # a TPU's register: no kernel cuts one where the models are folded to such tiles
 # images at a time, or a few more: the activations of a training step then stay in a core's cache
+PART_BYTES = 2 * 10**9  # of all activations of a step that wait for the backward pass, on other devices than CPUs
 CACHED_IMAGES = 2
 CACHED_VALUES = 15_000  # of a model; networks with fewer take more images, and add up their gradients less often
 KEPT_PROGRAMS = 6  # a zoo trains one kind of cohort after the other; what is compiled for earlier kinds is let go
@@ -91,8 +94,8 @@ def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh, twin: Twi
         key,
         method,
         forward,
-        at_once=_images_at_once(key, engine, mesh),
-        models=_model_axes(engine, lanes, mesh),
+        at_once=_images_at_once(key, engine, lanes, mesh),
+        models=_model_axes(key.layers, engine, lanes, mesh),
         schedule_epochs=_schedule_epochs(key, twin),
     )
     order = functools.partial(shuffle, key, method)
@@ -169,13 +172,16 @@ def _schedule_epochs(key: CohortKey, twin: TwinSpec | None) -> int | None:
     return key.epochs if key.epochs is None or twin is None else twin.length
 
 
-def _images_at_once(key: CohortKey, engine: str, mesh: Mesh) -> int:
+def _images_at_once(key: CohortKey, engine: str, lanes: int, mesh: Mesh) -> int:
     """How many images of a batch go forward and backward at a time."""
-    if engine != "lanes" or platform_of(mesh) != "cpu":
+    if engine != "lanes":
         return key.batch_size
     divisors = [size for size in range(1, key.batch_size + 1) if key.batch_size % size == 0]
     image = (key.dataset.size, key.dataset.size, key.dataset.channels)
     values = sum(math.prod(passed.after) for passed in passages(key.layers, image, key.dataset.classes))
+    if platform_of(mesh) != "cpu":
+        most = max(1, PART_BYTES // (4 * lanes * values))
+        return max(size for size in divisors if size <= most)
     fewest = next((size for size in divisors if size >= CACHED_IMAGES), key.batch_size)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(abstract_variables(key.layers, key.dataset)["params"]))
     # every part adds its gradients, as many as there are parameters
@@ -183,9 +189,10 @@ def _images_at_once(key: CohortKey, engine: str, mesh: Mesh) -> int:
     return max([fewest, *(size for size in divisors if size * values <= most)])
 
 
-def _model_axes(engine: str, lanes: int, mesh: Mesh) -> tuple[int, ...]:
+def _model_axes(layers: Layers, engine: str, lanes: int, mesh: Mesh) -> tuple[int, ...]:
     """The shape of the model axis while training: two axes where those fill the registers of a TPU, else one."""
-    if engine != "lanes" or platform_of(mesh) != "tpu" or lanes % math.prod(TILE) != 0:
+    tiles = engine == "lanes" and platform_of(mesh) == "tpu" and lanes % math.prod(TILE) == 0
+    if not tiles or not gains_by_folding(layers):
         return (lanes,)
     return TILE[0], lanes // TILE[0]
 

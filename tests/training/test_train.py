@@ -186,11 +186,28 @@ def test_training_with_folded_models_is_the_same_training(twin):
 
 
 def test_models_are_folded_only_where_they_fill_the_registers_of_a_tpu():
-    tpu, cpu = (SimpleNamespace(devices=np.array([SimpleNamespace(platform=name)])) for name in ("tpu", "cpu"))
-    assert programs._model_axes("lanes", 2048, tpu) == (8, 256)
-    assert programs._model_axes("lanes", 128, tpu) == (128,)
-    assert programs._model_axes("vmap", 1024, tpu) == (1024,)
-    assert programs._model_axes("lanes", 1024, cpu) == (1024,)
+    tpu, cpu = map(devices_of, ("tpu", "cpu"))
+    cnns = [LAYERS[name] for name in ("cnn-s", "cnn-l")]
+    assert {programs._model_axes(layers, "lanes", 2048, tpu) for layers in cnns} == {(8, 256)}
+    assert programs._model_axes(cnns[0], "lanes", 128, tpu) == (128,)
+    assert programs._model_axes(cnns[0], "vmap", 1024, tpu) == (1024,)
+    assert programs._model_axes(cnns[0], "lanes", 1024, cpu) == (1024,)
+    assert programs._model_axes(LAYERS["small-cnn-zoo"], "lanes", 1024, tpu) == (1024,)  # its strides have no kernels
+
+
+def devices_of(platform):
+    """A mesh of one device that need not be there."""
+    return SimpleNamespace(devices=np.array([SimpleNamespace(platform=platform)]))
+
+
+def test_activations_of_a_large_batch_fit_a_device():
+    wanted = {("cnn-s", 10): 10, ("cnn-l", 10): 10, ("small-cnn-zoo", 10): 10, ("small-cnn-zoo", 512): 64}
+    sizes = {"cnn-l": (32, 3)}
+    for (architecture, batch), parts in wanted.items():
+        spec = small_spec(architecture if architecture in sizes else "cnn-s")
+        key = cohort_of(spec).key._replace(layers=LAYERS[architecture], batch_size=batch)
+        assert programs._images_at_once(key, "lanes", 1024, devices_of("tpu")) == parts
+        assert programs._images_at_once(key, "vmap", 1024, devices_of("tpu")) == batch
 
 
 PERCEPTRON = (Flatten(), Dense("dense1", 64), Activation(), Dense("dense2", None))
@@ -213,4 +230,4 @@ def images_at_once(layers, size, batch):
     key = cohort_of(spec).key._replace(
         layers=layers, batch_size=batch, dataset=dataclasses.replace(spec.dataset, size=size)
     )
-    return programs._images_at_once(key, "lanes", model_mesh())
+    return programs._images_at_once(key, "lanes", 16, model_mesh())

@@ -1,5 +1,5 @@
 """MANY models at once: the forward pass of a population and its kernels, with the model axis last."""
 
-from jaxzoo.models.lanes.walk import forward, supports
+from jaxzoo.models.lanes.walk import forward, gains_by_folding, supports
 
-__all__ = ["forward", "supports"]
+__all__ = ["forward", "gains_by_folding", "supports"]

@@ -41,10 +41,22 @@ from jaxzoo.spec.layers import (
     weight_layers,
 )
 
+FOLDED = (Conv, MaxPool, Activation, Dropout, Flatten, Dense)
+
 
 def supports(layers: Layers) -> bool:
     """Whether `forward` can compute all of these layers: all but batch normalisation."""
     return not norm_layers(layers)
+
+
+def gains_by_folding(layers: Layers) -> bool:
+    """Whether a TPU has kernels for the layers where the model axis is folded to its registers.
+
+    Its compiler stops on strided windows of such arrays (libtpu 0.0.42).
+    """
+    plain = all(_is_plain(layer) for layer in layers if isinstance(layer, Conv))
+    halved = all(_halves(layer) for layer in layers if isinstance(layer, MaxPool))
+    return plain and halved and all(isinstance(layer, FOLDED) for layer in layers)
 
 
 class _Pass(NamedTuple):
