@@ -3,6 +3,7 @@
 The lines of docs/formats.md that load a zoo are run, too.
 """
 
+import dataclasses
 import json
 import logging
 import os
@@ -108,6 +109,25 @@ def check_smallcnnzoo(folder: Path, zoo: jaxzoo.Zoo) -> None:
     np.testing.assert_array_equal(np.sort(weights, axis=None), np.sort(wanted, axis=None))
 
 
+def check_wildpark(folder: Path, zoo: jaxzoo.Zoo) -> None:
+    splits = json.loads((folder / "cnn_park_splits.json").read_text())
+    assert sum(len(part["path"]) for part in splits.values()) == len(zoo.members) * len(zoo.epochs[1:])
+    for path in sorted(folder.glob("*/*/checkpoint.pt")):
+        checkpoint = torch.load(path, weights_only=True)
+        model, epoch = int(path.parts[-3].split("_")[1]), checkpoint["iteration"] + 1
+        kernel = zoo.params(epoch, [model])["conv1"]["kernel"][0]
+        np.testing.assert_array_equal(checkpoint["model"]["layers.0.weight"], kernel.transpose(3, 2, 0, 1))
+        accuracies = zoo.metrics_at(epoch).set_index("model")["test_accuracy"]
+        assert checkpoint["last_result"]["test/acc"] == accuracies[model]
+
+
+CHAINS = jaxzoo.ChainDraw(
+    depth=jaxzoo.Integers(2, 3),
+    width=jaxzoo.Choice(4, 8),
+    kernel=3,
+    activation=jaxzoo.Choice("relu", "gelu", "identity"),
+    skips=True,
+)
 CHECKS = {name.removeprefix("check_"): check for name, check in globals().items() if name.startswith("check_")}
 
 datasets.disable_progress_bars()
@@ -116,13 +136,18 @@ with tempfile.TemporaryDirectory() as place:
     spec = jaxzoo.load_spec("digits")
     zoo = jaxzoo.generate(spec, f"{place}/digits", models=8, epochs=2, twins="magnitude", licence="mit")
     assert {*FORMATS} <= {*CHECKS}, f"formats without a check: {sorted({*FORMATS} - {*CHECKS})}"
-    for name in FORMATS:
-        for each in (zoo, zoo.twins["magnitude"]):
+    draws = jaxzoo.Draws(
+        models=8, architecture=CHAINS, initialization="torch_default", optimizer="adam", learning_rate=1e-3
+    )
+    changes = {"name": "park", "architecture": None, "grid": None, "seeds": None, "draws": draws}
+    park = jaxzoo.generate(dataclasses.replace(spec, **changes), f"{place}/park", epochs=2, twins="magnitude")
+    for name, kind in FORMATS.items():
+        own = park if kind.mixtures else zoo
+        for each in (own, own.twins["magnitude"]):
             for folder in jaxzoo.export_zoo(each, Path(place) / name / each.path.name, name, twins=False):
                 CHECKS[name](folder, each)
         print(f"{name}: 8 models at 3 epochs and their twins, as other libraries read them", flush=True)
-    for name in FORMATS:
-        jaxzoo.export_zoo(zoo, f"{place}/digits-{name}", name)
+        jaxzoo.export_zoo(own, f"{place}/{own.spec.name}-{name}", name)
     page = (Path(__file__).parents[1] / "docs" / "formats.md").read_text()
     blocks = re.findall(r"^```py\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
     assert len(blocks) == len(FORMATS), f"{len(blocks)} blocks of {len(FORMATS)} formats"

@@ -70,5 +70,5 @@ def _import(options: argparse.Namespace) -> int:
             on_notice=bar.say,
         )
     twins = "".join(f", twins by {method}" for method in zoo.twins)
-    print(f"{zoo.path}: {len(zoo.members):,} models of {zoo.architecture}, {len(zoo.epochs)} epochs{twins}")
+    print(f"{zoo.path}: {len(zoo.members):,} models of {zoo.spec.architecture_label}, {len(zoo.epochs)} epochs{twins}")
     return 0

@@ -14,7 +14,7 @@ from jaxzoo.models.variables import each_leaf
 from jaxzoo.reading.stored import METRICS
 from jaxzoo.spec.dataset_spec import MOST_LETTERS
 from jaxzoo.spec.fields import LARGEST
-from jaxzoo.spec.grid import ACTIVATIONS, NUMBERS
+from jaxzoo.spec.grid import ACTIVATIONS, NONE, NUMBERS
 from jaxzoo.spec.twin_spec import MOST_EPOCHS
 
 
@@ -33,7 +33,7 @@ def checked(folder: Path, found: Found) -> Found:
 
 
 def _check_row(where: str, row: Mapping[str, Any]) -> None:
-    if row.get("activation") not in ACTIVATIONS:
+    if row.get("activation") not in (*ACTIVATIONS, NONE):  # whether its layers take none is seen when they are known
         got = shown(row.get("activation"))
         raise InputError(f"{where}: activation is {got}, expected one of: {', '.join(ACTIVATIONS)}")
     seed = row.get("seed")

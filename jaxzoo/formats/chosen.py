@@ -45,19 +45,30 @@ class Chosen(NamedTuple):
         """How many states there are: models at an epoch."""
         return len(self.models) * len(self.epochs)
 
+    def of_each_architecture(self) -> Iterator["Chosen"]:
+        """Yields the models that have one architecture, in a zoo of their own, for every architecture of theirs."""
+        wanted = {*self.models}
+        for group in self.zoo.groups.values():
+            own = sorted(wanted & {*group.numbers_of(None)})
+            if own:
+                yield self._replace(zoo=group, models=tuple(own))
+
     def portions(self, epoch: int) -> Iterator[Portion]:
-        """Yields all of the models at an epoch, as many at a time as make 256 MB."""
+        """Yields all of the models, which have one architecture, at an epoch, as many at a time as make 256 MB."""
         most = max(1, PORTION_BYTES // (4 * layout_width(self.zoo.layout)))
         for first in range(0, len(self.models), most):
             models = self.models[first : first + most]
             yield Portion(models, self.zoo.variables(epoch, list(models)))
 
 
-def choose(zoo: Zoo, epochs: Choice | str = None, models: Choice = None, where: str | None = None) -> Chosen:
+def choose(
+    zoo: Zoo, epochs: Choice | str = None, models: Choice = None, where: str | None = None, *, mixtures: bool = False
+) -> Chosen:
     """What is exported of a zoo: all of it, or some epochs ("last" is the last one) and some models.
 
     `where` is a condition on the columns of `members` and `metrics` as `zoo.select` takes it; models stay that meet it
-    at the last of the epochs. Raises InputError, also where nothing is left, and for models of several architectures.
+    at the last of the epochs. Raises InputError, also where nothing is left, and for models of several architectures
+    unless these may be `mixtures`.
     """
     if isinstance(epochs, str) and epochs != LAST:
         raise InputError(f"epochs is {shown(epochs)}, expected numbers, a mask, or 'last'")
@@ -70,7 +81,8 @@ def choose(zoo: Zoo, epochs: Choice | str = None, models: Choice = None, where: 
         numbers &= {*zoo.select(epochs=held[-1], where=where).table["model"].tolist()}
     if not numbers:
         raise InputError(f"{zoo.path}: no model is left to export, expected one or more")
-    return Chosen(zoo.of_one(sorted(numbers)), tuple(sorted(numbers)), tuple(held))
+    own = zoo if mixtures else zoo.of_one(sorted(numbers))
+    return Chosen(own, tuple(sorted(numbers)), tuple(held))
 
 
 def spread(chosen: Chosen, count: int | None) -> Chosen:

@@ -50,11 +50,11 @@ def export_zoo(
     options = ExportOptions(final_step, per_model, sample, licence)
     kind = _checked_format(format, options)
     report = Report(on_states, on_notice)
-    parts = kind.parts(spread(choose(source, epochs, models, where), sample))
+    parts = kind.parts(spread(choose(source, epochs, models, where, mixtures=kind.mixtures), sample))
     jobs: dict[Path, Chosen] = {}
     for ending, part in parts.items():
         folder = target.with_name(target.name + ending)
-        jobs |= {folder: part} | (_twin_jobs(folder, part, epochs, on_notice) if twins else {})
+        jobs |= {folder: part} | (_twin_jobs(folder, part, epochs, kind, on_notice) if twins else {})
     for folder in jobs:
         check_vacant(folder)
     on_begin(sum(chosen.states for chosen in jobs.values()))
@@ -79,7 +79,9 @@ def _checked_format(name: str, options: ExportOptions) -> Format:
     return FORMATS[name]
 
 
-def _twin_jobs(folder: Path, chosen: Chosen, epochs: Choice | str, on_notice: OnNotice) -> dict[Path, Chosen]:
+def _twin_jobs(
+    folder: Path, chosen: Chosen, epochs: Choice | str, kind: Format, on_notice: OnNotice
+) -> dict[Path, Chosen]:
     """The twins of the chosen models, by the folder beside `folder` that they go into.
 
     Twins of an earlier epoch go into one of their own name, which an import leaves alone.
@@ -90,7 +92,8 @@ def _twin_jobs(folder: Path, chosen: Chosen, epochs: Choice | str, on_notice: On
         if missing:  # an import takes a twin for each model, or none
             on_notice(f"{twin.path}: has no twin of model {min(missing)}, and is left out")
         elif held:
-            jobs[folder.with_name(f"{folder.name}-{method}")] = choose(twin, held, chosen.models)
+            own = choose(twin, held, chosen.models, mixtures=kind.mixtures)
+            jobs[folder.with_name(f"{folder.name}-{method}")] = own
         else:
             on_notice(f"{twin.path}: its twins have none of the epochs, and are left out")
     return jobs

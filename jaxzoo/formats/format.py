@@ -8,6 +8,8 @@ import pandas as pd
 
 from jaxzoo.formats.chosen import Chosen
 from jaxzoo.models.networks import Variables
+from jaxzoo.spec.architecture import Architecture
+from jaxzoo.spec.layers import LAYERS, Layers
 
 OnStates = Callable[[int], None]  # hears how many more states are done
 OnNotice = Callable[[str], None]  # hears what a person should know
@@ -45,11 +47,23 @@ class ImportOptions(NamedTuple):
 
 
 class Network(NamedTuple):
-    """The networks of a zoo that is imported: a name of LAYERS, the shape (H, W, C) of an image, and classes."""
+    """The networks of a zoo that is imported: a name of LAYERS, the shape (H, W, C) of an image, and classes.
 
-    architecture: str
+    `architectures` has those that LAYERS does not. Where models have several, the name is None, and each model's row
+    has its own.
+    """
+
+    architecture: str | None
     image_shape: tuple[int, int, int]
     classes: int
+    architectures: tuple[Architecture, ...] = ()
+
+    @property
+    def layers(self) -> Layers:
+        """The layers of all models, which have one architecture."""
+        assert self.architecture is not None
+        own = {each.name: each.layers for each in self.architectures}
+        return own[self.architecture] if own else LAYERS[self.architecture]
 
 
 class Found(NamedTuple):
@@ -79,8 +93,8 @@ class Format(NamedTuple):
     """A format: `text` says in a line who reads it, `options` names what of `ExportOptions` it takes.
 
     `write` fills a new folder, and returns what it wrote: all that was chosen, or less. It raises InputError for a zoo
-    that the format cannot hold. `read` is None where zoos
-    cannot be imported from the format. `parts` shares the models out to several folders, by the end of their names.
+    that the format cannot hold. `read` is None where zoos cannot be imported from the format. `parts` shares the models
+    out to several folders, by the end of their names. `mixtures` says whether models may have several architectures.
     """
 
     text: str
@@ -88,3 +102,4 @@ class Format(NamedTuple):
     read: Read | None = None
     options: tuple[str, ...] = ()
     parts: Callable[[Chosen], Mapping[str, Chosen]] = lambda chosen: {"": chosen}
+    mixtures: bool = False

@@ -2,7 +2,17 @@
 
 from collections.abc import Mapping
 
-from jaxzoo.formats import hub, modelzoo, modelzoo_import, numpy_files, parquet, safetensors_files, smallcnnzoo
+from jaxzoo.formats import (
+    hub,
+    modelzoo,
+    modelzoo_import,
+    numpy_files,
+    parquet,
+    safetensors_files,
+    smallcnnzoo,
+    wildpark,
+    wildpark_import,
+)
 from jaxzoo.formats.format import Format
 
 FORMATS: Mapping[str, Format] = {
@@ -13,6 +23,12 @@ FORMATS: Mapping[str, Format] = {
         parts=modelzoo.layouts,
     ),
     "smallcnnzoo": smallcnnzoo.FORMAT,
+    "wildpark": Format(
+        "the layout of CNN Wild Park, of architectures that differ, which Neural Graphs and ProbeGen read",
+        wildpark.write,
+        wildpark_import.read,
+        mixtures=True,
+    ),
     "safetensors": safetensors_files.FORMAT,
     "numpy": numpy_files.FORMAT,
     "parquet": parquet.FORMAT,

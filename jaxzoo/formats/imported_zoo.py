@@ -1,8 +1,7 @@
 """Writes what was found in another format as a zoo."""
 
 import contextlib
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from jaxzoo.models.sparsity import sparsity_metrics
 from jaxzoo.models.variables import each_leaf, network_shapes
 from jaxzoo.reading.stored import METRICS
 from jaxzoo.spec.imported_spec import ImportedSpec
-from jaxzoo.spec.layers import weight_layers
+from jaxzoo.spec.layers import Layers, weight_layers
 from jaxzoo.spec.plan import Member
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.storage.checkpoints import Tree
@@ -34,22 +33,29 @@ def write_imported(folder: Path, found: Found, spec: ImportedSpec, format: str, 
 
     Raises InputError where its weights are not those of the network.
     """
-    shapes = network_shapes(spec.layers, spec.classes, spec.image_shape)
-    width = sum(int(np.prod(shape)) for _, shape in each_leaf(shapes))
-    members = imported_members(found.rows, max(1, min(MOST_MODELS, COHORT_BYTES // (4 * width))))
+
+    def most(layers: Layers) -> int:
+        shapes = network_shapes(layers, spec.classes, spec.image_shape)
+        width = sum(int(np.prod(shape)) for _, shape in each_leaf(shapes))
+        return max(1, min(MOST_MODELS, COHORT_BYTES // (4 * width)))
+
+    members = imported_members(found.rows, spec, most)
+    cohorts: dict[int, list[Member]] = {}
+    for member in members:  # of several architectures, those of one cohort do not follow each other
+        cohorts.setdefault(member.cohort, []).append(member)
     metrics = found.metrics.reindex(columns=["epoch", "model", *METRICS]).set_index(["epoch", "model"]).sort_index()
     record = ImportedRecord(
         spec=spec,
         imported=format,
-        cohorts=members[-1].cohort + 1,
+        cohorts=len(cohorts),
         weights=found.epochs,
         metrics=tuple(sorted({*metrics.index.get_level_values("epoch").tolist()})),
         made=Maker(versions={"jaxzoo": __version__}),
         members=members_digest(members),
         twin=None if found.method is None else TwinSpec(method=found.method, epochs=max(1, spec.epochs)),
     )
-    for _, cohort in itertools.groupby(members, lambda member: member.cohort):
-        _write_cohort(folder, record, list(cohort), found, metrics, shapes, report)
+    for cohort in cohorts.values():
+        _write_cohort(folder, record, cohort, found, metrics, report)
     with contextlib.suppress(FileExistsError):
         folder.mkdir(parents=True)
     (folder / "members.msgpack").write_bytes(members_file(members))
@@ -63,15 +69,16 @@ def _write_cohort(
     cohort: Sequence[Member],
     found: Found,
     metrics: pd.DataFrame,
-    shapes: Mapping[str, object],
     report: Report,
 ) -> None:
     path, models = cohort_folder(folder, cohort[0].cohort), [member.model for member in cohort]
     identity = identity_of(record, cohort[0].cohort, cohort, {})
+    layers = record.spec.layers_of(cohort[0].hyperparameters)
+    shapes = network_shapes(layers, record.spec.classes, record.spec.image_shape)
     for epoch in record.metrics:
         table = metrics.loc[[(epoch, model) for model in models]]
         if epoch not in found.epochs:
-            tree = _stored_metrics(table, np.ones(len(models), bool)) | _unknown_sparsity(record, len(models))
+            tree = _stored_metrics(table, np.ones(len(models), bool)) | _unknown_sparsity(record, layers, len(models))
             save_metrics(path, epoch, tree, identity.tree(epoch))
             continue
         variables = found.read(epoch, models)
@@ -97,11 +104,11 @@ def _stored_metrics(table: pd.DataFrame, finite: np.ndarray) -> Tree:
     return tree
 
 
-def _unknown_sparsity(record: ImportedRecord, models: int) -> Tree:
+def _unknown_sparsity(record: ImportedRecord, layers: Layers, models: int) -> Tree:
     """The sparsity of twins at an epoch without weights."""
     if record.twin is None:
         return {}
-    names = ("sparsity", *(f"sparsity_{layer.name}" for layer in weight_layers(record.spec.layers)))
+    names = ("sparsity", *(f"sparsity_{layer.name}" for layer in weight_layers(layers)))
     return {name: np.full(models, np.nan, np.float32) for name in names}
 
 
@@ -112,9 +119,12 @@ def _finite(params: Tree, models: int) -> np.ndarray:
 
 def _card(spec: ImportedSpec, models: int, format: str) -> str:
     images = "images that are not known" if spec.dataset is None else spec.dataset.name
+    weights = f"zoo.weights(epoch={spec.epochs})  # (models, D) float32"
+    if spec.architecture is None:
+        weights = f"zoo.groups  # a zoo of each architecture\nzoo.weights({spec.epochs}, models=[0])  # (1, D) float32"
     return f"""# {spec.name}
 
-A model zoo of {models:,} models of {spec.architecture} on {images}, imported by jaxzoo from the format {format}.
+A model zoo of {models:,} models of {spec.architecture_label} on {images}, imported by jaxzoo from the format {format}.
 
 ```python
 import jaxzoo
@@ -122,7 +132,7 @@ import jaxzoo
 zoo = jaxzoo.open_zoo("{spec.name}")
 zoo.members  # a row per model
 zoo.metrics  # a row per (model, epoch)
-zoo.weights(epoch={spec.epochs})  # (models, D) float32
+{weights}
 ```
 
 zoo.json holds what is known of it. It cannot be resumed.

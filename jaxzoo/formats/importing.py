@@ -95,6 +95,7 @@ def _spec(found: Found, name: str, datasets: Sequence[DatasetSpec]) -> ImportedS
     return ImportedSpec(
         name=name,
         architecture=found.network.architecture,
+        architectures=found.network.architectures,
         size=size,
         channels=channels,
         classes=found.network.classes,

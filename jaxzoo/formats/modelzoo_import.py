@@ -2,10 +2,8 @@
 
 import functools
 import json
-import pickle
 import re
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +11,11 @@ import numpy as np
 import pandas as pd
 
 from jaxzoo.errors import InputError, shown
+from jaxzoo.formats.damaged import attempt
 from jaxzoo.formats.format import Found, ImportOptions, Network, Report
 from jaxzoo.formats.modelzoo import METRICS, PREFIX
 from jaxzoo.formats.modelzoo_params import batch_size_of, row_of
+from jaxzoo.formats.torch_files import STATE_DICT, State, arrays_of, load_plain
 from jaxzoo.models.networks import Variables
 from jaxzoo.models.torch_names import TorchArchitecture, find_architecture, variables_of_state
 from jaxzoo.paths import is_litter
@@ -29,8 +29,6 @@ NUMBER = re.compile(re.escape(PREFIX) + r"[^_]*_(\d+)(_|$)")
 VARIANCES = {"weight": "log_sigma2", "bias": "log_sigma2_bias"}
 LOG_ALPHA = 3.0
 SMALLEST_WEIGHT = 1e-15  # keeps the logarithm of a weight of zero finite
-UNREADABLE = (*(pickle.UnpicklingError, RuntimeError, ValueError, EOFError, LookupError, TypeError, AttributeError),)
-State = dict[str, np.ndarray]
 
 
 class _Model(NamedTuple):
@@ -53,11 +51,11 @@ def read(folder: Path, options: ImportOptions, report: Report) -> Found:
     models = [
         model
         for path in _folders(folder)
-        if (model := _attempt(functools.partial(_read_model, path, options.sizes), options, report)) is not None
+        if (model := attempt(functools.partial(_read_model, path, options.sizes), options, report)) is not None
     ]
     epochs = sorted({epoch for model in models for epoch in model.files})
     check = functools.partial(_check_model, epochs=epochs, read_all=options.skip_damaged)
-    models = [model for model in models if _attempt(functools.partial(check, model), options, report) is not None]
+    models = [model for model in models if attempt(functools.partial(check, model), options, report) is not None]
     if not models or not epochs:
         raise InputError(f"{folder}: holds no model with weights, expected folders {PREFIX}... with checkpoint_...")
     first = models[0]
@@ -72,17 +70,6 @@ def read(folder: Path, options: ImportOptions, report: Report) -> Found:
         batch_size=first.batch_size,
         method="variational-dropout" if "sparsity" in first.metrics.columns else None,
     )
-
-
-def _attempt(read_one: Callable[[], Any], options: ImportOptions, report: Report) -> Any:
-    """What a reader of one member gives; None, with a notice, where it is damaged and may be left out."""
-    try:
-        return read_one()
-    except InputError as error:
-        if not options.skip_damaged:
-            raise InputError(f"{error}; --skip-damaged (skip_damaged=True) leaves damaged members out") from error
-        report.notice(f"left out: {error}")
-        return None
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -207,44 +194,7 @@ def read_state(path: Path) -> State:
 
     Only tensors are read: a pickle of anything else is refused, and nothing in it is run. Raises InputError.
     """
-    import torch
-
-    try:
-        with warnings.catch_warnings():  # of strange pickles, which are refused
-            warnings.simplefilter("ignore")
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(state, dict) or not state:
-            raise TypeError(f"it holds a {type(state).__name__}")
-        arrays = {_name(name): _array(tensor) for name, tensor in state.items()}
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({reason(error)}), expected a state dict") from error
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        ValueError,
-        EOFError,
-        LookupError,
-        TypeError,
-        AttributeError,
-    ) as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise InputError(f"{path}: is no plain state dict, expected tensors by name, nothing else ({why})") from error
-    return _without_removed(arrays)
-
-
-def _name(name: Any) -> str:
-    if not isinstance(name, str):
-        raise TypeError(f"it has the name {name!r}")
-    return name
-
-
-def _array(tensor: Any) -> np.ndarray:
-    import torch
-
-    if not isinstance(tensor, torch.Tensor):
-        raise TypeError(f"it holds a {type(tensor).__name__}")
-    values: np.ndarray = (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
-    return values
+    return _without_removed(arrays_of(path, load_plain(path, STATE_DICT)))
 
 
 def _without_removed(state: State) -> State:

@@ -61,7 +61,7 @@ def _fitting_sizes(layers: Layers, kernels: Sequence[Shape], sizes: Sequence[int
 
 
 def _shapes_of(network: Network) -> dict[str, object]:
-    return dict(network_shapes(LAYERS[network.architecture], network.classes, network.image_shape))
+    return dict(network_shapes(network.layers, network.classes, network.image_shape))
 
 
 def _parameters_of(network: Network) -> list[tuple[str, Shape]]:

@@ -30,7 +30,7 @@ from jaxzoo.formats.tables import (
 from jaxzoo.models.networks import Variables
 from jaxzoo.models.variables import network_shapes
 from jaxzoo.reading.layout import Layout, build_layout, flatten, layout_width, unflatten
-from jaxzoo.spec.layers import LAYERS, Layers
+from jaxzoo.spec.layers import Layers
 from jaxzoo.storage.files import reason
 
 COLUMNS = {"params": "weights", "batch_stats": "batch_stats"}  # by collection
@@ -97,7 +97,7 @@ def read(folder: Path, options: ImportOptions, report: Report) -> Found:
     _parquet()
     description = read_description(folder)
     network = description.network
-    layouts = _layouts(LAYERS[network.architecture], network.classes, network.image_shape)
+    layouts = _layouts(network.layers, network.classes, network.image_shape)
     wanted = [{"name": "/".join(entry.path), "shape": list(entry.shape)} for entry in layouts["params"]]
     if description.get("parameters") != wanted:
         raise InputError(f"{folder / 'zoo.json'}: parameters are not those of {network.architecture}")

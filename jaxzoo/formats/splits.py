@@ -17,12 +17,12 @@ SPLIT_SEED = 42
 def write_splits(path: Path, chosen: Chosen) -> None:
     """Writes the numbers of the models in each part as JSON. Raises InputError where the file cannot be written."""
     try:
-        write_whole(path, (json.dumps(_splits(chosen)) + "\n").encode())
+        write_whole(path, (json.dumps(shared_out(chosen)) + "\n").encode())
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({reason(error)}), expected a folder that can") from error
 
 
-def _splits(chosen: Chosen) -> dict[str, Any]:
+def shared_out(chosen: Chosen) -> dict[str, Any]:
     """The parts into which the zoo's own split puts the models: the same ones whatever was left out."""
     members = chosen.zoo.members
     seeds = dict(zip(members["model"].tolist(), members["seed"].tolist(), strict=True))

@@ -6,14 +6,16 @@ Its snapshots are those of any zoo. They cannot be resumed, and nothing here cla
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxzoo.errors import InputError, require, shown
-from jaxzoo.spec.grid import ACTIVATIONS, HYPERPARAMETERS
+from jaxzoo.errors import InputError, nearest, require, shown
+from jaxzoo.spec.grid import ACTIVATIONS, HYPERPARAMETERS, NONE
 from jaxzoo.spec.imported_spec import ImportedSpec
+from jaxzoo.spec.layers import Layers
+from jaxzoo.spec.needs import takes_activation
 from jaxzoo.spec.plan import Member
 from jaxzoo.spec.tables import read_table
 from jaxzoo.spec.twin_spec import TwinSpec
@@ -105,21 +107,25 @@ def read_any_record(folder: Path) -> Record:
         return ImportedRecord(spec=read_table(table["spec"], ImportedSpec), **fields_of(ImportedRecord, table))
 
 
-def members_of_rows(path: Path, rows: Any, cohorts: int) -> tuple[Member, ...]:
+def members_of_rows(path: Path, rows: Any, record: ImportedRecord) -> tuple[Member, ...]:
     """The members of an imported zoo from the rows of its members.msgpack, in `path`. Raises InputError."""
+    cohorts = record.cohorts
     if not isinstance(rows, list) or not rows:
         raise InputError(f"{path}: holds {shown(rows)}, expected a row for each model")
     if cohorts > len(rows):
         raise InputError(f"{path}: holds {len(rows)} rows, expected one or more for each of {cohorts} cohorts")
-    members = tuple(_member(path, number, row) for number, row in enumerate(rows))
+    members = tuple(_member(path, number, row, record.spec) for number, row in enumerate(rows))
     held = sorted((member.cohort, member.row) for member in members)
     counts = Counter(cohort for cohort, _ in held)
     if held != [(cohort, row) for cohort in range(cohorts) for row in range(counts[cohort])] or len(counts) != cohorts:
         raise InputError(f"{path}: its rows are not those of {cohorts} cohorts, expected one model in each row of each")
+    kinds = {(member.cohort, member.hyperparameters.get("architecture")) for member in members}
+    if record.spec.architecture is None and len(kinds) != cohorts:
+        raise InputError(f"{path}: a cohort has models of several architectures, expected cohorts of one each")
     return members
 
 
-def _member(path: Path, number: int, row: Any) -> Member:
+def _member(path: Path, number: int, row: Any, spec: ImportedSpec) -> Member:
     if not isinstance(row, Mapping) or not all(isinstance(name, str) for name in row):
         raise InputError(f"{path}: model {number} is {shown(row)}, expected a row of names and values")
     for name in NUMBERS:
@@ -127,22 +133,47 @@ def _member(path: Path, number: int, row: Any) -> Member:
         if type(value) is not int or value < 0 or (name == "model" and value != number):
             raise InputError(f"{path}: model {number}: {name} is {shown(value)}, expected a whole number of that model")
     missing = [name for name in HYPERPARAMETERS if name not in row]
-    if missing or row["activation"] not in ACTIVATIONS:
-        name, value = (missing[0], "missing") if missing else ("activation", shown(row["activation"]))
-        raise InputError(f"{path}: model {number}: {name} is {value}, expected one of its network")
+    if missing:
+        raise InputError(f"{path}: model {number}: {missing[0]} is missing, expected one of its network")
     strange = [name for name, value in row.items() if not isinstance(value, int | float | str | None)]
     if strange:
         raise InputError(f"{path}: model {number}: {strange[0]} is {shown(row[strange[0]])}, expected a plain value")
+    _check_network(f"{path}: model {number}", row, spec)
     return Member.from_row(row)
 
 
-def imported_members(rows: Sequence[Mapping[str, Any]], cohort_size: int) -> tuple[Member, ...]:
-    """The members of a zoo that is being imported, in cohorts of at most `cohort_size`, in the order of the rows.
+def _check_network(where: str, row: Mapping[str, Any], spec: ImportedSpec) -> None:
+    """Raises InputError for an architecture that the zoo does not have, or an activation that layers cannot take."""
+    name, activation = row.get("architecture"), row["activation"]
+    if spec.architecture is None and name not in spec.architecture_names:
+        known = nearest(str(name), spec.architecture_names)
+        raise InputError(f"{where}: architecture is {shown(name)}, expected one of: {known}")
+    if activation not in ACTIVATIONS and (activation != NONE or takes_activation(spec.layers_of(row))):
+        raise InputError(f"{where}: activation is {shown(activation)}, expected one of its network")
 
-    A row has a seed, the activation, and whatever else is known; hyperparameters that are not known are None.
+
+def imported_members(
+    rows: Sequence[Mapping[str, Any]], spec: ImportedSpec, most: Callable[[Layers], int]
+) -> tuple[Member, ...]:
+    """The members of a zoo that is being imported, in the order of the rows.
+
+    A row has a seed, the activation, and whatever else is known; hyperparameters that are not known are None. A cohort
+    is of one architecture, and has as many members as `most` says of its layers, or fewer. Raises InputError.
     """
+    groups: dict[str, list[int]] = {}
+    for model, row in enumerate(rows):
+        _check_network(f"model {model}", row, spec)
+        groups.setdefault(row["architecture"] if spec.architecture is None else spec.architecture, []).append(model)
+    sizes = {name: most(spec.layers_named(name)) for name in groups}
+    cohorts = [
+        models[first : first + sizes[name]]
+        for name, models in groups.items()
+        for first in range(0, len(models), sizes[name])
+    ]
     unknown: dict[str, Any] = dict.fromkeys(HYPERPARAMETERS)
-    return tuple(
-        Member.from_row({**unknown, **row, "model": model, "cohort": model // cohort_size, "row": model % cohort_size})
-        for model, row in enumerate(rows)
-    )
+    members = [
+        Member.from_row({**unknown, **rows[model], "model": model, "cohort": cohort, "row": row})
+        for cohort, models in enumerate(cohorts)
+        for row, model in enumerate(models)
+    ]
+    return tuple(sorted(members, key=lambda member: member.model))

@@ -104,7 +104,7 @@ def read_members(folder: Path, record: Record) -> tuple[Member, ...]:
     except (ValueError, TypeError, LookupError, RecursionError, MemoryError, msgpack.UnpackException) as error:
         raise InputError(f"{path}: is damaged: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
     if isinstance(record, ImportedRecord):
-        members = members_of_rows(path, rows, record.cohorts)
+        members = members_of_rows(path, rows, record)
     else:
         members = record.plan.members
         _check_rows(path, rows, members)

@@ -47,5 +47,5 @@ def there_and_back(zoo, folder, format, **options):
 def one_line(match):
     """Expects an InputError of one line that says so."""
     with pytest.raises(InputError, match=match) as caught:
-        yield
+        yield caught
     assert len(str(caught.value).splitlines()) == 1

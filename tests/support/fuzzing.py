@@ -5,6 +5,7 @@ Whatever is handed over, jaxzoo gives its numbers, or InputError of one line, or
 
 import contextlib
 import copy
+import dataclasses
 import importlib.util
 import io
 import json
@@ -27,8 +28,18 @@ from jaxzoo.formats.formats import FORMATS
 from jaxzoo.formats.importing import import_zoo
 from jaxzoo.reading.verify import verify_zoo
 from jaxzoo.reading.zoo import open_zoo
+from jaxzoo.spec.architecture import Architecture
 
 SPEC = small_spec(seeds=2, epochs=1, activation=("tanh", "relu"))
+CHAIN = Architecture(
+    name="chain",
+    layers=[
+        *({"conv": 2, "kernel": 3}, "activation", {"save": "a"}, {"conv": 3, "kernel": 1}),
+        *({"add": "a", "channels": "common"}, "activation", "global_mean_pool", {"dense": "classes"}),
+    ],
+)
+CHAINS = dataclasses.replace(SPEC, architecture=CHAIN)  # by its two activations an import has two architectures
+OF_TORCH = ("modelzoo", "wildpark")
 STRANGE = (
     *(None, True, -1, 0, 1, 2, 3, 10**6, 10**19, 10**400, 0.5, -0.0, float("nan"), float("inf"), 1e308),
     *("", "x", "..", "../../etc/passwd", "/etc/passwd", "a\nb", "\0", "\ud800", "ü" * 300, "__import__('os')", "tanh"),
@@ -117,9 +128,11 @@ def use(zoo: Path) -> None:
     with contextlib.suppress(InputError):
         opened = open_zoo(zoo)
         for part in (opened, *opened.twins.values()):
-            _ = part.epochs, part.metrics, part.layout
-            part.weights(1, models=[0])
+            _ = part.epochs, part.metrics
             part.select(epochs=1, finite=True)
+            for group in part.groups.values():
+                _ = group.layout
+                group.weights(1, models=group.numbers_of(None)[:1])
     with contextlib.suppress(InputError):
         for line in verify_zoo(zoo, deep=True):
             assert "\n" not in line, line
@@ -225,9 +238,10 @@ def run_cases(root: Path, cases: int, seed: int) -> tuple[dict[str, int], list[s
     table = json.loads((whole / "zoo.json").read_text())
     twin = {"twin": {"method": "magnitude", "epochs": 1}, "parent": {"digest": table["digest"], "epoch": 1}}
     (whole / "twins/magnitude/zoo.json").write_text(json.dumps({**table, **twin}))
+    park = store_zoo(root / "park", CHAINS).path
     for name, kind in FORMATS.items():
-        if kind.read is not None and (name != "modelzoo" or importlib.util.find_spec("torch")):
-            export_zoo(whole, root / "exports" / name, name, twins=False)
+        if kind.read is not None and (name not in OF_TORCH or importlib.util.find_spec("torch")):
+            export_zoo(park if kind.mixtures else whole, root / "exports" / name, name, twins=False)
     for beside in (root / "exports").glob("*-splits.json"):
         beside.unlink()
     counts, wrong = dict.fromkeys(KINDS, 0), []

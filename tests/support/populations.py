@@ -189,8 +189,8 @@ def store_zoo(folder, spec: ZooSpec, *, scale=0.1, finite=lambda model, epoch: T
     plan = plan_zoo(spec)
     record = record_of(spec)
     begin_zoo(folder, record, plan, "card")
-    shapes = variable_shapes(spec.layers, spec.dataset)
     for cohort in plan.cohorts:
+        shapes = variable_shapes(cohort.key.layers, spec.dataset)
         identity = identity_of(record, cohort.number, cohort.members, MADE)
         with CohortStore(cohort_folder(folder, cohort.number), identity) as store:
             for epoch in range(spec.epochs + 1):
