@@ -10,12 +10,14 @@ import sys
 import types
 
 import jax
+import msgpack
 import numpy as np
 import pytest
 from exchange import one_line
 from populations import small_spec, store_zoo
 
 import jaxzoo
+from jaxzoo.__main__ import main
 from jaxzoo.errors import InputError
 from jaxzoo.spec.architecture import Architecture
 from jaxzoo.spec.chains import ChainDraw
@@ -204,6 +206,35 @@ def test_models_of_one_architecture_share_cohorts(tmp_path, monkeypatch):
         np.testing.assert_array_equal(group.weights(1), zoo.groups[name].weights(1))
     assert [*jaxzoo.verify_zoo(back.path, deep=True)] == []
 
+    rows = msgpack.unpackb((back.path / "members.msgpack").read_bytes())
+    first, other = back.spec.architecture_names
+    for number, changes, message in (
+        (0, {"architecture": "wide"}, "model 0: architecture is 'wide', expected one of: chain"),
+        (0, {"architecture": None}, "model 0: architecture is None"),
+        (4, {"architecture": first}, "a cohort has models of several architectures"),
+        (4, {"activation": "swish"}, "model 4: activation is 'swish', expected one of its network"),
+    ):
+        changed = [row | changes if row["model"] == number else row for row in rows]
+        (back.path / "members.msgpack").write_bytes(msgpack.packb(changed))
+        with one_line(message):
+            jaxzoo.open_zoo(back.path)
+    assert rows[4]["architecture"] == other
+
+
+def test_twins_of_a_mixture_come_along(zoo, tree, tmp_path, capsys):
+    for name in ("x", "x-magnitude"):
+        shutil.copytree(tree, tmp_path / name)
+    assert main(["import", str(tmp_path / "x"), "--format", "wildpark", "--out", str(tmp_path / "z")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'z'}: 8 models of 8 architectures, 2 epochs, twins by magnitude\n"
+    twins = jaxzoo.open_zoo(tmp_path / "z").twins["magnitude"]
+    assert [*twins.groups] == [*zoo.groups]
+    assert twins.metrics["sparsity"].eq(0).all()
+    assert [*jaxzoo.verify_zoo(tmp_path / "z", deep=True)] == []
+    (second,) = (tmp_path / "x-magnitude").glob("CNN_000001_*")
+    shutil.rmtree(second)
+    with one_line("its 7 models are not twins of the 8 parents"):
+        jaxzoo.import_zoo(tmp_path / "x", tmp_path / "y", "wildpark")
+
 
 OWN = (
     *(Conv("first", 3, 4, stride=2), Activation(), Save("kept"), Conv("second", 3, 4, padding=1), Add("kept")),
@@ -332,6 +363,10 @@ DAMAGES = (
     (change(lambda table: table.update(last_result={"test/acc": 57.3})), "test/acc in last_result is 57.3"),
     (change(lambda table: table.update(config="plain")), "config is a str, expected a plain dict"),
     (change(lambda table: table["config"].update(activation=["relu"] * 9)), "config: activation is .*expected a list"),
+    (
+        change(lambda table: table["config"].update(activation=["none"] * table["config"]["n_layers"])),
+        "000001/checkpoint.pt: its config is not that of checkpoint_000000",
+    ),
     (change_config(n_layers=0), "config: n_layers is 0, expected a whole number of 1 to 100"),
     (change_config(n_classes=None), "config: n_classes is None, expected a whole number"),
     (change_config(channels=[3]), r"config: channels is \[3\], expected a list of"),
