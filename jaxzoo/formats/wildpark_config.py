@@ -90,7 +90,7 @@ def _check_end(rest: list[Layer], convolutions: int, classes: int) -> None:
 
 
 def _strange(rest: list[Layer], wanted: str) -> InputError:
-    return InputError(f"its {f'layer {label(rest[0])}' if rest else 'end'} stands where it has {wanted}")
+    return InputError(f"it {f'has layer {label(rest[0])}' if rest else 'ends'} there, expected {wanted}")
 
 
 def chain_of(config: Any) -> Chain:
