@@ -35,7 +35,7 @@ from jaxzoo.training.steps import DeviceImages, Recipe, State
 
 TILE = (8, 128)  # a TPU's register: no kernel cuts one where the models are folded to such tiles
 # images at a time, or a few more: the activations of a training step then stay in a core's cache
-PART_BYTES = 2 * 10**9  # of all activations of a step that wait for the backward pass, on other devices than CPUs
+PART_BYTES = 6 * 10**9  # of all activations of a step that wait for the backward pass, on other devices than CPUs
 CACHED_IMAGES = 2
 CACHED_VALUES = 15_000  # of a model; networks with fewer take more images, and add up their gradients less often
 KEPT_PROGRAMS = 6  # a zoo trains one kind of cohort after the other; what is compiled for earlier kinds is let go

@@ -201,13 +201,15 @@ def devices_of(platform):
 
 
 def test_activations_of_a_large_batch_fit_a_device():
-    wanted = {("cnn-s", 10): 10, ("cnn-l", 10): 10, ("small-cnn-zoo", 10): 10, ("small-cnn-zoo", 512): 64}
+    wanted = {("cnn-s", 10): 10, ("cnn-l", 10): 10, ("small-cnn-zoo", 10): 10, ("small-cnn-zoo", 512): 128}
     sizes = {"cnn-l": (32, 3)}
     for (architecture, batch), parts in wanted.items():
         spec = small_spec(architecture if architecture in sizes else "cnn-s")
         key = cohort_of(spec).key._replace(layers=LAYERS[architecture], batch_size=batch)
         assert programs._images_at_once(key, "lanes", 1024, devices_of("tpu")) == parts
         assert programs._images_at_once(key, "vmap", 1024, devices_of("tpu")) == batch
+        if batch == 10:  # as they always have
+            assert programs._images_at_once(key, "lanes", 4096, devices_of("gpu")) == 10
 
 
 PERCEPTRON = (Flatten(), Dense("dense1", 64), Activation(), Dense("dense2", None))
