@@ -147,6 +147,14 @@ def check_gelu_zoo(folder):
 
 
 def check_nets(folder):
+    (config,) = blocks_of(ROOT / "docs" / "network.md", "toml")
+    (folder / "networks.toml").write_text(config)
+    specs = {spec.name: spec for spec in jaxzoo.read_config(folder / "networks.toml")}
+    assert [*specs] == ["strided", "perceptrons", "several", "drawn"]
+    for name in ("strided", "drawn"):  # the page has them in Python, too
+        zoo = jaxzoo.open_zoo(folder / "zoos" / name)
+        assert (zoo.spec, zoo.epochs) == (specs[name], (0, 1, 2))
+    assert len(zoo.groups) == 3
     zoo = jaxzoo.open_zoo(folder / "zoos" / "nets")
     assert (len(zoo.members), zoo.epochs, [*zoo.twins]) == (8, (0, 1, 2), ["magnitude"])
 
