@@ -8,8 +8,10 @@ import pandas as pd
 from jaxzoo.errors import InputError, shown
 from jaxzoo.models.networks import Variables
 from jaxzoo.reading.choices import Choice, chosen_epochs
+from jaxzoo.reading.examples import dataset_of
 from jaxzoo.reading.layout import layout_width
 from jaxzoo.reading.zoo import Zoo
+from jaxzoo.spec.dataset_spec import DatasetSpec
 
 PORTION_BYTES = 256_000_000  # of weights in memory at a time
 LAST = "last"
@@ -33,6 +35,12 @@ class Chosen(NamedTuple):
     def members(self) -> pd.DataFrame:
         """The rows of the models in `zoo.members`, in their order."""
         return self.zoo.members.set_index("model", drop=False).loc[list(self.models)].reset_index(drop=True)
+
+    @property
+    def dataset(self) -> DatasetSpec | None:
+        """The data set that the models were trained on, None where it is not known. Raises InputError for several."""
+        spec = self.zoo.spec
+        return None if spec.dataset is None else dataset_of(self.zoo.path, spec, [*map(self.zoo.member, self.models)])
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -67,8 +75,8 @@ def choose(
     """What is exported of a zoo: all of it, or some epochs ("last" is the last one) and some models.
 
     `where` is a condition on the columns of `members` and `metrics` as `zoo.select` takes it; models stay that meet it
-    at the last of the epochs. Raises InputError, also where nothing is left, and for models of several architectures
-    unless these may be `mixtures`.
+    at the last of the epochs. Raises InputError, also where nothing is left, for models of several data sets,
+    and for models of several architectures unless these may be `mixtures`.
     """
     if isinstance(epochs, str) and epochs != LAST:
         raise InputError(f"epochs is {shown(epochs)}, expected numbers, a mask, or 'last'")
@@ -82,7 +90,9 @@ def choose(
     if not numbers:
         raise InputError(f"{zoo.path}: no model is left to export, expected one or more")
     own = zoo if mixtures else zoo.of_one(sorted(numbers))
-    return Chosen(own, tuple(sorted(numbers)), tuple(held))
+    chosen = Chosen(own, tuple(sorted(numbers)), tuple(held))
+    _ = chosen.dataset  # raises for several
+    return chosen
 
 
 def spread(chosen: Chosen, count: int | None) -> Chosen:

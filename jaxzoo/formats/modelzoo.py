@@ -60,7 +60,7 @@ def write(chosen: Chosen, folder: Path, options: ExportOptions, report: Report) 
         (folders[model] / "result.json").write_text(lines)
     for epoch in chosen.epochs:
         for portion in chosen.portions(epoch):
-            _write_states(folders, portion, entries, epoch, batches_until(zoo.record, epoch))
+            _write_states(folders, portion, entries, epoch, batches_until(zoo.record, chosen.dataset, epoch))
             report.states(len(portion.models))
     return chosen
 

@@ -10,7 +10,7 @@ from jaxzoo.reading.torch_state import steps_per_epoch
 from jaxzoo.reading.zoo import Zoo
 from jaxzoo.spec import grid
 from jaxzoo.spec.fields import LARGEST
-from jaxzoo.spec.grid import ACTIVATIONS, FACTORS
+from jaxzoo.spec.grid import ACTIVATIONS, FACTORS, NAMES
 from jaxzoo.spec.layers import LAYERS
 from jaxzoo.spec.optimizer import OPTIMIZER_PARAMETERS, Optimizer, optimizers_by_label
 from jaxzoo.spec.parameters import given_parameters
@@ -76,7 +76,7 @@ def params_of(zoo: Zoo, member: Member) -> Params:
     if isinstance(spec, ZooSpec) and spec.schedule.kind == "one-cycle":
         params |= {
             "optim::scheduler": "OneCycleLR",
-            "scheduler::steps_per_epoch": steps_per_epoch(spec),
+            "scheduler::steps_per_epoch": steps_per_epoch(spec, spec.dataset_of(own)),
             "training::loss": "nll",
             "training::dataloader": "normal",
         }
@@ -130,7 +130,9 @@ def row_of(path: Path, params: Any) -> dict[str, Any]:
         raise InputError(f"{path}: seed is {shown(seed)}, expected a whole number, 0 or more")
     row: dict[str, Any] = {"seed": seed, "activation": activations[nlin]}
     factors = {name: OWN + name for name in FACTORS if OWN + name in params}
-    for names, kinds, wanted in ((WORDS, (str,), "a word"), (NUMBERS | factors, (int, float), "a number")):
+    named = {name: theirs for name, theirs in factors.items() if name in NAMES}
+    counted = {name: theirs for name, theirs in factors.items() if name not in NAMES}
+    for names, kinds, wanted in ((WORDS | named, (str,), "a word"), (NUMBERS | counted, (int, float), "a number")):
         for ours, theirs in names.items():
             value = params.get(theirs)
             plain_kind = isinstance(value, kinds) and not isinstance(value, bool)

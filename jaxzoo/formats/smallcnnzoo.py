@@ -150,7 +150,7 @@ def _state_table(chosen: Chosen, metrics: pd.DataFrame, steps: Mapping[int, int]
     table["step"] = table.pop("epoch").map(steps)
     of_zoo = {
         "architecture": zoo.architecture,
-        "dataset": None if zoo.spec.dataset is None else zoo.spec.dataset.name,
+        "dataset": None if chosen.dataset is None else chosen.dataset.name,
         "image_size": zoo.image_shape[0],
         "batch_size": zoo.spec.batch_size,
         "twins": None if zoo.record.twin is None else zoo.record.twin.method,
@@ -159,7 +159,7 @@ def _state_table(chosen: Chosen, metrics: pd.DataFrame, steps: Mapping[int, int]
 
 
 def _permutation_name(chosen: Chosen) -> str:
-    dataset = chosen.zoo.spec.dataset
+    dataset = chosen.dataset
     return "split.csv" if dataset is None else f"{dataset.name}_split.csv"
 
 

@@ -93,7 +93,7 @@ def describe(chosen: Chosen) -> dict[str, Any]:
         "image_shape": list(zoo.image_shape),
         "classes": zoo.spec.classes,
         "batch_size": zoo.spec.batch_size,
-        "dataset": None if zoo.spec.dataset is None else zoo.spec.dataset.name,
+        "dataset": None if chosen.dataset is None else chosen.dataset.name,
         "twins": None if zoo.record.twin is None else zoo.record.twin.method,
         "epochs": list(chosen.epochs),
         "parameters": [{"name": "/".join(entry.path), "shape": list(entry.shape)} for entry in zoo.layout],

@@ -353,7 +353,8 @@ class Zoo:
         (number,), (at,) = self.numbers_of([model]), self._asking.epochs([epoch])
         dropout = self._by_number[number].hyperparameters["dropout"] or 0.0  # that of an imported one may not be known
         entries = member_entries(self.of_one([number]).layers, self.spec, dropout)
-        return torch_state(self.record, entries, self.variables(at, [number]), at)
+        own = None if self.spec.dataset is None else dataset_of(self.path, self.spec, [self._by_number[number]])
+        return torch_state(self.record, own, entries, self.variables(at, [number]), at)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

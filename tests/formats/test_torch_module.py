@@ -164,7 +164,7 @@ def test_batches_are_counted_as_training_counts_steps(zoos):
 
 def test_twins_go_on_counting_from_their_parents_last_epoch():
     record = record_of(small_spec(), parent=Parent(digest="d" * 64, epoch=2))
-    assert [batches_until(record, epoch) for epoch in (0, 3)] == [10, 25]
+    assert [batches_until(record, record.spec.dataset, epoch) for epoch in (0, 3)] == [10, 25]
 
 
 def test_a_twin_is_a_model_too(digits_zoo):

@@ -196,11 +196,15 @@ def test_a_report_shows_a_mixture(finished, data):
 def test_one_architecture_is_exported(finished, tmp_path):
     with pytest.raises(InputError, match=r"expected models of one: zoo.groups has a zoo of each"):
         export_zoo(finished, tmp_path / "all", "numpy")
-    export_zoo(finished, tmp_path / "own", "numpy", where="architecture == 'own'")
+    with pytest.raises(InputError, match="models were trained on 2 data sets, expected one of: black, white"):
+        export_zoo(finished.groups["own"], tmp_path / "all", "numpy")
+    export_zoo(finished, tmp_path / "own", "numpy", where="architecture == 'own' and dataset == 'white'")
     (path, *_) = sorted((tmp_path / "own").rglob("*.npz"))
     assert (tmp_path / "own").is_dir()
     with np.load(path) as arrays:
         assert arrays.files
+    (description, *_) = sorted((tmp_path / "own").rglob("*.json"))
+    assert '"dataset": "white"' in description.read_text()
 
 
 def drawn(data, models):
