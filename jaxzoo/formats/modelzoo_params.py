@@ -132,7 +132,7 @@ def row_of(path: Path, params: Any) -> dict[str, Any]:
     factors = {name: OWN + name for name in FACTORS if OWN + name in params}
     named = {name: theirs for name, theirs in factors.items() if name in NAMES}
     counted = {name: theirs for name, theirs in factors.items() if name not in NAMES}
-    for names, kinds, wanted in ((WORDS | named, (str,), "a word"), (NUMBERS | counted, (int, float), "a number")):
+    for names, kinds, wanted in (({**WORDS, **named}, (str,), "a word"), (NUMBERS | counted, (int, float), "a number")):
         for ours, theirs in names.items():
             value = params.get(theirs)
             plain_kind = isinstance(value, kinds) and not isinstance(value, bool)

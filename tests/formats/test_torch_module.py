@@ -220,7 +220,7 @@ def test_pytorchs_random_numbers_and_default_type_are_left_alone(zoos):
 
 @pytest.mark.parametrize(
     ("model", "epoch", "message"),
-    [(12, 1, "model is 12, expected 0..11"), (0, 3, "epoch is 3, expected one of 0..2"), (0, -1, "epoch is -1")],
+    [(14, 1, "model is 14, expected 0..13"), (0, 3, "epoch is 3, expected one of 0..2"), (0, -1, "epoch is -1")],
 )
 def test_a_state_that_is_not_there_is_refused(model, epoch, message, zoos):
     for call in (zoos["cnn-s"].to_torch, lambda *state: jaxzoo.torch_module(zoos["cnn-s"], *state)):
