@@ -268,7 +268,7 @@ def _check(path: Path, table: Mapping[str, Any], record: ZooRecord) -> None:
         if table.get(name) != derived[name]:
             raise InputError(f"{path}: {name} is {table.get(name)!r}, expected {derived[name]!r} of its spec")
     if table.get("layers", layers) != layers:  # the first zoos have none
-        raise InputError(f"{path}: its layers are not those of {spec.architecture_label} in this version of jaxzoo")
+        raise InputError(f"{path}: its layers are not those of {spec.architecture_label!r} in this version of jaxzoo")
     with damage_named(path):
         check_stages(spec, record.stages)
     wanted: dict[str, tuple[Any, Any]] = {

@@ -72,7 +72,7 @@ def _join(folder: Path, record: ZooRecord) -> tuple[ZooRecord, Plan]:
         first = read_record(folder)
         if first.members is not None and _sha256(folder / "members.msgpack") != first.members:
             write_whole(folder / "members.msgpack", members_file(first.plan.members))  # ours took the other's place
-    own, others = ({name: getattr(each, name) for name in ("fingerprint", "kept", "twin")} for each in (record, first))
+    own, others = ({name: getattr(each, name) for name in ("fingerprints", "kept", "twin")} for each in (record, first))
     differing = [text for text in (spec_differences(first.spec, record.spec), differences(others, own)) if text]
     if differing:
         raise InputError(f"{folder}: another process began it with other settings: {'; '.join(differing)}")

@@ -22,6 +22,9 @@ def quiet(text):
     pass
 
 
+LAYOUT = build_layout({"dense1": {"kernel": (D - 4,), "bias": (4,)}})
+
+
 def planted(models=400, *, shuffle=False, seed=0):
     """States whose weights have, by construction, a number and a class in them, and noise for the rest."""
     draws = np.random.default_rng(seed)
@@ -46,8 +49,9 @@ def planted(models=400, *, shuffle=False, seed=0):
         for name in ("test_accuracy", "activation"):
             table[name] = draws.permutation(table[name])
     table = with_gap(table)
-    layout = build_layout({"dense1": {"kernel": (D - 4,), "bias": (4,)}})
-    return Selection(table, layout, lambda epoch, numbers: weights[numbers], np.arange(models))
+    return Selection(
+        table, lambda numbers: LAYOUT, lambda epoch, numbers: weights[numbers], dict(enumerate(range(models)))
+    )
 
 
 def scores(results, features="weights"):
@@ -113,7 +117,9 @@ def test_no_model_is_in_two_parts_though_it_has_many_states(tmp_path):
     base = planted(models).table.drop(columns=["epoch", "test_accuracy"]).set_index("model")
     table = pd.DataFrame(rows, columns=["model", "epoch"]).join(base, on="model")
     table["test_accuracy"] = accuracy[table["model"]]
-    states = Selection(table, planted().layout, lambda epoch, numbers: weights[numbers, epoch], np.arange(models))
+    states = Selection(
+        table, lambda numbers: LAYOUT, lambda epoch, numbers: weights[numbers, epoch], dict(enumerate(range(models)))
+    )
     assert scores(probe_states(states, seeds=3, on_step=quiet))["test_accuracy"] < 0.2
 
 
@@ -121,8 +127,10 @@ def test_too_few_models_or_weights_that_are_not_finite_are_one_line(tmp_path):
     with pytest.raises(InputError, match="there are 10 models, expected 20 or more to probe: n is too small"):
         probe_states(planted(10), on_step=quiet)
     states = planted()
-    seeds = np.arange(400)
-    broken = Selection(states.table, states.layout, lambda epoch, numbers: np.full((len(numbers), D), np.nan), seeds)
+    seeds = dict(enumerate(range(400)))
+    broken = Selection(
+        states.table, lambda numbers: LAYOUT, lambda epoch, numbers: np.full((len(numbers), D), np.nan), seeds
+    )
     with pytest.raises(InputError, match="weights are not all finite"):
         probe_states(broken, on_step=quiet)
 
@@ -182,7 +190,9 @@ def seed_is_what_tells(models_per_seed, seeds):
     weights = draws.standard_normal((seeds, D)).astype(np.float32)[seed]
     weights += 0.01 * draws.standard_normal((models, D)).astype(np.float32)
     table = planted(models).table.assign(seed=seed, test_accuracy=draws.random(seeds)[seed])
-    return Selection(table, planted().layout, lambda epoch, numbers: weights[numbers], seed)
+    return Selection(
+        table, lambda numbers: LAYOUT, lambda epoch, numbers: weights[numbers], dict(enumerate(seed.tolist()))
+    )
 
 
 def test_a_probe_splits_by_seed_where_each_part_gets_ten_seeds():

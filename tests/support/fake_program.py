@@ -58,5 +58,5 @@ def run_fake(
     shapes = abstract_variables(cohort.key.layers, cohort.key.dataset)
     beginning = Beginning(lambda: jax.tree.map(lambda leaf: np.ones((2, *leaf.shape), np.float32), shapes))
     images = DeviceImages(*(np.zeros(1),) * 4)
-    run = Run(1, images, made, repair, on_event, should_stop)
+    run = Run(1, lambda dataset: images, made, repair, on_event, should_stop)
     run_cohort(folder, record_of(spec, kept=kept), fake_program(cohort.key), cohort, beginning, run)
