@@ -31,6 +31,7 @@ from jaxzoo.spec.plan import hyperparameter_names
 MOST_COMPARED = 512  # models whose predictions are compared, in all pairs
 MOST_PAIRS = 1000  # pairs of models whose weights are compared
 MOST_ALIGNED = 100_000_000  # parameters that are aligned: 8 pairs of a ResNet-18 take two minutes
+MOST_ARCHITECTURES = 16  # whose predictions are compared: a program of each is compiled, in seconds
 MOST_IMAGES = 2000  # on which predictions are compared
 
 
@@ -108,6 +109,9 @@ def _first_images(zoo: Zoo, images: np.ndarray | None, notes: list[str]) -> np.n
     module = None if zoo.mixed else module_of(zoo.layers)
     if module is not None and module.module is None:
         notes.append(f"Predictions are not compared: the networks are the module {module.name}, which is not at hand.")
+        return None
+    if len(zoo.groups) > MOST_ARCHITECTURES:
+        notes.append(f"Predictions are not compared: each of {len(zoo.groups)} architectures would be compiled.")
         return None
     if images is None:
         notes.append("Predictions are not compared: the images are not at hand.")
