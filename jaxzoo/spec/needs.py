@@ -21,12 +21,16 @@ NEEDING = {"activation": takes_activation, "initialization": draws_weights}
 
 
 def check_words(spec: Any) -> None:
-    """Raises InputError for a word that a ZooSpec, which is being built, lacks, or that its module cannot take."""
+    """Raises InputError for a word that a ZooSpec, which is being built, lacks, or that its network cannot take."""
     source = next(each for each in ("grid", "draws", "points") if getattr(spec, each) is not None)
     for name in OPTIONAL:
         values, path = spec.values(name), (source, name)
-        if NONE in values and any(NEEDING[name](spec.layers_named(each)) for each in spec.architecture_names):
+        taken = any(NEEDING[name](spec.layers_named(each)) for each in spec.architecture_names)
+        if NONE in values and taken:
             got = "is missing" if {*values} == {NONE} else f"is {NONE!r}"
             raise InputError(f"{source}.{name} {got}, expected one of: {', '.join(ALLOWED[name])}", path)
+        if len(values) > 1 and not taken and spec.network is None:
+            got = f"{source}.{name} is {', '.join(values)}, expected one at most"
+            raise InputError(f"{got}: no layer takes it, and members would be the same", path)
         if spec.network is not None and {*values} != {NONE}:
             raise InputError(f"{source}.{name} is {', '.join(values)}, expected none: the module has its own", path)

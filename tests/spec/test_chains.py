@@ -144,6 +144,9 @@ WRONG = {
     "datasets is ['digits'], expected no name twice": lambda: several_datasets(name="digits"),
     "dataset is 'mnist', expected one of: digits": lambda: dataclasses.replace(several_datasets(), datasets=()),
     "batch_size is 10, expected at most the 8 training images": lambda: several_datasets(train=8),
+    "grid.activation is relu, tanh, expected one at most: no layer takes it": lambda: mixture(
+        architecture="own", activation=("relu", "tanh")
+    ),
     "depth is 0, expected 1 to 100": lambda: ChainDraw(depth=0, width=4, kernel=3),
     "width.kind is 'uniform', expected integers or choice": lambda: ChainDraw(depth=2, width=Uniform(1, 4), kernel=3),
     "kernel is 2.5, expected a whole number": lambda: ChainDraw(depth=2, width=4, kernel=Choice(2.5)),
