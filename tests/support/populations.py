@@ -164,7 +164,9 @@ def record_of(spec: ZooSpec, **changes) -> ZooRecord:
         spec=spec,
         stages=only_stage(spec),
         cohorts=(CohortRecord(engine="lanes", lanes=16),) * len(plan.cohorts),
-        images=(ImagesRecord(name="digits", fingerprint="f" * 64, mean=(0.25,), std=(0.5,)),),
+        images=tuple(
+            ImagesRecord(name=each.name, fingerprint="f" * 64, mean=(0.25,), std=(0.5,)) for each in spec.every_dataset
+        ),
         made=Maker(versions={"jax": "1"}, platform="cpu", device="a CPU", settings={"prng": "threefry2x32"}),
         members=members_digest(plan.members),
     )

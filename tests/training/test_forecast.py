@@ -35,7 +35,7 @@ def test_a_forecast_counts_what_the_zoo_then_takes(spec, tmp_path):
     found = forecast(job, model_mesh())
     assert not (tmp_path / "z").exists()
     assert (found.cohorts, found.models, found.compilations) == (2, 10, 4)
-    assert (found.engine, found.lanes) == ("lanes", 2)
+    assert found.ways == (("lanes", 2),)
     assert (found.zoo.epochs, found.twins.epochs) == (6, 4)
     assert 0 < found.memory < found.limit
     assert found.zoo.rate > 0

@@ -24,7 +24,7 @@ from jaxzoo.training.memory import (
     waiting_bytes,
 )
 from jaxzoo.training.programs import abstract_arguments, build_program
-from jaxzoo.training.tuning import measure_engines
+from jaxzoo.training.tuning import Choice, measure_engines
 from jaxzoo.training.zoo import generate
 
 TWINS = TwinSpec(method="magnitude", epochs=1)
@@ -78,7 +78,8 @@ def test_twins_are_looked_at_too(spec, tmp_path):
     smaller = compiled.training + compiled.waiting  # two slabs of the most demanding kind
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "device_memory", lambda mesh, unknown: smaller)
-        plan = fit_cohorts(with_seeds(job, 9), "lanes", 2, model_mesh(), lambda text: None)
+        ways = {twins[1].key.layers: Choice("lanes", 2)}
+        plan = fit_cohorts(with_seeds(job, 9), ways, model_mesh(), lambda text: None)
     assert max(len(cohort.members) for cohort in plan.cohorts) <= 2 * 2 * model_mesh().size
 
 
