@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from jaxzoo.bench import contenders
-from jaxzoo.bench.arithmetic import training_flops
 from jaxzoo.errors import InputError, nearest, require
 from jaxzoo.models.engines import engines_for
+from jaxzoo.spec.arithmetic import training_flops
 from jaxzoo.spec.config import load_spec
 from jaxzoo.spec.plan import Cohort, plan_zoo
 from jaxzoo.spec.twin_spec import METHODS, TwinSpec

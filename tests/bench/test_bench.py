@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from jaxzoo.bench.arithmetic import training_flops
 from jaxzoo.bench.contenders import matmul_peak, population
 from jaxzoo.bench.tpu import estimated_cycles
+from jaxzoo.spec.arithmetic import training_flops
 from jaxzoo.spec.config import load_spec
 from jaxzoo.spec.layers import LAYERS
 from jaxzoo.spec.plan import plan_zoo
