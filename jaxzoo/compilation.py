@@ -1,7 +1,9 @@
 """Compiled programs, kept on disk: the next start of the same zoo does not compile."""
 
 import contextlib
+import hashlib
 import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,8 +56,19 @@ def _keep_programs(folder: Path) -> None:
 def _cache_folder() -> Path | None:
     """The folder of compiled programs, None where the user has no home that can be written."""
     try:
-        folder = (platformdirs.user_cache_path("jaxzoo") / "compiled").absolute()
+        folder = (platformdirs.user_cache_path("jaxzoo") / "compiled" / _kind_of_cpu()).absolute()
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError):
         return None
     return folder if os.access(folder, os.W_OK) else None
+
+
+def _kind_of_cpu() -> str:
+    """A name for CPUs that take the same programs: machines of several kinds may share a home."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        lines = [platform.processor()]
+    # of one core: its model, and what it can do
+    said = [next((line for line in lines if line.startswith(word)), "") for word in ("model name", "flags", "Features")]
+    return f"{platform.machine()}-{hashlib.sha256(repr(said if any(said) else lines).encode()).hexdigest()[:12]}"

@@ -98,7 +98,7 @@ def test_calls_from_python_keep_compiled_programs_unless_told_not_to(asked, tmp_
     """A second process took 33 s for what takes 8 s with them."""
     env = {"XDG_CACHE_HOME": str(tmp_path), "JAX_COMPILATION_CACHE_DIR": "", **asked}
     assert run(CACHE, **env) == ["True"]
-    kept = [path.name for path in (tmp_path / "jaxzoo" / "compiled").glob("*")] if not asked else []
+    kept = [path.name for path in (tmp_path / "jaxzoo" / "compiled").rglob("*")] if not asked else []
     assert any(name.startswith("jit_train") for name in kept) == (not asked)
     assert not list(tmp_path.rglob("jit_train*")) or not asked
 
