@@ -123,7 +123,7 @@ def _seen(program: Program, slab: Slab, images: DeviceImages) -> Seen:
 def typical_cohort(spec: ZooSpec) -> Cohort:
     """The first cohort of a zoo that is trained by Adam, as the reference is, else the first one."""
     cohorts = plan_zoo(spec).cohorts
-    return next((cohort for cohort in cohorts if cohort.key.optimizer.name == "adam"), cohorts[0])
+    return next((cohort for cohort in cohorts if cohort.key.optimizers[0].name == "adam"), cohorts[0])
 
 
 def _random_images(dataset: DatasetSpec) -> Images:

@@ -103,7 +103,7 @@ def _timed(step: Callable[[], int], start: float) -> Contender:
 def _network(key: CohortKey) -> torch.nn.Module:
     """The network of a cohort, with weights as PyTorch's own layers begin."""
     entries = torch_entries(key.layers, key.dataset.classes, key.dataset.image_shape, counts_dropout=False)
-    network = build_module(key.layers, entries, key.activation, 0.0).to_empty(device="cpu")
+    network = build_module(key.layers, entries, key.activations[0], 0.0).to_empty(device="cpu")
     for module in network.modules():
         reset = getattr(module, "reset_parameters", None)  # of layers with parameters
         if reset is not None:

@@ -1,5 +1,6 @@
 """What a zoo will take, as text for the screen."""
 
+from jaxzoo.spec.form import form_word
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.retention import human_bytes
 from jaxzoo.training.forecast import Forecast, Part
@@ -14,6 +15,7 @@ def forecast_text(spec: ZooSpec, found: Forecast, devices: int) -> str:
     lines = [
         f"zoo        {spec.name}: {found.models:,} models in {_count(found.cohorts, 'cohort')}",
         f"engine     {' or '.join(_way(*way) for way in found.ways)} on each of {_count(devices, 'device')}",
+        f"form       {form_word(found.form)}",
         f"compiles   {_count(found.compilations, 'kind')} of cohorts, twins counted apart; kept for the next start",
         f"memory     {human_bytes(found.memory)} of {human_bytes(found.limit)} on each device",
         f"disk       {human_bytes(disk)} in about {files:,} files{twins}",

@@ -19,6 +19,7 @@ from jaxzoo.errors import InputError, nearest
 from jaxzoo.models.engines import ENGINES
 from jaxzoo.spec.config import field_specs, published_specs, read_config
 from jaxzoo.spec.dataset_spec import DatasetSpec, same_name
+from jaxzoo.spec.form import FORMS
 from jaxzoo.spec.twin_spec import METHODS, NO_TWINS, TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec, dataset_specs
 from jaxzoo.storage.retention import ALL, LAST, Keep
@@ -79,6 +80,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--engine", choices=(AUTO, *ENGINES), help="how to train; auto measures (lanes on a CPU, auto on others)"
     )
     parser.add_argument("--lanes", type=positive, metavar="N", help="models side by side on a device (16 on a CPU)")
+    parser.add_argument(
+        "--form", choices=(*FORMS,), help="what models have side by side in a program (as costs the least time)"
+    )
     parser.add_argument(
         "--keep-epochs",
         type=_keep,
@@ -160,6 +164,7 @@ def _check(spec: ZooSpec, options: argparse.Namespace) -> Job:
         keep_epochs=options.keep_epochs,
         licence=options.licence,
         repair=options.repair,
+        form=options.form,
     )
 
 

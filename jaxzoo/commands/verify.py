@@ -38,9 +38,11 @@ def _verify(options: argparse.Namespace) -> int:
     with tqdm(
         total=states, desc=zoo.spec.name, unit=" states", unit_scale=True, disable=not sys.stderr.isatty()
     ) as bar:
-        for line in verify_zoo(options.zoo, deep=options.deep, on_checked=bar.update):
+        notes: list[str] = []
+        for line in verify_zoo(options.zoo, deep=options.deep, on_checked=bar.update, on_note=notes.append):
             findings += 1
             bar.write(line, file=sys.stdout)
+    print(*(f"note: {line}" for line in notes), sep="\n", end="\n" if notes else "")
     if zoo.record.format < FORMAT:
         print(f"{zoo.path}: is of format {zoo.record.format}: it carries no identity that could be checked")
     how = "every number read" if options.deep else "identities and presence; --deep reads every number"

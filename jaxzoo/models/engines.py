@@ -1,7 +1,7 @@
 """The engines: two ways to compute the logits of a population. They agree but for rounding; the model axis is last."""
 
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,18 +10,34 @@ from jaxzoo.errors import InputError
 from jaxzoo.models import lanes
 from jaxzoo.models.convolution import conv_general_dilated
 from jaxzoo.models.modules import one_network
-from jaxzoo.models.networks import DropoutSource, Network, Params, SamplingSource
+from jaxzoo.models.networks import Array, DropoutSource, Network, Params, SamplingSource
 from jaxzoo.spec.layers import Layers, module_of, norm_layers
 
 # all of them without the model axis: the forward pass of one model
 OneModel = Callable[..., tuple[jax.Array, Params]]
-Forward = Callable[
-    [Params, Params, jax.Array, DropoutSource | None, SamplingSource | None, jax.Array | None], tuple[jax.Array, Params]
-]
+
+
+class Forward(Protocol):
+    """The forward pass of an engine (see `population_forward`)."""
+
+    def __call__(
+        self,
+        params_M: Params,
+        batch_stats_M: Params,
+        images_BHWCM: jax.Array,
+        dropout_M: DropoutSource | None,
+        sampling_M: SamplingSource | None,
+        counted_B: jax.Array | None,
+        activation_M: Array | None = None,
+    ) -> tuple[jax.Array, Params]: ...
+
 
 ENGINES = ("lanes", "vmap")
 FEWEST_IN_LANES = 4  # models, on other devices than CPUs; a CPU computes even one by lanes faster than by vmap
-KERNELS = 1  # raised when kernels change so that last bits differ; snapshots carry it
+# by engine, kind of device, and whether activations are sampled; raised when kernels change so that last bits differ.
+# Records and snapshots carry the version, and who goes on with another one is told
+KERNELS: Mapping[tuple[str, str, bool], int] = {}
+FIRST_KERNELS = 1  # of what is not there
 EVALUATED_AT_ONCE = 4  # with 16 lanes their activations stay in a core's cache
 EVALUATED_BY_VMAP = 256  # over all models: few large networks fill a device by their images
 
@@ -57,39 +73,61 @@ def evaluated_at_once(engine: str, lanes: int) -> int:
     return EVALUATED_AT_ONCE if engine == "lanes" else max(EVALUATED_AT_ONCE, EVALUATED_BY_VMAP // lanes)
 
 
+def kernels_of(engine: str, platform: str, *, samples: bool = False) -> int:
+    """The version of the kernels of an engine on a kind of device; `samples` for twins by variational dropout."""
+    return KERNELS.get((engine, platform, samples), FIRST_KERNELS)
+
+
 def population_forward(
     engine: str,
     layers: Layers,
     classes: int,
-    activation: str,
+    activation: str | tuple[str, ...],
     precision: str = "float32",
     platform: str = "cpu",
 ) -> Forward:
     """The forward pass of an engine, with the model axis last in every argument and result but `counted_B`.
 
-    (params_M, batch_stats_M, images_BHWCM, dropout_M or None, sampling_M or None, counted_B or None) ->
+    (params_M, batch_stats_M, images_BHWCM, dropout_M or None, sampling_M or None, counted_B or None, activation_M) ->
     (logits_BOM, batch_stats_M). The arguments mean what they mean to the Flax module; the result has the running batch
     statistics as they are after the batch. Images with a model axis of 1 are shared by all models. `counted_B` may have
-    a model axis, too. `platform` is the kind of device that computes. Of a Flax module the logits are those of
-    evaluation without `counted_B`, and of training with it; `dropout_M` then has the keys of its random stream.
+    a model axis, too. Where several activations are given, `activation_M` has the index of each model's own. `platform`
+    is the kind of device that computes. Of a Flax module the logits are those of evaluation without `counted_B`, and of
+    training with it; `dropout_M` then has the keys of its random stream.
 
-    Raises InputError for an engine that cannot compute these layers, and, when it is called, for a module that is not
-    at hand.
+    Raises InputError for an engine that cannot compute these layers, or several activations. A module that is not at
+    hand raises it when the forward pass is called.
     """
     known = engines_for(layers, precision)
     if engine not in known:
         raise InputError(f"engine is {engine!r}, expected {' or '.join(known)} for these layers in {precision}")
+    activations = (activation,) if isinstance(activation, str) else activation
     if engine == "lanes":
-        return lambda params, batch_stats, images, dropout, sampling, counted_B: (
-            lanes.forward(layers, activation, params, images, dropout, sampling),
-            batch_stats,
-        )
+        return _in_lanes(layers, activations)
+    if len(activations) > 1:
+        raise InputError(f"engine is {engine!r}, expected 'lanes' for models that have activations side by side")
     module = module_of(layers)
     if module is not None:
         return _vmapped(one_network(module))
     # elsewhere XLA's own order of axes is the faster one: on a v5e by a quarter, as its compiler estimates
     convolution = conv_general_dilated if platform == "cpu" else jax.lax.conv_general_dilated
-    return _vmapped(_of_layers(Network(layers, classes, activation, precision=precision, convolution=convolution)))
+    return _vmapped(_of_layers(Network(layers, classes, activations[0], precision=precision, convolution=convolution)))
+
+
+def _in_lanes(layers: Layers, activations: tuple[str, ...]) -> Forward:
+    def forward(
+        params_M: Params,
+        batch_stats_M: Params,
+        images_BHWCM: jax.Array,
+        dropout_M: DropoutSource | None,
+        sampling_M: SamplingSource | None,
+        counted_B: jax.Array | None,
+        activation_M: Array | None = None,
+    ) -> tuple[jax.Array, Params]:
+        activate = lanes.activation_of(activations, activation_M)
+        return lanes.forward(layers, activate, params_M, images_BHWCM, dropout_M, sampling_M), batch_stats_M
+
+    return forward
 
 
 def _of_layers(network: Network) -> OneModel:
@@ -120,6 +158,7 @@ def _vmapped(one_model: OneModel) -> Forward:
         dropout_M: DropoutSource | None,
         sampling_M: SamplingSource | None,
         counted_B: jax.Array | None,
+        activation_M: Array | None = None,
     ) -> tuple[jax.Array, Params]:
         shared = images_BHWCM.shape[-1] == 1
         images = images_BHWCM[..., 0] if shared else images_BHWCM

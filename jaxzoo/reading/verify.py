@@ -1,7 +1,9 @@
 """Whether a zoo on disk is whole: what is missing, what is damaged, and what belongs to another zoo."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from jaxzoo.spec.asked import Asked
 from jaxzoo.storage.beside import asked_of_cohort, parts_asked
 from jaxzoo.storage.checkpoints import TEMPORARY, DamagedError, read_whole_checkpoint, saved_epochs
 from jaxzoo.storage.files import DAMAGED, DELETING, PARTIAL, entries_of
-from jaxzoo.storage.identity import Identity, identity_of
+from jaxzoo.storage.identity import Identity, changes_of_making, identity_of
 from jaxzoo.storage.outputs import outputs_epochs
 from jaxzoo.storage.snapshots import (
     check_identity,
@@ -36,21 +38,28 @@ LEFT = {
 
 
 def verify_zoo(
-    path: str | Path, *, deep: bool = False, on_checked: Callable[[int], None] = lambda states: None
+    path: str | Path,
+    *,
+    deep: bool = False,
+    on_checked: Callable[[int], None] = lambda states: None,
+    on_note: Callable[[str], None] = lambda line: None,
 ) -> Iterator[str]:
     """Yields a line about everything that is wrong with a zoo and its twins.
 
     Holds every epoch's identity to the zoo, and twins to their parents. With `deep` every number is read: checksums,
-    shapes, and whether `finite` says what the weights are. `on_checked` hears how many model states were checked.
+    shapes, and whether `finite` says what the weights are. `on_checked` hears how many model states were checked, and
+    `on_note` of what is not wrong but good to know: where a cohort went on with other kernels, or on another device.
     Raises InputError where there is no zoo, or where its description cannot be used.
     """
     zoo = open_zoo(path)
-    yield from _verify(zoo, None, deep, on_checked)
+    yield from _verify(zoo, None, deep, on_checked, on_note)
     for twins in zoo.twins.values():
-        yield from _verify(twins, zoo, deep, on_checked)
+        yield from _verify(twins, zoo, deep, on_checked, on_note)
 
 
-def _verify(zoo: Zoo, parent: Zoo | None, deep: bool, on_checked: Callable[[int], None]) -> Iterator[str]:
+def _verify(
+    zoo: Zoo, parent: Zoo | None, deep: bool, on_checked: Callable[[int], None], on_note: Callable[[str], None]
+) -> Iterator[str]:
     known = {cohort_folder(zoo.path, number).name for number in zoo.cohorts}
     strangers = {name for name in entries_of(zoo.path / "cohorts") if not is_litter(name)} - known
     for name in sorted(strangers):
@@ -68,9 +77,12 @@ def _verify(zoo: Zoo, parent: Zoo | None, deep: bool, on_checked: Callable[[int]
         yield from _missing(zoo, folder, older=parent is not None and _epoch_of(zoo, parent) < parent.record.epochs)
         for part in ("snapshots", "resume", "metrics", "steps", "outputs"):
             yield from _left_behind(folder / part)
+        made: dict[int, Mapping[str, Any]] = {}
         for epoch in metrics_epochs(folder):
-            yield from _check_epoch(own, folder, epoch, identity, deep)
+            yield from _check_epoch(own, folder, epoch, identity, deep, made)
             on_checked(len(members))
+        for line in _changes(made):
+            on_note(f"{folder}: {line}")
         yield from _check_beside(own, folder, asked_of_cohort(zoo.record, number), identity, deep)
         for _ in snapshot_steps(folder):
             on_checked(len(members))
@@ -118,8 +130,22 @@ def _missing(zoo: Zoo, folder: Path, *, older: bool) -> Iterator[str]:
         yield f"{folder}: the metrics of epochs {_list(curves)} are missing"
 
 
-def _check_epoch(zoo: Zoo, folder: Path, epoch: int, identity: Identity, deep: bool) -> Iterator[str]:
+def _changes(made: Mapping[int, Mapping[str, Any]]) -> Iterator[str]:
+    """Lines about epochs that were made with something else than the one before them."""
+    for before, epoch in itertools.pairwise(sorted(made)):
+        changed = changes_of_making(made[before], made[epoch])
+        if changed:
+            yield f"from epoch {epoch} on made with {changed}: last bits may differ from those of one run"
+
+
+def _check_epoch(
+    zoo: Zoo, folder: Path, epoch: int, identity: Identity, deep: bool, made: dict[int, Mapping[str, Any]]
+) -> Iterator[str]:
+    """Lines about an epoch. `made` gets what its snapshot says that it was made with."""
     path = snapshot_path(folder, epoch)
+    if path.is_dir():
+        with contextlib.suppress(DamagedError, InputError):  # a line below says it
+            made[epoch] = check_identity(path, identity, epoch) or {}
     if not deep or not path.is_dir():
         yield from _lines_of(path, lambda: read_metrics(folder, epoch, identity), lambda metrics: ())
         return

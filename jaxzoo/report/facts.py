@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxzoo.reading.layout import layout_width
 from jaxzoo.reading.zoo import Zoo
+from jaxzoo.spec.form import form_word
 from jaxzoo.spec.plan import hyperparameter_names
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.imported import ImportedRecord, Record
@@ -62,5 +63,5 @@ def _maker(record: Record) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in record.made.versions.items())
     if isinstance(record, ImportedRecord):
         return f"imported from the format {record.imported} by {versions}"
-    ways = sorted({f"{way.engine} engine, {way.lanes} lanes" for way in record.cohorts})
+    ways = sorted({f"{way.engine} engine, {way.lanes} lanes, form {form_word(way.form)}" for way in record.cohorts})
     return "; ".join([*ways, *([record.made.device] if record.made.device else []), versions])

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.factors import examples_seen
+from jaxzoo.spec.form import Form, settled_form
 from jaxzoo.spec.grid import FACTORS, HYPERPARAMETERS
 from jaxzoo.spec.layers import Layers
 from jaxzoo.spec.optimizer import Optimizer, optimizers_by_label
@@ -83,13 +84,17 @@ def hyperparameter_names(columns: Iterable[str]) -> tuple[str, ...]:
 
 
 class CohortKey(NamedTuple):
-    """Everything that forces another compilation of the training program."""
+    """Everything that forces another compilation of the training program.
+
+    A program for one kind of members has one activation and one optimizer. Where members have them side by side (see
+    `jaxzoo.spec.form`), it has all that the zoo declares, in the order of their words, whoever is in the cohort.
+    """
 
     layers: Layers
     dataset: DatasetSpec
-    activation: str
-    optimizer: Optimizer
-    momentum: float  # of sgd: its own, else the zoo's
+    activations: tuple[str, ...]
+    optimizers: tuple[Optimizer, ...]
+    momentum: float  # of sgd without its own
     dropout: bool  # whether any point of the grid drops out: a property of the zoo, not of who is in the cohort
     batch_size: int
     augmentation: tuple[str, ...]
@@ -97,6 +102,22 @@ class CohortKey(NamedTuple):
     schedule: Schedule
     epochs: int | None  # None where the schedule does not depend on them
     factors: tuple[str, ...] = ()  # those that programs have code for: a property of the zoo, too
+
+    @property
+    def form(self) -> Form:
+        """The hyperparameters that its programs take for each model."""
+        counts = {"activation": len(self.activations), "optimizer": len(self.optimizers)}
+        return tuple(name for name, count in counts.items() if count > 1)
+
+    @property
+    def label(self) -> str:
+        """The kinds of members, as a person reads them."""
+        return ", ".join(("/".join(self.activations), "/".join(each.label for each in self.optimizers)))
+
+    def codes(self, point: GridPoint) -> dict[str, int]:
+        """What programs take of a member in the place of words: indices among those of the key."""
+        labels = {"activation": self.activations, "optimizer": tuple(each.label for each in self.optimizers)}
+        return {name: labels[name].index(point[name]) for name in self.form}
 
 
 def steps_of(key: CohortKey) -> int:
@@ -128,11 +149,15 @@ class Cohort(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Who is in a zoo: `members` in the order of their numbers, each of them in one of the `cohorts`."""
+    """Who is in a zoo: `members` in the order of their numbers, each of them in one of the `cohorts`.
+
+    `form` says which hyperparameters the members of a cohort have side by side.
+    """
 
     spec: ZooSpec
     members: tuple[Member, ...]
     cohorts: tuple[Cohort, ...]
+    form: Form = ()
 
     @property
     def dense_states(self) -> int:
@@ -140,7 +165,7 @@ class Plan(NamedTuple):
         return len(self.members) * (self.spec.epochs + self.spec.counts_untrained)
 
 
-def plan_zoo(spec: ZooSpec, stages: Sequence[Stage] | None = None) -> Plan:
+def plan_zoo(spec: ZooSpec, stages: Sequence[Stage] | None = None, form: Form = ()) -> Plan:
     """Members ordered by grid point, then seed; cohorts of members of one key, of equal sizes up to `cohort_size`.
 
     With `spec.models` fewer than there are, every grid point keeps its first seed before any keeps its second. Where
@@ -148,12 +173,14 @@ def plan_zoo(spec: ZooSpec, stages: Sequence[Stage] | None = None) -> Plan:
     smaller choice is part of every larger one. Where the spec varies something, every base is followed by its partners.
 
     A zoo that has grown has several `stages`, of which the last one is that of the spec. What a stage has beyond those
-    before it takes the next numbers and stands in cohorts of its own, so that no earlier row ever moves. Raises
+    before it takes the next numbers and stands in cohorts of its own, so that no earlier row ever moves. With a `form`
+    a cohort may have several activations, or optimizers (see `jaxzoo.spec.form`). Raises
     InputError for stages that are not those of a zoo that grows to this spec.
     """
     stages = only_stage(spec) if stages is None else stages
     check_stages(spec, stages)
-    key_of = _keys(spec)
+    form = settled_form(spec, form)
+    key_of = _keys(spec, form)
     chosen: list[tuple[int, GridPoint, Pair | None]] = []
     cohorts: list[Cohort] = []
     for added in additions(spec, stages):
@@ -167,7 +194,7 @@ def plan_zoo(spec: ZooSpec, stages: Sequence[Stage] | None = None) -> Plan:
             members = tuple(Member(model, number, row, *chosen[model]) for row, model in enumerate(chunk))
             cohorts.append(Cohort(number, key, members))
     everyone = itertools.chain.from_iterable(cohort.members for cohort in cohorts)
-    return Plan(spec, tuple(sorted(everyone, key=lambda member: member.model)), tuple(cohorts))
+    return Plan(spec, tuple(sorted(everyone, key=lambda member: member.model)), tuple(cohorts), form)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,19 +264,20 @@ def _with_partners(spec: ZooSpec, bases: Sequence[Chosen], first: int) -> list[t
     return members
 
 
-def _keys(spec: ZooSpec) -> Callable[[GridPoint], CohortKey]:
+def _keys(spec: ZooSpec, form: Form) -> Callable[[GridPoint], CohortKey]:
     """The key of a point, from what all points share, which is found once: a table may have many rows."""
     optimizers, factors = optimizers_by_label(spec.source.optimizers), spec.declared
     dropout = any(spec.values("dropout"))
+    activations = tuple(sorted(spec.values("activation"))) if "activation" in form else None
+    labels = tuple(sorted(optimizers)) if "optimizer" in form else None
 
     def key(point: GridPoint) -> CohortKey:
-        optimizer = optimizers[point["optimizer"]]
         return CohortKey(
             layers=spec.layers_of(point),
             dataset=spec.dataset_of(point),
-            activation=point["activation"],
-            optimizer=optimizer,
-            momentum=spec.momentum if optimizer.momentum is None else optimizer.momentum,
+            activations=activations or (point["activation"],),
+            optimizers=tuple(optimizers[label] for label in labels or (point["optimizer"],)),
+            momentum=spec.momentum,
             dropout=dropout,
             batch_size=point.get("batch_size", spec.batch_size),
             augmentation=spec.augmentation,

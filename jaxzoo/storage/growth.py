@@ -5,15 +5,16 @@ take a members.msgpack that begins with the members of zoo.json. The next growth
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jaxzoo.errors import InputError
-from jaxzoo.models.engines import KERNELS, usual_way
+from jaxzoo.models.engines import kernels_of, usual_way
 from jaxzoo.spec.asked import kept_with_ends
 from jaxzoo.spec.plan import Plan, plan_zoo
 from jaxzoo.spec.stages import grown_spec, other_zoo, stage_of, what_fixes_length
 from jaxzoo.spec.tables import differences
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.files import reason, write_whole
 from jaxzoo.storage.locks import zoo_locked
@@ -49,7 +50,7 @@ def grown_record(folder: Path, begun: ZooRecord, wanted: ZooSpec) -> ZooRecord:
             "expected the same or another folder"
         )
     stages = (*begun.stages, stage_of(spec))
-    plan = plan_zoo(spec, stages)
+    plan = plan_zoo(spec, stages, begun.form)
     return dataclasses.replace(
         begun,
         spec=spec,
@@ -63,15 +64,15 @@ def grown_record(folder: Path, begun: ZooRecord, wanted: ZooSpec) -> ZooRecord:
 def _added_ways(begun: ZooRecord, plan: Plan) -> list[CohortRecord]:
     """How the cohorts are computed that a stage adds: as those of their architecture, else in its usual way."""
     ways = {cohort.key.layers: way for cohort, way in zip(begun.plan.cohorts, begun.cohorts, strict=True)}
-    added = []
+    added, platform = [], begun.made.platform or "cpu"
     for cohort in plan.cohorts[len(begun.cohorts) :]:
         layers, precision = cohort.key.layers, cohort.key.precision
         way = ways.get(layers)
         if way is None:
-            engine, lanes = usual_way(layers, precision, len(cohort.members), begun.made.platform or "cpu")
-            way = CohortRecord(engine=engine, lanes=lanes)
+            engine, lanes = usual_way(layers, precision, len(cohort.members), platform)
+            way = CohortRecord(engine=engine, lanes=lanes, form=begun.form)
         ways[layers] = way
-        added.append(dataclasses.replace(way, kernels=KERNELS))
+        added.append(dataclasses.replace(way, kernels=kernels_of(way.engine, platform)))
     return added
 
 
@@ -96,14 +97,22 @@ def grow_zoo(folder: Path, wanted: ZooSpec, card: Card) -> ZooRecord:
 
 def grown_twins(begun: ZooRecord, parent: ZooRecord) -> ZooRecord:
     """The record of twins, made of the last epoch of a zoo, that has all members that the zoo has since."""
+    assert begun.twin is not None
+    platform = begun.made.platform or "cpu"
     return dataclasses.replace(
         begun,
         spec=parent.spec,
         stages=parent.stages,
-        cohorts=(*begun.cohorts, *parent.cohorts[len(begun.cohorts) :]),
+        cohorts=(*begun.cohorts, *ways_of_twins(parent.cohorts[len(begun.cohorts) :], begun.twin, platform)),
         members=members_digest(parent.plan.members),
         parent=Parent(digest=parent.spec.digest, epoch=parent.epochs),
     )
+
+
+def ways_of_twins(ways: Sequence[CohortRecord], twin: TwinSpec, platform: str) -> tuple[CohortRecord, ...]:
+    """How the twins of cohorts are computed: as those, by kernels of their own."""
+    samples = twin.method == "variational-dropout"
+    return tuple(dataclasses.replace(way, kernels=kernels_of(way.engine, platform, samples=samples)) for way in ways)
 
 
 def replace_description(folder: Path, record: ZooRecord, card: Card) -> None:

@@ -74,6 +74,12 @@ def identity_of(
     return Identity(record.facts(cohort), rows, made, parent, required=record.format >= FORMAT)
 
 
+def changes_of_making(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """What else something was made with, such as "kernels 2, not 1"; "" for the same, or where one does not say."""
+    changed = [name for name in after if name in before and before[name] != after[name]]
+    return ", ".join(f"{name} {after[name]}, not {before[name]}" for name in changed)
+
+
 def _moment_text(epoch: int, step: int | None) -> str:
     return f"epoch {epoch}" if step is None else f"step {step} in epoch {epoch}"
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from jaxzoo.errors import InputError, shown
+from jaxzoo.spec.form import Form, form_of_word, settled_form
 from jaxzoo.spec.layer_words import words_of
 from jaxzoo.spec.plan import Plan, plan_zoo, trajectory_digest
 from jaxzoo.spec.points import Points
@@ -135,7 +136,12 @@ class ZooRecord:
     @functools.cached_property
     def plan(self) -> Plan:
         """Who is in the zoo."""
-        return plan_zoo(self.spec, self.stages)
+        return plan_zoo(self.spec, self.stages, self.form)
+
+    @property
+    def form(self) -> Form:
+        """The hyperparameters that the members of a cohort have side by side, the same in all cohorts."""
+        return self.cohorts[0].form if self.cohorts else ()
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -271,12 +277,14 @@ def _check(path: Path, table: Mapping[str, Any], record: ZooRecord) -> None:
         raise InputError(f"{path}: its layers are not those of {spec.architecture_label!r} in this version of jaxzoo")
     with damage_named(path):
         check_stages(spec, record.stages)
+        form = settled_form(spec, form_of_word(record.form))
     wanted: dict[str, tuple[Any, Any]] = {
         "factors": (table.get("factors", []), [*spec.declared]),
         "parent": (None if record.parent is None else record.parent.digest, record.twin and spec.digest),
         "the number of cohorts": (len(record.cohorts), len(record.plan.cohorts)),
         "the images": ([each.name for each in record.images], [each.name for each in spec.every_dataset]),
         "the least of lanes": (min((way.lanes for way in record.cohorts), default=1) >= 1, True),
+        "the form of a cohort": (next((way.form for way in record.cohorts if way.form != form), form), form),
         "logits": (record.logits is not None, spec.network is not None),
         "kept": (all(0 <= epoch <= record.epochs for epoch in record.kept or ()), True),
     }

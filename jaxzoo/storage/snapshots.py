@@ -14,7 +14,7 @@ import operator
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,12 +99,15 @@ def read_part(
         raise InputError(f"{path}: cannot be read: {error}, expected a whole snapshot") from error
 
 
-def check_identity(path: Path, identity: Identity, epoch: int, step: int | None = None) -> None:
-    """Raises InputError where a checkpoint is another's, and DamagedError where it does not say."""
+def check_identity(path: Path, identity: Identity, epoch: int, step: int | None = None) -> Mapping[str, Any] | None:
+    """What a checkpoint was made with, None where it does not say.
+
+    Raises InputError where the checkpoint is another's, and DamagedError where that cannot be read.
+    """
     stored = read_checkpoint(path, {f"{PART}.": ALL_ROWS, "checksum": ALL_ROWS})
     if not stored:
         raise DamagedError("its index is lost")
-    identity.check(stored.get(PART), epoch, path, step)
+    return identity.check(stored.get(PART), epoch, path, step)
 
 
 def read_metrics(cohort: Path, epoch: int, identity: Identity | None = None) -> Tree:

@@ -13,6 +13,7 @@ from jaxzoo.models.engines import ENGINES, engines_for
 from jaxzoo.paths import lasting_path
 from jaxzoo.spec.asked import kept_with_ends
 from jaxzoo.spec.factors import batch_sizes, least_examples
+from jaxzoo.spec.form import Form, form_of_word, form_word, settled_form
 from jaxzoo.spec.layers import Dropout, each_layer
 from jaxzoo.spec.plan import Cohort, Plan, plan_zoo, steps_of
 from jaxzoo.spec.snapshots import LAST_STEP
@@ -48,7 +49,7 @@ class Job(NamedTuple):
     those to make, None for all. `twin` says how twins are made, None for no twins; with `anew` those that are there
     were made of an earlier epoch, and make room. `kept` has the epochs whose weights stay on disk besides the last two,
     None for all. With `repair`, missing and damaged epochs are made again. `licence` is what the zoo is to say of its
-    licence, None for what it says.
+    licence, None for what it says. `form` is what the call says of that, None for what suits the zoo.
     """
 
     folder: Path
@@ -63,6 +64,7 @@ class Job(NamedTuple):
     licence: str | None = None
     wanted: ZooSpec | None = None
     anew: bool = False
+    form: Form | None = None
 
     @property
     def chosen(self) -> Sequence[Cohort]:
@@ -92,6 +94,7 @@ def check_generate(
     licence: str | None = None,
     repair: bool = False,
     network: Any = None,
+    form: str | Form | None = None,
 ) -> Job:
     """Checks a call of `jaxzoo.generate` in an instant, before images are loaded. Raises InputError.
 
@@ -109,7 +112,9 @@ def check_generate(
     begun = None if found is None else grown_record(folder, found, spec)
     twin = choose_twins(spec, twins)
     _check_engine(folder, begun, engine, lanes)
-    plan = plan_zoo(spec) if begun is None else begun.plan
+    asked = None if form is None else settled_form(spec, form_of_word(form))
+    _check_form(folder, begun, spec, engine, asked)
+    plan = plan_zoo(spec, form=asked or ()) if begun is None else begun.plan
     check_batches(plan)
     _check_steps(plan)
     kept = kept_with_ends(kept, plan)
@@ -118,7 +123,7 @@ def check_generate(
             raise InputError(f"{folder}: was begun with kept epochs {begun.kept}, got {kept}, expected the same")
         kept = begun.kept
     wanted = None if begun is found else spec
-    job = Job(folder, plan, begun, cohorts, None, kept, engine, lanes, repair, licence, wanted)
+    job = Job(folder, plan, begun, cohorts, None, kept, engine, lanes, repair, licence, wanted, form=asked)
     if twin is not None:
         job = _with_twins(job, twin, spec, length_said=isinstance(twins, TwinSpec) and twins.epochs is not None)
     check_space(folder, *space_of(job), apart=set_apart(folder, job.begun))
@@ -309,3 +314,20 @@ def _check_engine(folder: Path, begun: ZooRecord | None, engine: str | None, lan
             raise InputError(f"{folder}: was begun with engine {way.engine!r}, got {engine!r}, expected the same")
         if lanes not in (None, way.lanes):
             raise InputError(f"{folder}: was begun with {way.lanes} lanes, got {lanes}, expected the same")
+
+
+def _check_form(folder: Path, begun: ZooRecord | None, spec: ZooSpec, engine: str | None, form: Form | None) -> None:
+    """Raises InputError for a form that a zoo was not begun with, and for one that its engine has not."""
+    if begun is not None and form not in (None, begun.form):
+        got = f"was begun with form {form_word(begun.form)}, got {form_word(form)}"
+        raise InputError(f"{folder}: {got}, expected the same")
+    if form and not takes_forms(spec, engine):
+        raise InputError(
+            f"zoo {spec.name!r}: form is {form_word(form)}, expected none: the engine lanes alone has forms"
+        )
+
+
+def takes_forms(spec: ZooSpec, engine: str | None) -> bool:
+    """Whether all members are computed in lanes, whose programs alone have forms."""
+    names = spec.architecture_names
+    return engine != "vmap" and all("lanes" in engines_for(spec.layers_named(name), spec.precision) for name in names)

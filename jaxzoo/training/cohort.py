@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxzoo.devices import platform_of
+from jaxzoo.models.engines import kernels_of
 from jaxzoo.models.networks import Params, Variables
 from jaxzoo.models.sparsity import sparsity_metrics
 from jaxzoo.spec.asked import Asked, asked_of
@@ -14,7 +16,7 @@ from jaxzoo.spec.dataset_spec import SPLITS, DatasetSpec
 from jaxzoo.spec.plan import Cohort
 from jaxzoo.spec.snapshots import Moment, Snapshots
 from jaxzoo.storage.cohort_store import CohortStore, Saved
-from jaxzoo.storage.identity import identity_of
+from jaxzoo.storage.identity import changes_of_making, identity_of
 from jaxzoo.storage.record import ZooRecord
 from jaxzoo.storage.zoo_folder import cohort_folder
 from jaxzoo.training.events import EpochSaved, Event, Interrupted, Metrics, Notice, Trained
@@ -39,7 +41,7 @@ class Run(NamedTuple):
     """What all cohorts of a zoo share: their number, the images, who hears of events and who may ask for an end.
 
     `images_of(dataset)` puts those of a data set on the devices. `made` is what snapshots say that they were made
-    with. With `repair`, missing and damaged epochs are made again.
+    with, beside the kernels. With `repair`, missing and damaged epochs are made again.
     """
 
     cohorts: int
@@ -61,7 +63,10 @@ class Beginning(NamedTuple):
 
 
 class Work(NamedTuple):
-    """A cohort at work: its store, its population on the devices, and what is asked of it."""
+    """A cohort at work: its store, its population on the devices, and what is asked of it.
+
+    `ready()` returns when its training program is compiled.
+    """
 
     store: CohortStore
     population: Population
@@ -70,6 +75,7 @@ class Work(NamedTuple):
     asked: Asked
     run: Run
     images: DeviceImages
+    ready: Callable[[], None]
 
     @property
     def twins(self) -> bool:
@@ -83,15 +89,26 @@ class Work(NamedTuple):
 
 
 def run_cohort(
-    folder: Path, record: ZooRecord, program: Program, cohort: Cohort, beginning: Beginning, run: Run
+    folder: Path,
+    record: ZooRecord,
+    program: Program,
+    cohort: Cohort,
+    beginning: Beginning,
+    run: Run,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Trains the cohort of the zoo in a folder to its last epoch. Raises Interrupted."""
+    """Trains the cohort of the zoo in a folder to its last epoch. Raises Interrupted.
+
+    `ready()` is called before a step is trained, and returns when the training program is compiled.
+    """
     twins = program.method is not None
-    identity = identity_of(record, cohort.number, cohort.members, run.made, beginning.parent)
+    way, samples = record.cohorts[cohort.number], program.method is not None and program.method.samples
+    made = {**run.made, "kernels": kernels_of(way.engine, platform_of(program.mesh), samples=samples)}
+    identity = identity_of(record, cohort.number, cohort.members, made, beginning.parent)
     asked = asked_of(record.spec, cohort.key, record.twin)
     with CohortStore(cohort_folder(folder, cohort.number), identity, record.kept, asked) as store:
         saved, last, notes = store.restore(record.epochs, repair=run.repair)
-        for note in (*notes, *_elsewhere(folder, saved, run.made)):
+        for note in (*notes, *_elsewhere(folder, saved, made)):
             run.on_event(Notice(note))
         done = record.epochs if last is None else 0 if saved is None else saved.epoch
         run.on_event(Trained(cohort.number, run.cohorts, done, done * cohort.samples, restored=True, twins=twins))
@@ -99,7 +116,7 @@ def run_cohort(
             return
         state = initial_state(beginning.variables(), program.method) if saved is None else _restore(program, saved)
         images = run.images_of(cohort.key.dataset)
-        work = Work(store, put_cohort(program, cohort, state), cohort.number, record, asked, run, images)
+        work = Work(store, put_cohort(program, cohort, state), cohort.number, record, asked, run, images, ready)
         for epoch in range(0 if saved is None else done + 1, last + 1):
             try:
                 metrics = _run_epoch(work, epoch)
@@ -113,9 +130,8 @@ def _elsewhere(folder: Path, saved: Saved | None, made: Mapping[str, Any]) -> li
     """A line where training goes on with something else than made the saved epoch: last bits may differ."""
     if saved is None or saved.made is None:
         return []
-    changed = [name for name in made if saved.made.get(name) != made[name]]
-    words = ", ".join(f"{name} {made[name]}, not {saved.made.get(name)}" for name in changed)
-    return [f"{folder}: goes on with {words}: last bits may differ from a run on one machine"] if changed else []
+    changed = changes_of_making(saved.made, made)
+    return [f"{folder}: goes on with {changed}: last bits may differ from a run on one machine"] if changed else []
 
 
 def _restore(program: Program, saved: Saved) -> State:
@@ -142,6 +158,7 @@ def _run_epoch(work: Work, epoch: int) -> Metrics:
     def report(samples: int) -> None:
         run.on_event(Trained(work.cohort, run.cohorts, epoch, samples, twins=work.twins))
 
+    work.ready()
     metrics = train_epoch(
         population,
         work.images,

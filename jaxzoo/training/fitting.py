@@ -11,7 +11,7 @@ from jaxzoo.spec.plan import Cohort, CohortKey, Plan, plan_zoo
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.record import ZooRecord
-from jaxzoo.training.checks import Job
+from jaxzoo.training.checks import Job, choose_cohorts
 from jaxzoo.training.memory import Kind, models_that_fit
 from jaxzoo.training.tuning import Choice
 
@@ -25,13 +25,14 @@ def fit_cohorts(job: Job, ways: Mapping[Layers, Choice], mesh: Mesh, on_note: Ca
     kinds = [
         Kind(key, *ways[key.layers][:2], mesh, twin) for key in _keys(job.chosen) for twin in _with_twins(job.twin)
     ]
-    most, largest = models_that_fit(kinds, with_orders=keeps_steps(job.plan.spec)), _largest(job.chosen)
+    largest = _largest(job.chosen)
+    most = models_that_fit(kinds, largest, with_orders=keeps_steps(job.plan.spec))
     if largest <= most:
         return job.plan
     if job.cohorts is not None:
         raise InputError(f"a cohort has {largest} models, expected at most {most} here: a cohort_size in the config")
     on_note(f"cohorts of {most} models, not {largest}: what the memory here holds")
-    return plan_zoo(dataclasses.replace(job.plan.spec, cohort_size=most))
+    return plan_zoo(dataclasses.replace(job.plan.spec, cohort_size=most), form=job.plan.form)
 
 
 def check_memory(job: Job, record: ZooRecord, mesh: Mesh, *, dense: bool = True) -> None:
@@ -39,8 +40,21 @@ def check_memory(job: Job, record: ZooRecord, mesh: Mesh, *, dense: bool = True)
 
     What is finished is not compiled: running a finished zoo again is quick.
     """
+    kinds, cohorts = kinds_to_train(job, record, mesh, dense=dense)
+    if not kinds:
+        return
+    largest = _largest(cohorts)
+    most = models_that_fit([*dict.fromkeys(kinds)], largest, with_orders=keeps_steps(record.spec))
+    if largest > most:
+        raise InputError(f"a cohort has {largest} models, expected at most {most}, what the memory here holds")
+
+
+def kinds_to_train(
+    job: Job, record: ZooRecord, mesh: Mesh, *, dense: bool = True
+) -> tuple[list[Kind], Sequence[Cohort]]:
+    """The kinds of what a call has still to train, in that order, and their cohorts. Without `dense` twins alone."""
     kinds, unfinished = [], []
-    for cohort in job.chosen:
+    for cohort in choose_cohorts(record.plan, job.cohorts):
         way = record.cohorts[cohort.number]
         for twin in _with_twins(job.twin):
             last = record.spec.epochs if twin is None else twin.length
@@ -48,10 +62,7 @@ def check_memory(job: Job, record: ZooRecord, mesh: Mesh, *, dense: bool = True)
             if not finished and (dense or twin is not None):
                 kinds.append(Kind(cohort.key, way.engine, way.lanes, mesh, twin))
                 unfinished.append(cohort)
-    most = models_that_fit([*dict.fromkeys(kinds)], with_orders=keeps_steps(record.spec)) if kinds else 0
-    largest = _largest(unfinished)
-    if largest > most:
-        raise InputError(f"a cohort has {largest} models, expected at most {most}, what the memory here holds")
+    return kinds, unfinished
 
 
 def keeps_steps(spec: ZooSpec) -> bool:

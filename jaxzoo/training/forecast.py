@@ -13,6 +13,7 @@ from jaxzoo.datasets.images import Images, Split
 from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.asked import asked_of
 from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.form import Form
 from jaxzoo.spec.layers import Layers
 from jaxzoo.spec.plan import Cohort, CohortKey
 from jaxzoo.spec.twin_spec import TwinSpec
@@ -20,6 +21,7 @@ from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.retention import ZooBytes
 from jaxzoo.training.checks import Job, space_of
 from jaxzoo.training.fitting import fit_cohorts, keeps_steps
+from jaxzoo.training.forms import with_form
 from jaxzoo.training.memory import Kind, Needs, compile_to_fit, device_memory, most_demanding, order_bytes
 from jaxzoo.training.population import initial_state, initial_variables, put_cohort, put_images
 from jaxzoo.training.programs import Program, build_program
@@ -45,15 +47,17 @@ class Part(NamedTuple):
 class Forecast(NamedTuple):
     """What a zoo will take.
 
-    `ways` has the engines and lanes of its cohorts. `compilations` counts the kinds of cohorts and of twins, each of
-    which has programs of its own. `memory` has the bytes of each device that its largest cohort takes, `limit` those
-    that a device has. `measured` says which kind of cohort the rates are of. `twins` is None where none are made.
+    `ways` has the engines and lanes of its cohorts, `form` what their members have side by side. `compilations` counts
+    the kinds of cohorts and of twins, each of which has programs of its own. `memory` has the bytes of each device that
+    its largest cohort takes, `limit` those that a device has. `measured` says which kind of cohort the rates are of.
+    `twins` is None where none are made.
     """
 
     cohorts: int
     models: int
     compilations: int
     ways: tuple[tuple[str, int], ...]
+    form: Form
     memory: int
     limit: int
     measured: str
@@ -71,6 +75,7 @@ def forecast(job: Job, mesh: Mesh) -> Forecast:
     images = functools.lru_cache(maxsize=1)(lambda dataset: put_images(_noise(dataset), mesh))
     ways: dict[Layers, tuple[str, int]]
     if job.begun is None:
+        job = with_form(job, mesh, lambda text: None)
         choices = choose_ways(job, images, mesh)
         job = job._replace(plan=fit_cohorts(job, choices, mesh, lambda text: None))
         ways = {layers: (choice.engine, choice.lanes) for layers, choice in choices.items()}
@@ -92,9 +97,10 @@ def forecast(job: Job, mesh: Mesh) -> Forecast:
         models=sum(len(cohort.members) for cohort in job.chosen),
         compilations=len(kinds) * len(twins),
         ways=tuple(dict.fromkeys(ways.values())),
+        form=job.plan.form,
         memory=max(_memory(need, job, program.width, lanes) for need in needs),
         limit=device_memory(mesh, needs[0].training),
-        measured=f"{hardest.key.activation}, {hardest.key.optimizer.label}",
+        measured=hardest.key.label,
         zoo=parts[0],
         twins=parts[1] if job.twin is not None else None,
     )
@@ -146,13 +152,13 @@ def _beside(spec: ZooSpec, key: CohortKey, evaluated: float) -> float:
 def _evaluated_per_second(program: Program, cohort: Cohort, images: DeviceImages) -> float:
     """The examples that a slab is evaluated on in a second, each by all of its models."""
     one = cohort._replace(members=cohort.members[:1])
-    ((state, _),) = put_cohort(program, one, initial_state(initial_variables(one), program.method)).slabs
+    ((state, phases),) = put_cohort(program, one, initial_state(initial_variables(one), program.method)).slabs
     params = state.params if program.sparse is None else program.sparse(state.params)
     count = min(EVALUATED, len(images.labels))
     seconds = []
     for _ in range(2):  # the first one compiles
         begin = time.monotonic()
-        jax.block_until_ready(program.evaluate(params, state.batch_stats, images, 0, count))
+        jax.block_until_ready(program.evaluate(params, state.batch_stats, phases[0].codes, images, 0, count))
         seconds.append(time.monotonic() - begin)
     return count / seconds[-1]
 

@@ -14,12 +14,13 @@ class Hyperparameters(NamedTuple):
     """The values that differ between the members of a cohort, (M,) each, by name.
 
     `numbers` are float32. `whole` has the factors of examples as int32: a share of the training examples as their
-    count.
+    count. `codes` has what a program's form takes for each member, as int32: which activation, which optimizer.
     """
 
     seed: Array
     numbers: dict[str, Array]
     whole: dict[str, Array]
+    codes: dict[str, Array]
 
 
 def number_names(key: CohortKey) -> tuple[str, ...]:
@@ -41,11 +42,13 @@ def hyperparameters_at(cohort: Cohort, epoch: int) -> Hyperparameters:
     """The values in an epoch, (models,) on the host: a partner has those of its base until its change acts."""
     key = cohort.key
     points = [member.point_at(epoch) for member in cohort.members]
+    codes = [key.codes(point) for point in points]
     whole = [example_numbers(point, key.factors, key.dataset.train) for point in points]
     return Hyperparameters(
         np.array([member.seed for member in cohort.members], np.uint32),
         {name: np.array([point[name] for point in points], np.float32) for name in number_names(key)},
         {name: np.array([numbers[name] for numbers in whole], np.int32) for name in whole_names(key)},
+        {name: np.array([each[name] for each in codes], np.int32) for name in key.form},
     )
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from jax.sharding import Mesh
 
 from jaxzoo.devices import platform_of
-from jaxzoo.models.engines import KERNELS
 from jaxzoo.settings import recorded_settings
 from jaxzoo.storage.record import Maker
 from jaxzoo.version import __version__
@@ -24,12 +23,11 @@ def maker_of(mesh: Mesh) -> Maker:
 
 
 def made_with(mesh: Mesh) -> Mapping[str, Any]:
-    """What may change the last bits of a weight, which every snapshot says of itself."""
+    """What may change the last bits of a weight beside the kernels, which every snapshot says of itself."""
     return {
         "platform": platform_of(mesh),
         "device": _device(mesh),
         "jaxlib": importlib.metadata.version("jaxlib"),
-        "kernels": KERNELS,
         "prng": recorded_settings()["prng"],
     }
 

@@ -1,6 +1,6 @@
 """Optax chains in PyTorch's order of operations, for a population: learning rates and weight decays are (M,) arrays."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -60,6 +60,44 @@ def build_optimizer(
     scaling, decay = rule.scale(values), optax.add_decayed_weights(weight_decay_M)
     order = (scaling, decay) if rule.decoupled else (decay, scaling)
     return optax.chain(*order, optax.scale_by_learning_rate(learning_rate_M))
+
+
+def build_optimizers(
+    optimizers: Sequence[Optimizer],
+    learning_rate_M: Array,
+    weight_decay_M: Array,
+    settings: Sequence[Mapping[str, Array | float]],
+    code_M: Array | None,
+) -> optax.GradientTransformation:
+    """The optimizer of each model: of several, the one that its code says; each has settings of its own."""
+    built = [
+        build_optimizer(optimizer, learning_rate_M, weight_decay_M, own)
+        for optimizer, own in zip(optimizers, settings, strict=True)
+    ]
+    return built[0] if len(built) == 1 else _chosen(built, jnp.asarray(code_M))
+
+
+def _chosen(built: Sequence[optax.GradientTransformation], code_M: jax.Array) -> optax.GradientTransformation:
+    """The updates of one of the optimizers for each model. The states of the others stay as they begin, at zero."""
+
+    def own(number: int, new: Any, before: Any) -> Any:
+        # a count of steps that all models share goes on for all
+        return jax.tree.map(
+            lambda left, right: jnp.where(code_M == number, left, right) if left.ndim else left, new, before
+        )
+
+    def init(params: Params) -> tuple[Any, ...]:
+        return tuple(optimizer.init(params) for optimizer in built)
+
+    def update(gradients: Params, states: tuple[Any, ...], params: Params | None = None) -> tuple[Params, Any]:
+        chosen, moved = gradients, []
+        for number, (optimizer, state) in enumerate(zip(built, states, strict=True)):
+            updates, after = optimizer.update(gradients, state, params)
+            chosen = own(number, updates, chosen)
+            moved.append(own(number, after, state))
+        return chosen, tuple(moved)
+
+    return optax.GradientTransformation(init, update)
 
 
 def clip_gradients(gradients: Params, most_M: Array) -> Params:

@@ -10,7 +10,6 @@ from jaxzoo.keys import Role, fold, member_keys
 from jaxzoo.models.networks import Array
 from jaxzoo.spec.plan import CohortKey
 from jaxzoo.training.hyperparameters import Hyperparameters
-from jaxzoo.training.sparsify import Method
 
 
 class Order(NamedTuple):
@@ -38,17 +37,17 @@ def see(key: CohortKey, hyper: Hyperparameters, labels: jax.Array) -> Seen:
         return examples_seen_by(key.factors, root, whole, labels_N, key.dataset.classes)
 
     whole = {name: jnp.asarray(values) for name, values in hyper.whole.items()}
-    return jax.vmap(of_member, out_axes=-1)(root_keys(None, hyper.seed), whole)
+    return jax.vmap(of_member, out_axes=-1)(root_keys(hyper.seed, twins=False), whole)
 
 
-def shuffle(key: CohortKey, method: Method | None, seed_M: Array, seen: Seen, epoch: jax.Array) -> Order:
+def shuffle(key: CohortKey, twins: bool, seed_M: Array, seen: Seen, epoch: jax.Array) -> Order:
     """Every member's own order of the training images in an epoch. Image 0 fills up the last batch."""
     count, batch = key.dataset.train, key.batch_size
 
     def permutation(member_key: jax.Array) -> jax.Array:
         return jax.random.permutation(fold(member_key, Role.SHUFFLE, epoch), count)
 
-    order_NM = jax.vmap(permutation, out_axes=-1)(root_keys(method, seed_M))
+    order_NM = jax.vmap(permutation, out_axes=-1)(root_keys(seed_M, twins))
     special = any(part is not None for part in seen)
     order = jax.vmap(_ordered, in_axes=-1, out_axes=-1)(order_NM, seen) if special else Order(order_NM)
     padding = ((0, -count % batch), (0, 0))
@@ -59,10 +58,10 @@ def shuffle(key: CohortKey, method: Method | None, seed_M: Array, seen: Seen, ep
     )
 
 
-def root_keys(method: Method | None, seed_M: Array) -> jax.Array:
+def root_keys(seed_M: Array, twins: bool) -> jax.Array:
     """The keys, (M,), that all keys of the members are folded from. A twin has another than its parent."""
     key_M = member_keys(jnp.asarray(seed_M))
-    return key_M if method is None else jax.vmap(lambda key: fold(key, Role.TWIN))(key_M)
+    return key_M if not twins else jax.vmap(lambda key: fold(key, Role.TWIN))(key_M)
 
 
 def _ordered(order_N: jax.Array, seen: Seen) -> Order:

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxzoo.devices import AXIS, Spread, over_models, platform_of
 from jaxzoo.models.engines import Forward, evaluated_at_once, population_forward
-from jaxzoo.models.networks import Params
+from jaxzoo.models.networks import Array, Params
 from jaxzoo.spec.outputs import Outputs
 from jaxzoo.spec.plan import CohortKey
 from jaxzoo.training.population import Population, Slab, Stopped, evaluated_params, split_bounds
@@ -66,9 +66,9 @@ def _logits(
     compute: jax.stages.Wrapped, params: Params, slab: Slab, images: DeviceImages, begin: int, end: int
 ) -> Iterator[tuple[int, int, np.ndarray]]:
     """Yields (first, last, logits (last - first, O, M)) of some images after the other, from `begin` to `end` - 1."""
-    first = begin
+    first, codes = begin, slab.hyperparameters[0].codes
     while first < end:
-        logits_NOM = jax.device_get(compute(params, slab.state.batch_stats, images, np.int32(first)))
+        logits_NOM = jax.device_get(compute(params, slab.state.batch_stats, codes, images, np.int32(first)))
         last = min(first + len(logits_NOM), end)
         yield first, last, logits_NOM[: last - first]
         first = last
@@ -84,25 +84,33 @@ def _margins(logits_MNO: np.ndarray, label_N: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=KEPT_PROGRAMS)
 def _build_logits(key: CohortKey, engine: str, lanes: int, mesh: Mesh) -> jax.stages.Wrapped:
-    """(params, batch_stats, images, first) -> logits (N, O, M) of N images from the first on.
+    """(params, batch_stats, codes, images, first) -> logits (N, O, M) of N images from the first on.
 
     Beyond the last image they are of the last one.
     """
     forward = population_forward(
-        engine, key.layers, key.dataset.classes, key.activation, key.precision, platform_of(mesh)
+        engine, key.layers, key.dataset.classes, key.activations, key.precision, platform_of(mesh)
     )
     logits = functools.partial(_logits_of_some, forward, evaluated_at_once(engine, lanes))
-    return over_models(mesh, "logits", logits, (MODELS, MODELS, COPIES, COPIES), lambda *_: P(None, None, AXIS))
+    return over_models(mesh, "logits", logits, (MODELS, MODELS, MODELS, COPIES, COPIES), lambda *_: P(None, None, AXIS))
 
 
 def _logits_of_some(
-    forward: Forward, batch: int, params: Params, batch_stats: Params, images: DeviceImages, first: jax.Array
+    forward: Forward,
+    batch: int,
+    params: Params,
+    batch_stats: Params,
+    codes: dict[str, Array],
+    images: DeviceImages,
+    first: jax.Array,
 ) -> jax.Array:
     batches = -(-EXAMPLES // batch)
     index_N = jnp.minimum(first + jnp.arange(batches * batch), len(images.labels) - 1)
 
     def of_batch(index_B: jax.Array) -> jax.Array:
-        return forward(params, batch_stats, shared_images(images, index_B), None, None, None)[0]
+        return forward(params, batch_stats, shared_images(images, index_B), None, None, None, codes.get("activation"))[
+            0
+        ]
 
     logits = lax.map(of_batch, index_N.reshape(batches, batch))
     return logits.reshape(batches * batch, *logits.shape[2:])

@@ -23,12 +23,13 @@ from jaxzoo.models.tally import Tally
 from jaxzoo.models.variables import abstract_variables
 from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.layers import Layers
+from jaxzoo.spec.optimizer import Optimizer
 from jaxzoo.spec.plan import CohortKey, steps_of
 from jaxzoo.spec.shapes import passages
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.training import steps
 from jaxzoo.training.hyperparameters import Hyperparameters, limits_examples, number_names, whole_names
-from jaxzoo.training.optimizers import build_optimizer
+from jaxzoo.training.optimizers import build_optimizers
 from jaxzoo.training.order import see, shuffle
 from jaxzoo.training.sparsify import Method, build_method
 from jaxzoo.training.steps import DeviceImages, Recipe, State
@@ -52,7 +53,7 @@ class Program(NamedTuple):
     begin_optimizer(params) -> the optimizer's state before the first step.
     train(state, tally, hyperparameters, images, order, epoch, first, last) -> (state, tally), both after the steps
     first to last - 1. An epoch may be cut anywhere and ends in the same bits.
-    evaluate(params, batch_stats, images, first, last) -> Tally over the examples first to last - 1.
+    evaluate(params, batch_stats, codes, images, first, last) -> Tally over the examples first to last - 1.
     mask(state, epoch) -> the state with the masks of an epoch; None for a dense zoo.
     sparse(params) -> the parameters as they are evaluated and saved; None for a dense zoo.
     """
@@ -88,36 +89,27 @@ def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh, twin: Twi
     """
     method = None if twin is None else build_method(twin, key.layers)
     forward = population_forward(
-        engine, key.layers, key.dataset.classes, key.activation, key.precision, platform_of(mesh)
+        engine, key.layers, key.dataset.classes, key.activations, key.precision, platform_of(mesh)
     )
     recipe = Recipe(
         key,
         method,
         forward,
-        at_once=_images_at_once(key, engine, lanes, mesh),
+        at_once=images_at_once(key, engine, lanes, mesh),
         models=_model_axes(key.layers, engine, lanes, mesh),
         schedule_epochs=_schedule_epochs(key, twin),
     )
-    order = functools.partial(shuffle, key, method)
     train = functools.partial(steps.train, recipe)
-    evaluate = functools.partial(steps.evaluate, forward, evaluated_at_once(engine, lanes))
-    begin = _begin_optimizer(key)
+    # what does not depend on the kind of members is compiled once for all kinds
+    alike = key._replace(activations=(), optimizers=(), momentum=0.0)
     return Program(
         key=key,
         mesh=mesh,
         lanes=lanes,
         method=method,
-        see=_build_see(key, mesh) if whole_names(key) else None,
-        shuffle=over_models(
-            mesh,
-            "shuffle",
-            order,
-            (MODELS, MODELS, COPIES),
-            lambda *arguments: sharding_specs(jax.eval_shape(order, *arguments)),
-        ),
-        begin_optimizer=over_models(
-            mesh, "begin_optimizer", begin, (MODELS,), lambda params: sharding_specs(jax.eval_shape(begin, params))
-        ),
+        see=_build_see(alike, mesh) if whole_names(key) else None,
+        shuffle=_build_shuffle(alike, twin is not None, mesh),
+        begin_optimizer=_build_begin(key.optimizers, limits_examples(key), mesh),
         train=over_models(
             mesh,
             "train",
@@ -126,16 +118,44 @@ def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh, twin: Twi
             lambda state, *_: (sharding_specs(state), P(AXIS)),
             donate=(0, 1),
         ),
-        evaluate=(
-            over_models(mesh, "evaluate", evaluate, (MODELS, MODELS, COPIES, COPIES, COPIES), lambda *_: P(AXIS))
-            if twin is None
-            else build_program(key, engine, lanes, mesh).evaluate  # a twin is evaluated as its parent is
-        ),
-        mask=None if method is None else _build_mask(mesh, method),
-        sparse=None if method is None else _build_sparse(mesh, method),
+        # a twin is evaluated as its parent is
+        evaluate=_build_evaluate(alike._replace(activations=key.activations), engine, lanes, mesh),
+        mask=None if twin is None else _build_mask(twin, key.layers, mesh),
+        sparse=None if twin is None else _build_sparse(twin, key.layers, mesh),
     )
 
 
+@functools.lru_cache(maxsize=KEPT_PROGRAMS)
+def _build_evaluate(key: CohortKey, engine: str, lanes: int, mesh: Mesh) -> jax.stages.Wrapped:
+    forward = population_forward(
+        engine, key.layers, key.dataset.classes, key.activations, key.precision, platform_of(mesh)
+    )
+    evaluate = functools.partial(steps.evaluate, forward, evaluated_at_once(engine, lanes))
+    spread = (MODELS, MODELS, MODELS, COPIES, COPIES, COPIES)
+    return over_models(mesh, "evaluate", evaluate, spread, lambda *_: P(AXIS))
+
+
+@functools.lru_cache(maxsize=KEPT_PROGRAMS)
+def _build_shuffle(key: CohortKey, twins: bool, mesh: Mesh) -> jax.stages.Wrapped:
+    order = functools.partial(shuffle, key, twins)
+    return over_models(
+        mesh,
+        "shuffle",
+        order,
+        (MODELS, MODELS, COPIES),
+        lambda *arguments: sharding_specs(jax.eval_shape(order, *arguments)),
+    )
+
+
+@functools.lru_cache(maxsize=KEPT_PROGRAMS)
+def _build_begin(optimizers: tuple[Optimizer, ...], each: bool, mesh: Mesh) -> jax.stages.Wrapped:
+    begin = _begin_optimizer(optimizers, each)
+    return over_models(
+        mesh, "begin_optimizer", begin, (MODELS,), lambda params: sharding_specs(jax.eval_shape(begin, params))
+    )
+
+
+@functools.lru_cache(maxsize=KEPT_PROGRAMS)
 def _build_see(key: CohortKey, mesh: Mesh) -> jax.stages.Wrapped:
     seen = functools.partial(see, key)
     return over_models(
@@ -143,20 +163,26 @@ def _build_see(key: CohortKey, mesh: Mesh) -> jax.stages.Wrapped:
     )
 
 
-def _build_mask(mesh: Mesh, method: Method) -> jax.stages.Wrapped:
-    mask = functools.partial(steps.mask, method)
+@functools.lru_cache(maxsize=KEPT_PROGRAMS)
+def _build_mask(twin: TwinSpec, layers: Layers, mesh: Mesh) -> jax.stages.Wrapped:
+    mask = functools.partial(steps.mask, build_method(twin, layers))
     return over_models(mesh, "mask", mask, (MODELS, COPIES), lambda state, _: sharding_specs(state))
 
 
-def _build_sparse(mesh: Mesh, method: Method) -> jax.stages.Wrapped:
-    return over_models(mesh, "sparse", method.sparse, (MODELS,), lambda params: sharding_specs(method.sparse(params)))
+@functools.lru_cache(maxsize=KEPT_PROGRAMS)
+def _build_sparse(twin: TwinSpec, layers: Layers, mesh: Mesh) -> jax.stages.Wrapped:
+    sparse = build_method(twin, layers).sparse
+    return over_models(mesh, "sparse", sparse, (MODELS,), lambda params: sharding_specs(sparse(params)))
 
 
-def _begin_optimizer(key: CohortKey) -> Any:
-    """Parameters to the optimizer's state, which depends on no learning rate, weight decay or setting."""
+def _begin_optimizer(optimizers: tuple[Optimizer, ...], each: bool) -> Any:
+    """Parameters to the optimizer's state, which depends on no learning rate, weight decay or setting.
+
+    With `each`, models count their steps for themselves.
+    """
     nothing = np.zeros((), np.float32)
-    begin = build_optimizer(key.optimizer, nothing, nothing, {}).init
-    if not limits_examples(key):
+    begin = build_optimizers(optimizers, nothing, nothing, [{}] * len(optimizers), nothing).init
+    if not each:
         return begin
 
     def begin_each(params: Params) -> optax.OptState:
@@ -172,13 +198,12 @@ def _schedule_epochs(key: CohortKey, twin: TwinSpec | None) -> int | None:
     return key.epochs if key.epochs is None or twin is None else twin.length
 
 
-def _images_at_once(key: CohortKey, engine: str, lanes: int, mesh: Mesh) -> int:
+def images_at_once(key: CohortKey, engine: str, lanes: int, mesh: Mesh) -> int:
     """How many images of a batch go forward and backward at a time."""
     if engine != "lanes":
         return key.batch_size
     divisors = [size for size in range(1, key.batch_size + 1) if key.batch_size % size == 0]
-    image = (key.dataset.size, key.dataset.size, key.dataset.channels)
-    values = sum(math.prod(passed.after) for passed in passages(key.layers, image, key.dataset.classes))
+    values = values_of_image(key)
     if platform_of(mesh) != "cpu":
         most = max(1, PART_BYTES // (4 * lanes * values))
         return max(size for size in divisors if size <= most)
@@ -187,6 +212,11 @@ def _images_at_once(key: CohortKey, engine: str, lanes: int, mesh: Mesh) -> int:
     # every part adds its gradients, as many as there are parameters
     most = max(CACHED_VALUES, parameters)
     return max([fewest, *(size for size in divisors if size * values <= most)])
+
+
+def values_of_image(key: CohortKey) -> int:
+    """How many values one model's layers make of an image."""
+    return sum(math.prod(passed.after) for passed in passages(key.layers, key.dataset.image_shape, key.dataset.classes))
 
 
 def _model_axes(layers: Layers, engine: str, lanes: int, mesh: Mesh) -> tuple[int, ...]:
@@ -213,7 +243,7 @@ def state_shapes(key: CohortKey, method: Method | None, width: int) -> State:
         lambda leaf: jax.ShapeDtypeStruct((*leaf.shape[1:], width), leaf.dtype),
         (params, masks, one_model.get("batch_stats", {})),
     )
-    optimizer: optax.OptState = jax.eval_shape(_begin_optimizer(key), params)
+    optimizer: optax.OptState = jax.eval_shape(_begin_optimizer(key.optimizers, limits_examples(key)), params)
     return State(params, optimizer, masks, batch_stats)
 
 
@@ -238,6 +268,7 @@ def abstract_arguments(program: Program) -> tuple[Any, ...]:
         per_model(np.uint32),
         {name: per_model(np.float32) for name in number_names(key)},
         {name: per_model(np.int32) for name in whole_names(key)},
+        {name: per_model(np.int32) for name in key.form},
     )
     labels = shaped(P(), np.int32, dataset.train)
     seen = NOTHING_SPECIAL if program.see is None else jax.eval_shape(program.see, hyperparameters, labels)

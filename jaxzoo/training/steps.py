@@ -22,7 +22,7 @@ from jaxzoo.spec.optimizer import CYCLED
 from jaxzoo.spec.plan import CohortKey, steps_of
 from jaxzoo.training.augmentation import augment
 from jaxzoo.training.hyperparameters import Hyperparameters
-from jaxzoo.training.optimizers import build_optimizer, clip_gradients
+from jaxzoo.training.optimizers import build_optimizers, clip_gradients
 from jaxzoo.training.order import Order, root_keys
 from jaxzoo.training.schedules import moment_at
 from jaxzoo.training.sparsify import Derived, Method, apply_masks
@@ -116,8 +116,8 @@ def _optimizer(
     """The optimizer of a step. Where members see fewer examples, a schedule spans the steps that each of them has."""
     key = recipe.key
     rate_M, decay_M = hyper.numbers["learning_rate"], hyper.numbers["weight_decay"]
-    settings: dict[str, Array | float] = {"momentum": key.momentum}
-    settings |= {name: hyper.numbers[name] for name in FACTORS_OF_OPTIMIZERS if name in key.factors}
+    settings: dict[str, Array | float]
+    settings = {name: hyper.numbers[name] for name in FACTORS_OF_OPTIMIZERS if name in key.factors}
     per_epoch = steps_of(key) if seen_M is None else -(-seen_M // key.batch_size)
     steps = None if recipe.schedule_epochs is None else recipe.schedule_epochs * per_epoch
     moment = moment_at(key.schedule, (epoch - 1) * per_epoch + number, per_epoch, steps)
@@ -125,7 +125,10 @@ def _optimizer(
         rate_M = rate_M * moment.rate
         if moment.momentum is not None:
             settings |= dict.fromkeys(CYCLED, moment.momentum)
-    return build_optimizer(key.optimizer, rate_M, decay_M, settings)
+    every = [
+        {"momentum": key.momentum if each.momentum is None else each.momentum} | settings for each in key.optimizers
+    ]
+    return build_optimizers(key.optimizers, rate_M, decay_M, every, hyper.codes.get("optimizer"))
 
 
 def _gradients(
@@ -155,7 +158,8 @@ def _gradients(
 
         def loss(layers: Params) -> tuple[jax.Array, tuple[Params, Tally]]:
             inputs = _normalise(images, batch.pixels)
-            logits, moved = recipe.forward(layers, batch_stats, inputs, dropout, sampling, batch.weight)
+            activation = hyper.codes.get("activation")
+            logits, moved = recipe.forward(layers, batch_stats, inputs, dropout, sampling, batch.weight, activation)
             part_tally = count_batch(logits, batch.labels, batch.weight, hyper.numbers.get("label_smoothing"))
             return _mean_loss(part_tally.loss, examples), (moved, part_tally)
 
@@ -232,17 +236,21 @@ def evaluate(
     batch: int,
     params: Params,
     batch_stats: Params,
+    codes: dict[str, Array],
     images: DeviceImages,
     first: jax.Array,
     last: jax.Array,
 ) -> Tally:
-    """Sums over the examples first to last - 1, each counted once. All models share the images of a batch."""
+    """Sums over the examples first to last - 1, each counted once. All models share the images of a batch.
+
+    `codes` are those of the members' hyperparameters.
+    """
 
     def add_batch(number: jax.Array, tally: Tally) -> Tally:
         index_B = first + number * batch + jnp.arange(batch)
         pixels, label_BM = _gather(images, jnp.minimum(index_B, last - 1)[:, None])
         weight_B = (index_B < last).astype(jnp.float32)
-        logits, _ = forward(params, batch_stats, _normalise(images, pixels), None, None, None)
+        logits, _ = forward(params, batch_stats, _normalise(images, pixels), None, None, None, codes.get("activation"))
         return jax.tree.map(jnp.add, tally, count_batch(logits, label_BM, weight_B))
 
     leaf = jax.tree.leaves(params)[0]
@@ -264,7 +272,7 @@ def _epoch_keys(recipe: Recipe, seed_M: Array, epoch: jax.Array) -> dict[Role, j
     """The keys, (M,) by role, that the keys of an epoch's steps are folded from."""
     roles = (Role.DROPOUT, Role.SAMPLING, *((Role.AUGMENTATION,) if recipe.key.augmentation else ()))
     fold_role = jax.vmap(lambda key, role: fold(key, role, epoch), in_axes=(0, None))
-    root_M = root_keys(recipe.method, seed_M)
+    root_M = root_keys(seed_M, recipe.method is not None)
     return {role: fold_role(root_M, role) for role in roles}
 
 

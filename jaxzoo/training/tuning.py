@@ -69,7 +69,7 @@ def measure_engines(cohorts: Sequence[Cohort], images: DeviceImages, mesh: Mesh,
         hardest = most_demanding(possible)
         program, cohort = build_program(*hardest), kinds[hardest.key]
         try:
-            models_that_fit(possible)
+            models_that_fit(possible, max(len(cohort.members) for cohort in cohorts))
             compiled, _ = compile_to_fit(program)
         except InputError as error:
             on_note(f"engine {engine}, {lanes} lanes: {error}")

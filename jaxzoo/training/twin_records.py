@@ -5,12 +5,13 @@ from pathlib import Path
 
 from jax.sharding import Mesh
 
+from jaxzoo.devices import platform_of
 from jaxzoo.errors import InputError
 from jaxzoo.models.variables import parameter_count
 from jaxzoo.spec.plan import Plan
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.storage.card import zoo_card
-from jaxzoo.storage.growth import grown_twins, replace_description
+from jaxzoo.storage.growth import grown_twins, replace_description, ways_of_twins
 from jaxzoo.storage.locks import zoo_locked
 from jaxzoo.storage.record import FORMAT, Parent, ZooRecord, read_record
 from jaxzoo.storage.retention import kept_of_twins
@@ -39,6 +40,7 @@ def begin_twins(folder: Path, parent: ZooRecord, twin: TwinSpec, mesh: Mesh) -> 
         record = dataclasses.replace(
             now,
             twin=twin,
+            cohorts=ways_of_twins(now.cohorts, twin, platform_of(mesh)),
             parent=Parent(digest=now.spec.digest, epoch=now.epochs),
             kept=kept_of_twins(now.kept, twin),
             made=maker_of(mesh),

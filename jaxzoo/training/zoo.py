@@ -11,13 +11,14 @@ from jax.sharding import Mesh
 
 from jaxzoo.compilation import compilation_cached
 from jaxzoo.datasets import Images, images_at_hand, load_images
-from jaxzoo.devices import model_mesh
-from jaxzoo.models.engines import KERNELS
+from jaxzoo.devices import model_mesh, platform_of
+from jaxzoo.models.engines import kernels_of
 from jaxzoo.models.modules import fixed_logits
 from jaxzoo.models.networks import Variables
 from jaxzoo.reading.zoo import Zoo, opened
 from jaxzoo.settings import pinned_settings, under_callers_settings
 from jaxzoo.spec.dataset_spec import DatasetSpec
+from jaxzoo.spec.form import Form
 from jaxzoo.spec.plan import Cohort, Plan
 from jaxzoo.spec.stages import only_stage
 from jaxzoo.spec.twin_spec import TwinSpec
@@ -39,11 +40,14 @@ from jaxzoo.storage.retention import Keep
 from jaxzoo.storage.snapshots import parent_checksum, read_whole_variables
 from jaxzoo.storage.twins_folders import twins_folders
 from jaxzoo.storage.zoo_folder import begin_zoo, cohort_folder, members_digest, twins_folder
+from jaxzoo.training.ahead import Ahead
 from jaxzoo.training.checks import Job, check_examples, check_generate, check_make_twins, choose_cohorts
 from jaxzoo.training.cohort import Beginning, Run, run_cohort
 from jaxzoo.training.events import Event, Notice
-from jaxzoo.training.fitting import check_memory, fit_cohorts
+from jaxzoo.training.fitting import check_memory, fit_cohorts, kinds_to_train
+from jaxzoo.training.forms import with_form
 from jaxzoo.training.maker import made_with, maker_of
+from jaxzoo.training.memory import Kind
 from jaxzoo.training.population import initial_variables, put_images
 from jaxzoo.training.programs import build_program
 from jaxzoo.training.steps import DeviceImages
@@ -69,6 +73,7 @@ def generate(
     licence: str | None = None,
     repair: bool = False,
     network: Any = None,
+    form: str | Form | None = None,
     on_event: OnEvent = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Zoo:
@@ -92,6 +97,9 @@ def generate(
         licence: what the zoo's record and card say of its licence; twins have their parent's. A zoo once begun takes
             another, and without one keeps its own. It changes no weight, and no digest.
         repair: reads every snapshot whole, and makes damaged and missing ones again.
+        form: which hyperparameters models have side by side in a program: "none" for a program of each kind,
+            "activation" or "activation+optimizer"; by default what takes the least time, of compiling and of training
+            (see docs/performance.md). A zoo once begun keeps its form, which decides the last bits.
         network: a Flax Linen module, of a spec without architecture (see docs/network.md).
         on_event: hears of progress: `Trained`, `EpochSaved`, `Notice`.
         should_stop: is asked about twice a second whether to stop.
@@ -112,6 +120,7 @@ def generate(
         licence=licence,
         repair=repair,
         network=network,
+        form=form,
     )
     mesh = model_mesh(devices)
     images = {
@@ -170,13 +179,11 @@ def run_generate(
     _tell_format(record, job.folder, on_event)
     run = Run(len(plan.cohorts), on_device, made_with(mesh), job.repair, on_event, should_stop)
     twin_record = None if job.twin is None else begin_twins(job.folder, record, job.twin, mesh)
-    for cohort in choose_cohorts(plan, job.cohorts):
-        way = record.cohorts[cohort.number]
-        program = build_program(cohort.key, way.engine, way.lanes, mesh)
-        beginning = Beginning(functools.partial(_untrained, cohort, mesh))
-        run_cohort(job.folder, record, program, cohort, beginning, run)
-        if twin_record is not None:
-            _run_twins(job.folder, record, twin_record, cohort, mesh, run)
+    with Ahead(kinds_to_train(job, record, mesh)[0]) as ahead:
+        for cohort in choose_cohorts(plan, job.cohorts):
+            _run_dense(job.folder, record, cohort, mesh, run, ahead)
+            if twin_record is not None:
+                _run_twins(job.folder, record, twin_record, cohort, mesh, run, ahead)
     return opened(job.folder, job.plan.spec.network)
 
 
@@ -200,8 +207,9 @@ def run_make_twins(
     on_device = _on_device(images, mesh)
     run = Run(len(job.plan.cohorts), on_device, made_with(mesh), job.repair, on_event, should_stop)
     record = begin_twins(job.folder, job.begun, job.twin, mesh)
-    for cohort in job.chosen:
-        _run_twins(job.folder, job.begun, record, cohort, mesh, run)
+    with Ahead(kinds_to_train(job, job.begun, mesh, dense=False)[0]) as ahead:
+        for cohort in job.chosen:
+            _run_twins(job.folder, job.begun, record, cohort, mesh, run, ahead)
     return opened(twins_folder(job.folder, job.twin.method), job.plan.spec.network)
 
 
@@ -233,14 +241,19 @@ def _begin_dense(
     def note(text: str) -> None:
         on_event(Notice(text))
 
+    job = with_form(job, mesh, note)
     ways = choose_ways(job, on_device, mesh, note)
     plan = fit_cohorts(job, ways, mesh, note)
     choices = [ways[cohort.key.layers] for cohort in plan.cohorts]
+    form, platform = plan.form, platform_of(mesh)
     network = plan.spec.network
     record = ZooRecord(
         spec=plan.spec,
         stages=only_stage(plan.spec),
-        cohorts=tuple(CohortRecord(engine=each.engine, lanes=each.lanes, kernels=KERNELS) for each in choices),
+        cohorts=tuple(
+            CohortRecord(engine=way.engine, lanes=way.lanes, form=form, kernels=kernels_of(way.engine, platform))
+            for way in choices
+        ),
         images=tuple(_images_record(dataset.name, own) for dataset, own in images.items()),
         made=maker_of(mesh),
         members=members_digest(plan.members),
@@ -282,7 +295,16 @@ def _under_licence(folder: Path, record: ZooRecord, licence: str | None) -> ZooR
     return dataclasses.replace(record, licence=licence)
 
 
-def _run_twins(folder: Path, parent: ZooRecord, record: ZooRecord, cohort: Cohort, mesh: Mesh, run: Run) -> None:
+def _run_dense(folder: Path, record: ZooRecord, cohort: Cohort, mesh: Mesh, run: Run, ahead: Ahead) -> None:
+    way = record.cohorts[cohort.number]
+    kind = Kind(cohort.key, way.engine, way.lanes, mesh)
+    beginning = Beginning(functools.partial(_untrained, cohort, mesh))
+    run_cohort(folder, record, build_program(*kind), cohort, beginning, run, functools.partial(ahead.wait, kind))
+
+
+def _run_twins(
+    folder: Path, parent: ZooRecord, record: ZooRecord, cohort: Cohort, mesh: Mesh, run: Run, ahead: Ahead
+) -> None:
     """Makes the twins of a cohort from its last epoch in the parent's folder."""
     twin, way = record.twin, record.cohorts[cohort.number]
     assert twin is not None
@@ -292,8 +314,8 @@ def _run_twins(folder: Path, parent: ZooRecord, record: ZooRecord, cohort: Cohor
     beginning = Beginning(
         functools.partial(read_whole_variables, parents, last, identity), parent_checksum(parents, last)
     )
-    program = build_program(cohort.key, way.engine, way.lanes, mesh, twin)
-    run_cohort(twins_folder(folder, twin.method), record, program, cohort, beginning, run)
+    kind, twins = Kind(cohort.key, way.engine, way.lanes, mesh, twin), twins_folder(folder, twin.method)
+    run_cohort(twins, record, build_program(*kind), cohort, beginning, run, functools.partial(ahead.wait, kind))
 
 
 def _tell_format(record: ZooRecord, folder: Path, on_event: OnEvent) -> None:

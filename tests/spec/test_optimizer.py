@@ -90,8 +90,7 @@ def test_members_have_labels_and_cohorts_have_the_optimizers():
     plan = plan_zoo(zoo_with(*optimizers))
     labels = ["adam", "adam(beta1=0.5)", "sgd", "sgd(momentum=0.5)"]
     assert [member.hyperparameters["optimizer"] for member in plan.members[::4]] == labels
-    assert [cohort.key.optimizer.label for cohort in plan.cohorts] == labels
-    assert [cohort.key.momentum for cohort in plan.cohorts] == [0.9, 0.9, 0.9, 0.5]
+    assert [cohort.key.optimizers for cohort in plan.cohorts] == [(each,) for each in plan.spec.source.optimizers]
 
 
 def test_drawn_seeds_of_a_bare_optimizer_know_nothing_of_others():

@@ -29,7 +29,7 @@ def fake_program(key) -> Program:
         optimizer = jax.tree.map(lambda leaf: np.asarray(leaf) + np.asarray(leaf).dtype.type(1), state.optimizer)
         return state._replace(params=params, optimizer=optimizer), tally
 
-    def evaluate(params, batch_stats, images, first, last):
+    def evaluate(params, batch_stats, codes, images, first, last):
         total = sum(np.asarray(leaf).reshape(-1, 2).sum(0) for leaf in jax.tree.leaves(params))
         return Tally(total.astype(np.float32), np.full(2, last - first, np.float32))
 

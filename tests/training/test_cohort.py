@@ -7,12 +7,14 @@ import jax
 import numpy as np
 import pytest
 from fake_program import SPEC, run_fake
-from populations import MADE
+from populations import MADE, record_of
 
 from jaxzoo.errors import InputError
+from jaxzoo.models import engines
+from jaxzoo.reading.verify import verify_zoo
 from jaxzoo.spec.seeds import SeedRange
 from jaxzoo.storage.snapshots import read_snapshot, snapshot_epochs
-from jaxzoo.storage.zoo_folder import cohort_folder
+from jaxzoo.storage.zoo_folder import begin_zoo, cohort_folder
 from jaxzoo.training.events import EpochSaved, Interrupted, Notice
 
 
@@ -46,6 +48,22 @@ def test_going_on_with_another_device_or_version_is_said(tmp_path):
     run_fake(tmp_path / "whole", on_event=events.append)
     assert_same(cohort, cohort_folder(tmp_path / "whole", 0))
     assert sum(isinstance(event, Notice) for event in events) == 1
+
+
+def test_going_on_with_other_kernels_is_said_once_and_noted(tmp_path, monkeypatch):
+    half_made(tmp_path / "z")
+    monkeypatch.setattr(engines, "KERNELS", {("lanes", "cpu", False): 7, ("lanes", "cpu", True): 8})
+    events, notes = [], []
+    for _ in range(2):
+        run_fake(tmp_path / "z", on_event=events.append)
+    (notice,) = [event.text for event in events if isinstance(event, Notice)]
+    assert "goes on with kernels 7, not 1: last bits may differ" in notice
+    record = record_of(SPEC)
+    begin_zoo(tmp_path / "z", record, record.plan, "card")
+    assert list(verify_zoo(tmp_path / "z", on_note=notes.append)) == []
+    assert [note.partition("000: ")[2] for note in notes] == [
+        "from epoch 2 on made with kernels 7, not 1: last bits may differ from those of one run"
+    ]
 
 
 OTHERS = {

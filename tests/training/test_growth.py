@@ -286,7 +286,7 @@ def test_a_growth_that_does_not_fit_is_one_line_and_touches_nothing(spec, grown,
     before, more = files_of(grown), dataclasses.replace(spec, seeds=SeedRange(first=1, last=40))
     images = jaxzoo.load_images(spec.dataset)
     with monkeypatch.context() as patch:
-        patch.setattr("jaxzoo.training.fitting.models_that_fit", lambda kinds, **options: 3)
+        patch.setattr("jaxzoo.training.fitting.models_that_fit", lambda kinds, wanted, **options: 3)
         with pytest.raises(InputError, match="a cohort has 37 models, expected at most 3, what the memory here holds"):
             generate(more, grown)
         patch.setattr(

@@ -97,9 +97,9 @@ def test_the_orders_of_slabs_in_the_middle_of_an_epoch_are_counted(spec):
     room = needs.training + 3 * needs.waiting
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "device_memory", lambda mesh, unknown: room)
-        assert models_that_fit([kind]) == 4 * program.width
+        assert models_that_fit([kind], 9) == 4 * program.width
         slabs = 1 + 3 * needs.waiting // (needs.waiting + kind.lanes * order_bytes(kind.key))
-        assert models_that_fit([kind], with_orders=True) == slabs * program.width < 4 * program.width
+        assert models_that_fit([kind], 9, with_orders=True) == slabs * program.width < 4 * program.width
 
 
 def with_seeds(job, seeds):

@@ -95,7 +95,8 @@ def test_a_pause_sees_the_whole_population_at_its_step():
         for (slab, (hyper,)), rows in zip(single.slabs, ([*range(4)], [*range(4, 7)]), strict=True):
             order = program.shuffle(hyper.seed, NOTHING_SPECIAL, 1)
             tally = jax.tree.map(np.zeros_like, (hyper.numbers["learning_rate"],) * 2)
-            tally = type(program.evaluate(slab.params, slab.batch_stats, images, 0, 1))(*map(jax.numpy.asarray, tally))
+            evaluated = program.evaluate(slab.params, slab.batch_stats, {}, images, 0, 1)
+            tally = type(evaluated)(*map(jax.numpy.asarray, tally))
             for first, last in itertools.pairwise(range(pause + 1)):
                 when = map(np.int32, (1, first, last))
                 slab, tally = program.train(slab, tally, hyper, images, order, *when)

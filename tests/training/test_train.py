@@ -206,10 +206,10 @@ def test_activations_of_a_large_batch_fit_a_device():
     for (architecture, batch), parts in wanted.items():
         spec = small_spec(architecture if architecture in sizes else "cnn-s")
         key = cohort_of(spec).key._replace(layers=LAYERS[architecture], batch_size=batch)
-        assert programs._images_at_once(key, "lanes", 1024, devices_of("tpu")) == parts
-        assert programs._images_at_once(key, "vmap", 1024, devices_of("tpu")) == batch
+        assert programs.images_at_once(key, "lanes", 1024, devices_of("tpu")) == parts
+        assert programs.images_at_once(key, "vmap", 1024, devices_of("tpu")) == batch
         if batch == 10:  # as they always have
-            assert programs._images_at_once(key, "lanes", 4096, devices_of("gpu")) == 10
+            assert programs.images_at_once(key, "lanes", 4096, devices_of("gpu")) == 10
 
 
 PERCEPTRON = (Flatten(), Dense("dense1", 64), Activation(), Dense("dense2", None))
@@ -232,4 +232,4 @@ def images_at_once(layers, size, batch):
     key = cohort_of(spec).key._replace(
         layers=layers, batch_size=batch, dataset=dataclasses.replace(spec.dataset, size=size)
     )
-    return programs._images_at_once(key, "lanes", 16, model_mesh())
+    return programs.images_at_once(key, "lanes", 16, model_mesh())

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxzoo.models.lanes import tiled
+from jaxzoo.models.lanes.activation import Activate
 from jaxzoo.models.lanes.convolution import convolve
 from jaxzoo.models.lanes.dense import multiply
 from jaxzoo.models.lanes.pooling import max_pool
@@ -66,7 +67,7 @@ class _Pass(NamedTuple):
     """
 
     weighted: tuple[Conv | Dense, ...]
-    activation: str
+    activate: Activate
     params: Params
     model_axes: int
     dropout: DropoutSource | None
@@ -80,7 +81,7 @@ class _Pass(NamedTuple):
 
 def forward(
     layers: Layers,
-    activation: str,
+    activate: Activate,
     params_M: Params,
     images_BHWCM: jax.Array,
     dropout_M: DropoutSource | None = None,
@@ -88,11 +89,12 @@ def forward(
 ) -> jax.Array:
     """The logits (B, classes, M) of M models. In evaluation, images with a model axis of 1 are shared by all models.
 
-    The meaning is that of `jax.vmap` of the Flax module over the last axis of every argument. For training on a TPU
+    `activate` computes the activation that layers without one of their own have (see `activation_of`). The meaning is
+    that of `jax.vmap` of the Flax module over the last axis of every argument. For training on a TPU
     that axis may be folded to two, (8, M / 8), in every argument and in the result.
     """
     model_axes = images_BHWCM.ndim - 4
-    run = _Pass(weight_layers(layers), activation, params_M, model_axes, dropout_M, sampling_M, {})
+    run = _Pass(weight_layers(layers), activate, params_M, model_axes, dropout_M, sampling_M, {})
     return _chain(run, layers, images_BHWCM)
 
 
@@ -107,7 +109,7 @@ def _chain(run: _Pass, layers: Layers, values: jax.Array) -> jax.Array:
             case MaxPool() | MeanPool():
                 values = _pool(layer, values)
             case Activation(function):
-                values = ACTIVATION_FUNCTIONS[function or run.activation](values)
+                values = ACTIVATION_FUNCTIONS[function](values) if function else run.activate(values)
             case Flatten():
                 values = values.reshape(values.shape[0], -1, *values.shape[4:])
             case LayerNorm(name):
