@@ -26,6 +26,7 @@ from jaxzoo.spec.form import FORMS, SIDE_BY_SIDE, form_of_word, form_word
 from jaxzoo.spec.optimizer import OPTIMIZERS, Optimizer
 from jaxzoo.spec.plan import plan_zoo
 from jaxzoo.spec.twin_spec import TwinSpec
+from jaxzoo.training import checks
 from jaxzoo.training.ahead import Ahead
 from jaxzoo.training.checks import check_generate
 from jaxzoo.training.forms import with_form
@@ -194,9 +195,10 @@ def test_a_form_that_cannot_be_is_one_line(arguments, said, tmp_path):
     assert form_of_word(("optimizer", "activation")) == SIDE_BY_SIDE
 
 
-def test_the_published_zoos_keep_programs_for_one_kind_on_a_cpu(tmp_path):
+def test_the_published_zoos_keep_programs_for_one_kind_on_a_cpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(checks, "check_space", lambda *sizes, **folders: None)  # this disk does not hold all
     for name in jaxzoo.zoo_names():
-        job = check_generate(jaxzoo.load_spec(name), tmp_path / name, keep_epochs="last")
+        job = check_generate(jaxzoo.load_spec(name), tmp_path / name)
         assert with_form(job, model_mesh(), pytest.fail).plan.form == ()
 
 
@@ -205,9 +207,7 @@ def test_few_models_of_many_kinds_share_a_program(tmp_path):
     job = with_form(check_generate(spec, tmp_path / "z", models=8, epochs=2), model_mesh(), notes.append)
     assert job.plan.form == SIDE_BY_SIDE
     assert len(job.plan.cohorts) == 1
-    assert notes[0].startswith(
-        "form activation+optimizer: programs for 1 kinds of cohorts, not 4, and fuller lanes save"
-    )
+    assert notes[0].startswith("form activation+optimizer: programs for 1 of 4 kinds to compile, and fuller lanes: ")
     for said in ({"form": "none"}, {"cohorts": range(2)}, {"engine": "vmap"}):
         job = check_generate(spec, tmp_path / "z", models=8, epochs=2, **said)
         assert with_form(job, model_mesh(), pytest.fail).plan.form == ()
