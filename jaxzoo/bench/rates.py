@@ -22,6 +22,18 @@ from jaxzoo.spec.twin_spec import METHODS, TwinSpec
 Builders = Mapping[str, Callable[[], contenders.Contender]]
 
 REFERENCE = "PyTorch, a model per core"
+STACKED = "torch.func vmap"
+MIXED = "lanes, mixed zoo"
+
+
+def seed_name(engine: str) -> str:
+    """What the table calls training a seed zoo by an engine of jaxzoo."""
+    return f"{engine}, seed zoo"
+
+
+def twins_name(method: str) -> str:
+    """What the table calls training twins by a method."""
+    return f"twins, {method}"
 
 
 class Subject(NamedTuple):
@@ -36,6 +48,13 @@ def published_subject(architecture: str) -> Subject:
     """An architecture of the published zoos: its seed zoo, and its zoo of all that the published grids mix."""
     seeds, mixed = (load_spec(zoos[architecture]) for zoos in (contenders.SEED_ZOOS, contenders.MIXED_ZOOS))
     return Subject(architecture, contenders.typical_cohort(seeds), plan_zoo(mixed).cohorts)
+
+
+def quick_contenders(subject: Subject) -> list[str]:
+    """The reference where PyTorch is installed, the usual engine of jaxzoo, and twins by the published method."""
+    key = subject.cohort.key
+    usual = seed_name(engines_for(key.layers, key.precision)[0])
+    return [name for name in _builders(subject, 1) if name in (REFERENCE, usual, twins_name(METHODS[0]))]
 
 
 def measure(
@@ -127,15 +146,15 @@ def _builders(subject: Subject, models: int) -> Builders:
         from jaxzoo.bench import pytorch
 
         builders[REFERENCE] = functools.partial(pytorch.one_model_per_core, key)
-        builders["torch.func vmap"] = functools.partial(pytorch.stacked_models, key, models)
+        builders[STACKED] = functools.partial(pytorch.stacked_models, key, models)
     engines = engines_for(key.layers, key.precision)
     for engine in ("vmap", "lanes"):
         if engine in engines:
-            builders[f"{engine}, seed zoo"] = functools.partial(seeds, engine, models)
+            builders[seed_name(engine)] = functools.partial(seeds, engine, models)
     if subject.mixed is not None:
-        builders["lanes, mixed zoo"] = functools.partial(contenders.population, subject.mixed, "lanes", models)
+        builders[MIXED] = functools.partial(contenders.population, subject.mixed, "lanes", models)
     for method in METHODS if "lanes" in engines else ():
-        builders[f"twins, {method}"] = functools.partial(seeds, "lanes", models, TwinSpec(method=method))
+        builders[twins_name(method)] = functools.partial(seeds, "lanes", models, TwinSpec(method=method))
     return builders
 
 

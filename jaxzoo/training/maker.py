@@ -34,8 +34,11 @@ def made_with(mesh: Mesh) -> Mapping[str, Any]:
 
 def _device(mesh: Mesh) -> str:
     """The kind of device, of a CPU its model: one kind of device gives the same bits."""
-    if platform_of(mesh) != "cpu":
-        return str(mesh.devices.flat[0].device_kind)
+    return cpu_model() if platform_of(mesh) == "cpu" else str(mesh.devices.flat[0].device_kind)
+
+
+def cpu_model() -> str:
+    """What the processor of this machine calls itself."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
