@@ -25,7 +25,9 @@ TABLES = {
     "estimates": ("zoo", "chip", "engine", "lanes", "samples_per_s"),
     "checks": ("architecture", "check", "passed"),
 }
+TEXTS = ("architecture", "contender", "zoo", "way", "chip", "engine", "check")  # other columns are numbers or truths
 KEYS = {"machine": dict, "versions": dict, "date": str, "command": str, "options": dict, **dict.fromkeys(TABLES, list)}
+NUMBER = "a number or null"
 OF_MACHINE = ("cpu", "cores", "memory_GB", "platform", "device", "devices", "os")
 
 Document = dict[str, Any]
@@ -69,7 +71,7 @@ def read_document(path: Path) -> Document:
     _check_keys(f"{path}: machine", document["machine"], OF_MACHINE)
     for name, columns in TABLES.items():
         for number, row in enumerate(document[name]):
-            _check_keys(f"{path}: {name}[{number}]", row, columns)
+            _check_row(f"{path}: {name}[{number}]", row, columns)
     return document
 
 
@@ -97,7 +99,7 @@ def _merged_rows(name: str, document: Document) -> list[dict[str, Any]]:
         }
         for row in document["estimates"]
     ]
-    where = {"file": name, "machine": machine_name(document["machine"])}
+    where = {"machine": machine_name(document["machine"]), "file": name}
     return [{**row, **where} for row in measured + estimated]
 
 
@@ -143,6 +145,17 @@ def _versions(mesh: Mesh) -> dict[str, str]:
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows, with null for what is not a number."""
     return json.loads(table.to_json(orient="records", double_precision=15))
+
+
+def _check_row(where: str, row: Any, columns: Sequence[str]) -> None:
+    _check_keys(where, row, columns)
+    for column in columns:
+        if column in TEXTS:
+            require(isinstance(row[column], str), f"{where}.{column}", row[column], "a text")
+        else:
+            require(
+                row[column] is None or isinstance(row[column], int | float), f"{where}.{column}", row[column], NUMBER
+            )
 
 
 def _check_keys(where: str, got: Any, keys: Sequence[str]) -> None:

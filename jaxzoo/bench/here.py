@@ -5,6 +5,7 @@ measured in `candidates`.
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -147,8 +148,6 @@ def _logits(key: CohortKey, way: Way, mesh: Mesh, params: Params, images_NHWC: n
     forward = population_forward(
         engine, key.layers, key.dataset.classes, key.activation, key.precision, platform_of(mesh)
     )
-    count = len(jax.tree.leaves(params)[0])
-    rows = np.minimum(np.arange(lanes * mesh.size), count - 1)  # the last model fills up the lanes
     compute = over_models(
         mesh,
         "logits",
@@ -156,9 +155,14 @@ def _logits(key: CohortKey, way: Way, mesh: Mesh, params: Params, images_NHWC: n
         (Spread.MODELS, Spread.COPIES),
         lambda *_: P(None, None, AXIS),
     )
-    params_M = jax.tree.map(lambda leaf: put_lanes(mesh, rows, leaf), params)
-    logits_NOM = np.asarray(jax.device_get(compute(params_M, put_copies(mesh, images_NHWC))))
-    return np.moveaxis(logits_NOM, -1, 0)[:count].reshape(count, -1)
+    images, count, width = put_copies(mesh, images_NHWC), len(jax.tree.leaves(params)[0]), lanes * mesh.size
+    slabs = []
+    for first in range(0, count, width):
+        rows = np.minimum(np.arange(first, first + width), count - 1)  # the last model fills up the last slab
+        params_M = jax.tree.map(functools.partial(put_lanes, mesh, rows), params)
+        slabs.append(jax.device_get(compute(params_M, images)))
+    logits_NOM = np.concatenate(slabs, axis=-1)[..., :count]
+    return np.moveaxis(logits_NOM, -1, 0).reshape(count, -1)
 
 
 def _trained(

@@ -8,7 +8,7 @@ import pandas as pd
 from jax.sharding import Mesh
 
 from jaxzoo.bench.here import COMPARED, MEMBERS, STEPS
-from jaxzoo.commands.tables import spread_text, table_text, three_digits
+from jaxzoo.commands.tables import MISSING, spread_text, table_text, three_digits
 from jaxzoo.training.maker import maker_of
 
 # a column of the table of hours, with the way and the hours that it shows
@@ -44,10 +44,10 @@ def hours_text(hours: pd.DataFrame, left_out: dict[str, str]) -> str:
         rows = [_hours_row(zoo, hours[hours["zoo"] == zoo]) for zoo in zoos]
         if len(zoos) > 1:
             rows.append(_hours_row(f"all {len(zoos)}", _total(hours)))
-        shown = pd.DataFrame(rows).dropna(axis="columns", how="all")
+        table = pd.DataFrame(rows)
         lines += [
             "hours of whole zoos at these rates (at the highest to at the lowest); without twins unless it says so",
-            table_text(shown),
+            table_text(table.loc[:, (table != MISSING).any()]),
             *_unmixed(hours),
             "not counted: start, compiling, evaluation, saving, and lanes that the last models of a cohort leave empty",
         ]
@@ -66,8 +66,9 @@ def _unmixed(hours: pd.DataFrame) -> list[str]:
 
 def _total(hours: pd.DataFrame) -> pd.DataFrame:
     """A row per way with the sums over all zoos; what one of them lacks has no sum."""
-    summed = [name for name in hours if "_hours" in name or name == "models"]
-    total = hours.groupby("way", sort=False)[summed].sum(min_count=len(set(hours["zoo"]))).reset_index()
+    summed = [name for name in map(str, hours.columns) if "_hours" in name or name == "models"]
+    ways = hours[summed].astype(float).groupby(hours["way"], sort=False)
+    total = ways.sum(min_count=hours["zoo"].nunique()).reset_index()
     for kind in ("dense", "with_twins"):
         total[f"{kind}_models_per_hour"] = total["models"] / total[f"{kind}_hours"]
     return total

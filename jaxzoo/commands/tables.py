@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 SMALL = 100  # numbers below it have four digits
+MISSING = "-"
 
 
 def table_text(table: pd.DataFrame) -> str:
@@ -22,7 +23,7 @@ def cell_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if value is None or value != value:
-        return "-"
+        return MISSING
     if value is True or value is False:
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}" if abs(value) < SMALL else f"{value:,.0f}"
@@ -36,13 +37,13 @@ def spread_text(median: Any, lowest: Any, highest: Any) -> str:
     ('7.43 (7.20 to 1,234)', '-')
     """
     if median is None or median != median:
-        return "-"
+        return MISSING
     return f"{three_digits(median)} ({three_digits(lowest)} to {three_digits(highest)})"
 
 
 def three_digits(value: float | None) -> str:
     """A number with three digits or more, separators among them; a dash for none."""
     if value is None or value != value:
-        return "-"
+        return MISSING
     decimals = 0 if value >= SMALL else 1 if value >= 10 else 2
     return f"{value:,.{decimals}f}"

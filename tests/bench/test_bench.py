@@ -82,14 +82,32 @@ def test_the_table_is_printed_and_kept(tmp_path):
     few = ("--models", 2, "--rounds", 2, "--seconds", 1, "--contenders", *chosen)
     done = run("--architectures", "cnn-s", *few, "--json", tmp_path / "t.json")
     assert done.returncode == 0, done.stderr
-    rows = {row["contender"]: row for row in json.loads((tmp_path / "t.json").read_text())}
+    found = json.loads((tmp_path / "t.json").read_text())
+    rows = {row["contender"]: row for row in found["rates"]}
     assert set(rows) == set(chosen)
     assert all(row["lowest"] <= row["samples_per_s"] <= row["highest"] for row in rows.values())
     assert "twins, magnitude" in done.stdout
+    assert {row["zoo"] for row in found["zoos"]} >= {"mnist-seed", "svhn-hyp-10-r"}
+    assert "no hours for cifar10-resnet18" in done.stdout
+    assert found["command"].startswith("jaxzoo bench --architectures cnn-s --models 2")
     if importlib.util.find_spec("torch"):
         assert rows["PyTorch, a model per core"]["ratio"] == 1
     else:
         assert "without PyTorch" in done.stderr
+
+
+def test_the_quick_one_has_few_ways_and_says_n_and_spread(tmp_path):
+    done = run("--quick", "--models", 2, "--rounds", 2, "--json", tmp_path / "q.json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "q.json").read_text())
+    chosen = ["lanes, seed zoo", "twins, variational-dropout"]
+    chosen = ["PyTorch, a model per core", *chosen] if importlib.util.find_spec("torch") else chosen
+    assert [row["contender"] for row in found["rates"]] == chosen
+    assert {row["architecture"] for row in found["rates"]} == {"cnn-s"}
+    assert (found["options"]["rounds"], found["options"]["seconds"]) == (2, 1)
+    assert "medians of 2 turns of 1 s" in done.stdout
+    assert "with_twins_h" in done.stdout
+    assert "at the rate of one kind" in done.stdout
 
 
 BAD = {
@@ -98,6 +116,11 @@ BAD = {
     "no rounds": (("--rounds", "0"), "argument --rounds: got '0', expected a whole number, 1 or more"),
     "unknown contender": (("--contenders", "lane"), "contenders is 'lane', expected one of: "),
     "unknown architecture": (("--architectures", "vgg"), "invalid choice: 'vgg'"),
+    "zoos with --here": (("--here", "--zoos", "svhn-seed"), "--here takes no --zoos, expected --architectures"),
+    "here and a chip": (("--here", "--tpu", "v5e"), "argument --tpu: not allowed with argument --here"),
+    "json of a merge": (("--merge", "a", "--json", "b"), "--merge takes no --json"),
+    "no folder": (("--json", "nowhere/a.json"), "--json: nowhere is no folder, expected one to write a file in"),
+    "no file": (("--merge", "nowhere.json"), "nowhere.json: cannot be read (No such file or directory)"),
     "unknown zoo": (("--tpu", "v5e", "--zoos", "svnh"), "there is no zoo 'svnh'; nearest: "),
 }
 if importlib.util.find_spec("libtpu") is None:
