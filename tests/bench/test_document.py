@@ -87,6 +87,22 @@ def test_merge_prints_one_table(write, capsys):
     assert "hours of whole zoos" in printed
 
 
+def test_estimates_for_a_chip_stand_in_a_document_too(tmp_path, monkeypatch, capsys):
+    """The compiler of the chip is not asked."""
+    row = {"precision": "float32", "cycles_per_sample": 1212.0, "samples_per_s": 1_237_601.0}
+    fake = lambda key, engine, lanes, chip: {**row, "engine": engine, "lanes": lanes}  # noqa: E731
+    monkeypatch.setattr("jaxzoo.commands.bench.estimate", fake)
+    path = tmp_path / "tpu.json"
+    assert main(["--tpu", "v5e", "--lanes", "128,1024", "--zoos", "svhn-seed", "--json", str(path)]) == 0
+    assert "1,237,601" in capsys.readouterr().out
+    back = read_document(path)
+    assert [(each["zoo"], each["chip"], each["lanes"]) for each in back["estimates"] if each["engine"] == "lanes"] == [
+        ("svhn-seed", "v5e", 128),
+        ("svhn-seed", "v5e", 1024),
+    ]
+    assert (back["rates"], back["options"]["tpu"]) == ([], "v5e")
+
+
 def without(name):
     return {key: value for key, value in document(rates=[RATE]).items() if key != name}
 
