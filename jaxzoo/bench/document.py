@@ -88,27 +88,27 @@ def merged_rates(documents: Mapping[str, Document]) -> pd.DataFrame:
 
 
 def _merged_rows(name: str, document: Document) -> list[dict[str, Any]]:
-    columns = TABLES["rates"]
-    measured = [{column: row[column] for column in columns} for row in document["rates"]]
+    columns, machine = TABLES["rates"], machine_name(document["machine"])
+    measured = [{**{column: row[column] for column in columns}, "machine": machine} for row in document["rates"]]
     estimated = [
         {
             **dict.fromkeys(columns),
             "architecture": row["zoo"],
-            "contender": f"{row['engine']}, {row['lanes']} lanes, estimated for {row['chip']}",
+            "contender": f"{row['engine']}, {row['lanes']:,} wide",
             "samples_per_s": row["samples_per_s"],
+            "machine": f"{row['chip']}, estimated",
         }
         for row in document["estimates"]
     ]
-    where = {"machine": machine_name(document["machine"]), "file": name}
-    return [{**row, **where} for row in measured + estimated]
+    return [{**row, "file": name} for row in measured + estimated]
 
 
 def merged_hours(documents: Mapping[str, Document]) -> pd.DataFrame:
-    """The hours of each zoo with its twins by jaxzoo, a row for each zoo and a column for each document."""
+    """The hours of each zoo with its twins by jaxzoo, a row for each zoo and a column for each document with some."""
     hours: dict[str, dict[str, float | None]] = {}
     for name, document in documents.items():
         for row in document["zoos"]:
-            if row["way"] == "jaxzoo":
+            if row["way"] == "jaxzoo" and row["with_twins_hours"] is not None:
                 hours.setdefault(row["zoo"], {"models": row["models"]})[name] = row["with_twins_hours"]
     return pd.DataFrame([{"zoo": zoo, **columns} for zoo, columns in hours.items()])
 

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import importlib.util
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from jaxzoo.bench.contenders import SEED_ZOOS, typical_cohort
 from jaxzoo.bench.document import build_document, document_text, merged_hours, merged_rates, read_document
 from jaxzoo.bench.here import check_company, check_values, cpu_mesh, ways_here
 from jaxzoo.bench.hours import zoo_hours
-from jaxzoo.bench.rates import REFERENCE, Subject, measure, published_subject, quick_contenders
+from jaxzoo.bench.rates import Subject, measure, published_subject, quick_contenders
 from jaxzoo.bench.tpu import estimate
 from jaxzoo.commands.arguments import Parser, path_argument, positive, run_command, write_file
 from jaxzoo.commands.bench_text import candidates_text, checks_text, hours_text, rates_text
@@ -138,7 +139,7 @@ def _rates(options: argparse.Namespace) -> Tables:
             only = options.contenders or (quick_contenders(subject) if options.quick else None)
             tables.append(measure(subject, **how, only=only, on_run=show))
     rates = pd.concat(tables, ignore_index=True)
-    if REFERENCE not in set(rates["contender"]):
+    if importlib.util.find_spec("torch") is None:
         print("without PyTorch (extra 'torch') there is no reference: no ratios", file=sys.stderr)
     print(rates_text(rates, options))
     published = [spec for name, spec in published_specs().items() if name != EMBEDDED]
@@ -191,13 +192,15 @@ def _estimates(options: argparse.Namespace) -> Tables:
 
 
 def _merge(options: argparse.Namespace) -> int:
-    names = [str(path) for path in options.merge]
-    for name in names:
-        require(names.count(name) == 1, "--merge", name, "each file once")
-    documents = {str(path): read_document(path) for path in options.merge}
+    paths = options.merge
+    for path in paths:
+        require(paths.count(path) == 1, "--merge", str(path), "each file once")
+    short = len({path.name for path in paths}) == len(paths)
+    names = [path.name if short else str(path) for path in paths]
+    documents = dict(zip(names, map(read_document, paths), strict=True))
     rates, hours = merged_rates(documents), merged_hours(documents)
-    require(len(rates) > 0, "--merge", names, "rates or estimates in one of them")
+    require(len(rates) > 0, "--merge", [*map(str, paths)], "rates or estimates in one of them")
     print(table_text(rates))
     if len(hours):
-        print(f"\nhours of whole zoos with their twins, by jaxzoo\n{table_text(hours)}")
+        print(f"\nhours for whole zoos with their twins, by jaxzoo\n{table_text(hours)}")
     return 0

@@ -46,7 +46,7 @@ def hours_text(hours: pd.DataFrame, left_out: dict[str, str]) -> str:
             rows.append(_hours_row(f"all {len(zoos)}", _total(hours)))
         table = pd.DataFrame(rows)
         lines += [
-            "hours for whole zoos at these rates (at the highest to at the lowest of them); without twins but where it says so",
+            "hours for whole zoos at these rates (at the highest to at the lowest); without twins unless it says so",
             table_text(table.loc[:, (table != MISSING).any()]),
             *_unmixed(hours),
             "not counted: start, compiling, evaluation, saving, and lanes that the last models of a cohort leave empty",
