@@ -146,7 +146,7 @@ def _logits(key: CohortKey, way: Way, mesh: Mesh, params: Params, images_NHWC: n
     """The logits of as many models as there are, (models, N * classes), in evaluation mode."""
     engine, lanes = way
     forward = population_forward(
-        engine, key.layers, key.dataset.classes, key.activation, key.precision, platform_of(mesh)
+        engine, key.layers, key.dataset.classes, key.activations, key.precision, platform_of(mesh)
     )
     compute = over_models(
         mesh,

@@ -54,7 +54,7 @@ def test_another_network_on_the_device_is_found(monkeypatch):
 
     def with_relu(key, engine, lanes, mesh):
         return build_program(
-            key._replace(activation="relu" if engine == "lanes" else key.activation), engine, lanes, mesh
+            key._replace(activations=("relu",) if engine == "lanes" else key.activations), engine, lanes, mesh
         )
 
     monkeypatch.setattr(here, "build_program", with_relu)
