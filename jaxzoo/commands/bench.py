@@ -1,4 +1,4 @@
-"""`jaxzoo bench`: rates on this machine, hours of whole zoos, checks of a device, or estimates for a TPU chip."""
+"""`jaxzoo bench`: rates on this machine, hours of whole zoos, checks of a device, or estimates for a TPU chip or a GPU."""
 
 import argparse
 import dataclasses
@@ -18,20 +18,16 @@ from jaxzoo.bench.document import build_document, document_text, merged_hours, m
 from jaxzoo.bench.here import check_company, check_values, cpu_mesh, ways_here
 from jaxzoo.bench.hours import zoo_hours
 from jaxzoo.bench.rates import Subject, measure, published_subject, quick_contenders
-from jaxzoo.bench.tpu import estimate
 from jaxzoo.commands.arguments import Parser, path_argument, positive, run_command, write_file
 from jaxzoo.commands.bench_text import candidates_text, checks_text, hours_text, rates_text
+from jaxzoo.commands.estimates import add_options, estimates
 from jaxzoo.commands.listing import EMBEDDED
 from jaxzoo.commands.tables import table_text
 from jaxzoo.devices import default_devices, model_mesh, use_all_cores
 from jaxzoo.errors import InputError, require
-from jaxzoo.models.engines import engines_for
 from jaxzoo.spec.config import load_spec, published_specs, read_config
-from jaxzoo.spec.plan import plan_zoo
-from jaxzoo.spec.zoo_spec import PRECISIONS, ZooSpec
-from jaxzoo.training.tuning import candidates_for
+from jaxzoo.spec.zoo_spec import ZooSpec
 
-TPU_ZOOS = (SEED_ZOOS["cnn-s"], SEED_ZOOS["cnn-l"], "cifar10-resnet18")
 HERE = ("cnn-s", "cnn-l")  # what a device is checked with
 
 Tables = Mapping[str, pd.DataFrame]  # by the names that a document has for them
@@ -44,7 +40,8 @@ EXAMPLES = """examples:
   jaxzoo bench --merge rates.json other.json   the documents of several machines in one table
   jaxzoo bench --zoos small-cnn-zoo-mnist      the network of another zoo
   jaxzoo bench --tpu v5e                       compiled for a TPU chip that need not be there
-  jaxzoo bench --tpu v5e --zoos svhn-seed --lanes 128,256"""
+  jaxzoo bench --tpu v5e --zoos svhn-seed --lanes 128,256
+  jaxzoo bench --gpu h100 --zoos mnist-seed    compiled for an NVIDIA GPU that need not be there"""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -56,7 +53,7 @@ def _run(arguments: Sequence[str]) -> int:
     options = _settled(_parse(arguments))
     if options.merge:
         return _merge(options)
-    find = _here if options.here else _estimates if options.tpu else _rates
+    find = _here if options.here else _estimates if options.tpu or options.gpu else _rates
     tables = find(options)
     if options.json:
         command = shlex.join(["jaxzoo", "bench", *arguments])
@@ -84,24 +81,15 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     kinds.add_argument("--merge", nargs="+", type=path_argument, metavar="FILE", help="what --json wrote, as one table")
     kinds.add_argument("--tpu", metavar="CHIP", help="estimate for this chip (v5e) instead of measuring here")
+    kinds.add_argument("--gpu", metavar="CARD", help="estimate for this card (h100) instead of measuring here")
     parser.add_argument(
-        "--zoos", nargs="+", metavar="NAME", help="networks of these zoos instead; for --tpu some published ones"
+        "--zoos", nargs="+", metavar="NAME", help="networks of these zoos instead; for estimates published ones"
     )
     parser.add_argument("--config", type=path_argument, metavar="FILE", help="a TOML file of zoos that --zoos may name")
     parser.add_argument("--batch-size", type=positive, metavar="N", help="images of a batch, for --zoos (the zoo's)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="float32", help="for --tpu (float32)")
-    parser.add_argument(
-        "--candidates", type=positive, metavar="N", help="for --tpu: so many of what --engine auto would try (all)"
-    )
-    parser.add_argument(
-        "--lanes", type=_widths, metavar="N,...", help="lane widths for --tpu (those that --engine auto would try)"
-    )
+    add_options(parser)
     parser.add_argument("--json", type=path_argument, metavar="FILE", help="write all of it to a file, too")
     return parser.parse_args(arguments)
-
-
-def _widths(text: str) -> list[int]:
-    return [positive(part) for part in text.split(",")]
 
 
 def _settled(options: argparse.Namespace) -> argparse.Namespace:
@@ -178,17 +166,9 @@ def _here(options: argparse.Namespace) -> Tables:
 
 
 def _estimates(options: argparse.Namespace) -> Tables:
-    rows = []
-    for name in options.zoos or TPU_ZOOS:
-        spec = dataclasses.replace(load_spec(name), precision=options.precision)
-        key = plan_zoo(spec).cohorts[0].key
-        engines = engines_for(key.layers, key.precision)
-        asked = [(engine, lanes) for engine in engines for lanes in options.lanes or ()]
-        candidates = asked or candidates_for(key, "tpu")[: options.candidates]
-        rows += [{"zoo": name, **estimate(key, engine, lanes, options.tpu)} for engine, lanes in candidates]
-    table = pd.DataFrame(rows)
-    print(table_text(table))
-    return {"estimates": table.assign(chip=options.tpu)}
+    table = estimates(options)
+    print(table_text(table.drop(columns="chip")))
+    return {"estimates": table}
 
 
 def _merge(options: argparse.Namespace) -> int:

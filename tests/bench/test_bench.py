@@ -8,41 +8,11 @@ import sys
 import pytest
 
 from jaxzoo.bench.contenders import matmul_peak, population
-from jaxzoo.bench.tpu import estimated_cycles
 from jaxzoo.spec.arithmetic import training_flops
 from jaxzoo.spec.config import load_spec
 from jaxzoo.spec.layers import LAYERS
 from jaxzoo.spec.plan import plan_zoo
 from jaxzoo.spec.twin_spec import TwinSpec
-
-HLO = """HloModule jit_step
-
-%body (p: (s32[], f32[8,128])) -> (s32[], f32[8,128]) {
-  %fusion.1 = f32[8,128]{1,0} fusion(%x), kind=kLoop, backend_config={"estimated_cycles":"7"}
-}
-
-%condition (p: (s32[], f32[8,128])) -> pred[] {
-  %limit = s32[] constant(5)
-}
-
-%step_body (p: (s32[], f32[8,128])) -> (s32[], f32[8,128]) {
-  %loop = (s32[], f32[8,128]) while(%t), condition=%condition, body=%body
-  %copy = f32[8,128]{1,0} copy(%x), backend_config={"estimated_cycles":"2"}
-}
-
-%step_condition (p: (s32[], f32[8,128])) -> pred[] {
-  %limit = s32[] get-tuple-element(%p), index=1
-}
-
-ENTRY %main (x: f32[8,128]) -> f32[8,128] {
-  %fusion.2 = f32[8,128]{1,0} fusion(%x), kind=kLoop, backend_config={"estimated_cycles":"100"}
-  %steps = (s32[], f32[8,128]) while(%t), condition=%step_condition, body=%step_body
-}
-"""
-
-
-def test_cycles_are_counted_with_the_trips_of_the_loops_around_them():
-    assert estimated_cycles(HLO, steps=1000) == 100 + 1000 * (2 + 5 * 7)
 
 
 def test_flops_of_a_training_sample():
