@@ -25,6 +25,7 @@ from jaxzoo.training.steps import DeviceImages
 
 SEARCH_SECONDS = 22.0  # after these no candidate is begun; with the last one's compilation the search stays under 30 s
 RUN_SECONDS = 0.5
+MOST_CHARACTERS = 300  # of the error of a candidate
 
 # (engine, lanes a device), the likely best first. On a CPU 16 floats fill a vector, and the working set of 8 to 32
 # lanes stays in a core's cache. Plain vmap is 40 times slower on a CPU and is not tried there.
@@ -57,7 +58,8 @@ def measure_engines(cohorts: Sequence[Cohort], images: DeviceImages, mesh: Mesh,
     """Trains some steps by each candidate that fits the device, and chooses the fastest.
 
     What is timed is the kind of cohort that takes the most memory; a candidate has to fit the device with every kind.
-    Raises InputError where no candidate fits.
+    One that does not fit, or that fails while it is compiled or timed, is noted and left out.
+    Raises InputError where none is left.
     """
     start = time.monotonic()
     timed: dict[tuple[str, int], float] = {}
@@ -71,19 +73,25 @@ def measure_engines(cohorts: Sequence[Cohort], images: DeviceImages, mesh: Mesh,
         try:
             models_that_fit(possible, max(len(cohort.members) for cohort in cohorts))
             compiled, _ = compile_to_fit(program)
-        except InputError as error:
-            on_note(f"engine {engine}, {lanes} lanes: {error}")
+            rate = examples_per_second(program, compiled, cohort, images)
+        except (InputError, jax.errors.JaxRuntimeError) as error:
+            # a device or its compiler may fail with one program and be sound for the next
+            on_note(f"engine {engine}, {lanes} lanes: {_first_line(error)}")
             continue
         slabs = -(-len(cohort.members) // program.width)
         # lanes that the last slab leaves empty do not count
-        timed[engine, lanes] = examples_per_second(program, compiled, cohort, images) * len(cohort.members) / slabs
+        timed[engine, lanes] = rate * len(cohort.members) / slabs
     if not timed:
-        raise InputError("engine: no candidate fits the memory of this device")
+        raise InputError("engine: no candidate fits the memory of this device and runs on it, expected one that does")
     engine, lanes = max(timed, key=timed.__getitem__)
     named = {f"{name} {width}": round(rate) for (name, width), rate in timed.items()}
     rates = ", ".join(f"{name}: {rate:,}" for name, rate in named.items())
     on_note(f"engine {engine}, {lanes} lanes a device, is the fastest here (samples/s: {rates})")
     return Choice(engine, lanes, named)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:MOST_CHARACTERS]
 
 
 def choose_ways(

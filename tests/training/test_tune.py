@@ -37,6 +37,31 @@ def test_the_fastest_candidate_is_chosen(monkeypatch):
     assert note.startswith(f"engine {choice.engine}, {choice.lanes} lanes a device, is the fastest here")
 
 
+@pytest.mark.parametrize("failing", ["compile_to_fit", "examples_per_second"])
+def test_a_candidate_that_fails_is_noted_and_the_next_one_is_tried(monkeypatch, failing):
+    monkeypatch.setattr(tuning, "CPU_CANDIDATES", (("lanes", 2), ("lanes", 4)))
+    monkeypatch.setattr(tuning, "SEARCH_SECONDS", 1e9)
+    whole = getattr(tuning, failing)
+
+    def fails(program, *rest):
+        if program.lanes == 2:
+            raise jax.errors.JaxRuntimeError("INTERNAL: ptxas exited with 255\nand a page of text")
+        return whole(program, *rest)
+
+    monkeypatch.setattr(tuning, failing, fails)
+    spec = small_spec(seeds=8)
+    mesh = model_mesh()
+    notes = []
+    images = put_images(small_images(spec.dataset), mesh)
+    choice = tuning.measure_engines([cohort_of(spec)], images, mesh, notes.append)
+    assert (choice.engine, choice.lanes) == ("lanes", 4)
+    assert notes[0] == "engine lanes, 2 lanes: INTERNAL: ptxas exited with 255"
+
+    monkeypatch.setattr(tuning, "CPU_CANDIDATES", (("lanes", 2),))
+    with pytest.raises(InputError, match="no candidate fits the memory of this device and runs on it"):
+        tuning.measure_engines([cohort_of(spec)], images, mesh, notes.append)
+
+
 def test_vmap_is_tried_on_no_device_for_networks_that_have_kernels():
     """It was the slowest candidate on a CPU, on a TPU by its compiler's estimate, and on an H200."""
     key = cohort_of(small_spec()).key
