@@ -1,6 +1,7 @@
 """Compiles the training epoch for an NVIDIA GPU, which this machine need not have, and reads XLA's estimate."""
 
 import importlib.util
+import math
 import os
 import re
 from typing import Any, NamedTuple
@@ -77,11 +78,14 @@ def card_mesh(name: str) -> tuple[Card, Mesh]:
 
 @pinned_settings()
 def estimate(key: CohortKey, engine: str, lanes: int, name: str) -> dict[str, Any]:
-    """A row of the table of estimates, for a program of one engine on one card."""
+    """A row of the table of estimates, for a program of one engine on one card.
+
+    A program with library calls has no rate: XLA estimates nothing for them.
+    """
     card, mesh = card_mesh(name)
     compiled = compile_for(key, engine, lanes, mesh)
     work = work_of(compiled.text, compiled.program.steps)
-    moved = work.bytes / compiled.samples
+    moved, modelled = work.bytes / compiled.samples, work.microseconds / compiled.samples * 1e3
     return {
         "precision": key.precision,
         "engine": engine,
@@ -90,7 +94,8 @@ def estimate(key: CohortKey, engine: str, lanes: int, name: str) -> dict[str, An
         "library_calls": work.library_calls,
         "bytes_per_sample": moved,
         "ns_by_bandwidth": moved / card.bandwidth * 1e9,
-        "ns_by_model": work.microseconds / compiled.samples * 1e3,
+        "ns_by_model": modelled,
+        "samples_per_s": 1e9 / modelled if not work.library_calls else math.nan,
         "memory_MB": (compiled.temporaries + compiled.arguments) / 1e6,
         "compile_seconds": compiled.seconds,
     }

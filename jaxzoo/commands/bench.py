@@ -1,4 +1,4 @@
-"""`jaxzoo bench`: rates on this machine, hours of whole zoos, checks of a device, or estimates for a TPU chip or a GPU."""
+"""`jaxzoo bench`: rates on this machine, hours of whole zoos, checks of a device, or estimates for a TPU or a GPU."""
 
 import argparse
 import dataclasses
