@@ -42,9 +42,24 @@ def normal_noise(key: jax.Array, layer: int, shape: tuple[int, ...], first: Posi
     """Standard normal numbers, shape + key.shape, from 16 bits each: 65,536 values of equal probability."""
     images, size = shape[0], math.prod(shape[1:])
     words = _random_words(key, layer, images, -(-size // 4), first, FAST_ROUNDS)
-    # the four halves stand one after the other, not interleaved, so that nothing is shuffled between registers
-    noise = jnp.concatenate([_to_normal(half) for word in words for half in (word & 0xFFFF, word >> 16)], axis=1)
+    noise = lax.platform_dependent(*words, cpu=_normals_of_stacked, default=_normals_side_by_side)
     return noise[:, :size].reshape(*shape, *key.shape)
+
+
+def _normals_side_by_side(left: jax.Array, right: jax.Array) -> jax.Array:
+    """Four normal numbers of every pair of words.
+
+    The four halves stand one after the other, not interleaved, so that nothing is shuffled between registers.
+    """
+    return jnp.concatenate([_to_normal(half) for word in (left, right) for half in (word & 0xFFFF, word >> 16)], axis=1)
+
+
+def _normals_of_stacked(left: jax.Array, right: jax.Array) -> jax.Array:
+    """As `_normals_side_by_side`. There, XLA:CPU computes both words anew for each of the four: 3.6 times the time."""
+    words = jnp.stack([left, right], axis=1)[:, :, None]
+    shift = jnp.array([0, 16], jnp.uint32).reshape(1, 1, 2, *(1,) * (left.ndim - 1))
+    noise = _to_normal(words >> shift & 0xFFFF)
+    return noise.reshape(len(noise), -1, *noise.shape[4:])
 
 
 def _random_words(

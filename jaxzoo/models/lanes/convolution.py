@@ -24,7 +24,7 @@ def convolve(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
 
     Images with a model axis of 1 are shared by all models; their gradient is then the sum over the models.
     """
-    return _correlate(images_BHWCM, kernel_KKCOM)
+    return correlate(images_BHWCM, kernel_KKCOM)
 
 
 def _convolve_forward(
@@ -35,14 +35,14 @@ def _convolve_forward(
 
 def _convolve_backward(saved: tuple[jax.Array, jax.Array], cotangent_BHWOM: jax.Array) -> tuple[jax.Array, jax.Array]:
     images_BHWCM, kernel_KKCOM = saved
-    kernel = _kernel_gradient(images_BHWCM, cotangent_BHWOM, kernel_KKCOM.shape[0])
-    return sum_to_shape(_image_gradient(kernel_KKCOM, cotangent_BHWOM), images_BHWCM.shape), kernel
+    kernel = kernel_gradient(images_BHWCM, cotangent_BHWOM, kernel_KKCOM.shape[0])
+    return sum_to_shape(image_gradient(kernel_KKCOM, cotangent_BHWOM), images_BHWCM.shape), kernel
 
 
 convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
-def _correlate(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
+def correlate(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array) -> jax.Array:
     """The sum over taps and input channels, in the form that suits the device it is lowered for."""
     # on a TPU the CPU's form, here and in the kernel gradient, takes twice the cycles by the compiler's estimate
     forms = {"cpu": correlate_by_channels, "default": correlate_by_rows}
@@ -128,15 +128,15 @@ def sum_to_shape(gradient: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return gradient.sum(spread, keepdims=True) if spread else gradient
 
 
-def _image_gradient(kernel_KKCOM: jax.Array, cotangent_BHWOM: jax.Array) -> jax.Array:
+def image_gradient(kernel_KKCOM: jax.Array, cotangent_BHWOM: jax.Array) -> jax.Array:
     """The padded cotangent, correlated with the kernel turned by half a turn, inputs and outputs exchanged."""
     K, _, _, _, *models = kernel_KKCOM.shape
     border = ((0, 0), (K - 1, K - 1), (K - 1, K - 1), *((0, 0),) * (1 + len(models)))
     padded = jnp.pad(cotangent_BHWOM, border)
-    return _correlate(padded, kernel_KKCOM[::-1, ::-1].swapaxes(2, 3))
+    return correlate(padded, kernel_KKCOM[::-1, ::-1].swapaxes(2, 3))
 
 
-def _kernel_gradient(images_BHWCM: jax.Array, cotangent_BHWOM: jax.Array, K: int) -> jax.Array:
+def kernel_gradient(images_BHWCM: jax.Array, cotangent_BHWOM: jax.Array, K: int) -> jax.Array:
     """The gradient by kernel, in the form that suits the device it is lowered for."""
     _, height, width, *_ = cotangent_BHWOM.shape
     rows = next(n for n in range(1, height + 1) if height % n == 0 and (n * width >= FEWEST_TERMS or n == height))

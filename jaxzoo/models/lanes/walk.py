@@ -7,9 +7,10 @@ import jax.numpy as jnp
 
 from jaxzoo.models.lanes import tiled
 from jaxzoo.models.lanes.activation import Activate
-from jaxzoo.models.lanes.convolution import convolve
+from jaxzoo.models.lanes.convolution import convolve, window_counts
 from jaxzoo.models.lanes.dense import multiply
 from jaxzoo.models.lanes.pooling import max_pool
+from jaxzoo.models.lanes.sampled_pooling import convolve_sample_pool
 from jaxzoo.models.lanes.sampling import sample
 from jaxzoo.models.lanes.strided import convolve_strided
 from jaxzoo.models.lanes.windows import max_pool_all, max_pool_windows, mean_pool_windows
@@ -156,6 +157,8 @@ def _weigh(run: _Pass, layer: Conv | Dense, values: jax.Array, *, pools: bool) -
     """The outputs of a layer with weights, pooled by 2 x 2 windows if `pools`."""
     own = run.params[layer.name]
     if run.sampling is not None:
+        if pools and _is_plain(layer) and run.model_axes == 1:
+            return _with_bias(_sampled_pool(run, layer, values, run.sampling), own)
         drawn = _sampled(run, layer, values, run.sampling)
         # the bias is added after the maximum: a quarter of the sums, forward and for its gradient
         return _with_bias(max_pool(drawn) if pools else drawn, own)
@@ -188,6 +191,16 @@ def _sampled(run: _Pass, layer: Conv | Dense, values: jax.Array, sampling_M: Sam
     variance = _product(layer, spread_M["kernel"], values * values)
     noise = normal_noise(sampling_M.key, run.weighted.index(layer), run.own_shape(mean), sampling_M.first)
     return sample(mean, _with_bias(variance, spread_M), noise)
+
+
+def _sampled_pool(run: _Pass, layer: Conv, values: jax.Array, sampling_M: SamplingSource) -> jax.Array:
+    """As `_sampled` and max pooling, in one operation."""
+    kernel_M, spread_M = run.params[layer.name]["kernel"], run.params[variance_name(layer.name)]
+    counts = window_counts(values.shape[1:3], kernel_M.shape[:2], 1)
+    shape = (len(values), *counts, kernel_M.shape[3])
+    noise = normal_noise(sampling_M.key, run.weighted.index(layer), shape, sampling_M.first)
+    spread_OM = spread_M["bias"] if layer.bias else jnp.zeros_like(kernel_M[0, 0, 0])
+    return convolve_sample_pool(values, kernel_M, spread_M["kernel"], spread_OM, noise)
 
 
 def convolve_pool(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array, bias_OM: jax.Array) -> jax.Array:
