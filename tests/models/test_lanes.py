@@ -12,8 +12,10 @@ from jaxzoo.models.lanes import convolution, dense, pooling, strided, tiled
 from jaxzoo.models.lanes.convolution import convolve
 from jaxzoo.models.lanes.dense import multiply
 from jaxzoo.models.lanes.pooling import max_pool
+from jaxzoo.models.lanes.sampled_pooling import convolve_sample_pool
 from jaxzoo.models.lanes.strided import convolve_strided
 from jaxzoo.models.lanes.windows import max_pool_all, max_pool_windows, mean_pool_windows
+from jaxzoo.models.networks import sample
 
 pytestmark = pytest.mark.usefixtures("promotions_of_programs")
 
@@ -191,6 +193,36 @@ def test_convolution_and_pooling_in_one_equal_the_two(shape, at_once, monkeypatc
     got = jax.jit(with_gradients)(fold(images), fold(kernel), fold(bias))
     for array, expected in zip(got, (wanted, *pullback(cotangent)), strict=True):
         np.testing.assert_array_equal(array, fold(expected))
+
+
+# (B, H, W, C, K, O, models that share an image)
+SAMPLED = {
+    **{name: (*CONVOLUTIONS[name], 1) for name in ("cnn-s conv1", "cnn-s conv2", "cnn-l conv2", "cnn-l conv3")},
+    **{name: (*CONVOLUTIONS[name], 1) for name in ("cnn-l conv1", "one image, not square")},
+    "a single window": (2, 4, 4, 2, 3, 2, 1),
+    "shared images": (2, 8, 8, 2, 3, 2, M),
+}
+
+
+@pytest.mark.parametrize("shape", SAMPLED.values(), ids=SAMPLED)
+def test_drawing_and_pooling_in_one_equal_the_parts(shape):
+    """In float64: a window's near tie is decided by the last bit."""
+    B, H, W, C, K, O, sharing = shape
+    with jax.enable_x64(True):
+        images, noise = draw(B, H, W, C, M // sharing), draw(B, H - K + 1, W - K + 1, O, M)
+        kernel, spread, bias = draw(K, K, C, O, M), np.square(draw(K, K, C, O, M)), np.square(draw(O, M))
+        arguments = [jnp.asarray(array, float) for array in (images, kernel, spread, bias, noise)]
+
+        def parts(images, kernel, spread, bias, noise):
+            return max_pool(sample(convolve(images, kernel), convolve(images * images, spread) + bias, noise))
+
+        wanted, wanted_pullback = jax.vjp(parts, *arguments)
+        values, pullback = jax.vjp(jax.jit(convolve_sample_pool), *arguments)
+        cotangent = jnp.asarray(np.flip(draw(*wanted.shape)), float)
+        gradients, wanted_gradients = pullback(cotangent)[:4], wanted_pullback(cotangent)[:4]
+        for array, expected in zip((values, *gradients), (wanted, *wanted_gradients), strict=True):
+            # the root of 1e-8 and a variance loses no more digits than float64 has to spare
+            np.testing.assert_allclose(array, expected, rtol=1e-9, atol=1e-11 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("count", [1, 2, 10, 13, 17, 60])
