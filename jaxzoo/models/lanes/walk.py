@@ -193,7 +193,7 @@ def _sampled(run: _Pass, layer: Conv | Dense, values: jax.Array, sampling_M: Sam
     return sample(mean, _with_bias(variance, spread_M), noise)
 
 
-def _sampled_pool(run: _Pass, layer: Conv, values: jax.Array, sampling_M: SamplingSource) -> jax.Array:
+def _sampled_pool(run: _Pass, layer: Conv | Dense, values: jax.Array, sampling_M: SamplingSource) -> jax.Array:
     """As `_sampled` and max pooling, in one operation."""
     kernel_M, spread_M = run.params[layer.name]["kernel"], run.params[variance_name(layer.name)]
     counts = window_counts(values.shape[1:3], kernel_M.shape[:2], 1)
