@@ -11,7 +11,8 @@ import numpy as np
 
 from jaxzoo.datasets.images import Images, Split, make_images
 from jaxzoo.datasets.subsets import NOTHING_SPECIAL, Seen
-from jaxzoo.devices import model_mesh, use_all_cores
+from jaxzoo.devices import model_mesh, platform_of, use_all_cores
+from jaxzoo.models.engines import usual_lanes
 from jaxzoo.models.tally import empty_tally
 from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.dataset_spec import DatasetSpec
@@ -22,7 +23,7 @@ from jaxzoo.training.population import Slab, initial_state, initial_variables, p
 from jaxzoo.training.programs import Program, build_program
 from jaxzoo.training.steps import DeviceImages
 
-STEPS = 10  # training steps in one call of a program
+STEPS = 10  # training steps in one call of a program; one step of a network that fills a core
 LANES = 16  # models at a time on one core: with many more they would not fit its cache
 
 # for each architecture a seed zoo, with tanh and Adam alone, and a grid of everything that the published grids mix;
@@ -67,13 +68,14 @@ def matmul_peak() -> Contender:
 def population(cohorts: Sequence[Cohort], engine: str, models: int, twin: TwinSpec | None = None) -> Contender:
     """A population of `models` models, or their twins, trained by an engine of jaxzoo on all cores.
 
-    Of several cohorts, one of each kind is trained in turn.
+    Of several cohorts, one of each kind is trained in turn. Networks so large that each fills a core are trained one
+    per core, whatever `models` is.
     """
     use_all_cores()
     # cohorts with the same key run the same program, so one of them is enough
     kinds = list({cohort.key: cohort for cohort in cohorts}.values())
     start = time.monotonic()
-    runs = [_cohort_run(_repeat(cohort, models), engine, twin) for cohort in kinds]
+    runs = [_cohort_run(cohort, models, engine, twin) for cohort in kinds]
     for run in runs:
         run(0.0)  # the first call compiles
     setup = time.monotonic() - start
@@ -91,10 +93,13 @@ def _repeat(cohort: Cohort, models: int) -> Cohort:
     return cohort._replace(members=tuple(cohort.members[row % len(cohort.members)] for row in range(models)))
 
 
-def _cohort_run(cohort: Cohort, engine: str, twin: TwinSpec | None) -> Callable[[float], float]:
+def _cohort_run(cohort: Cohort, models: int, engine: str, twin: TwinSpec | None) -> Callable[[float], float]:
     """A function that trains one slab after the other, as an epoch does, but without shuffling and evaluation."""
     mesh = model_mesh()
-    program = build_program(cohort.key, engine, LANES, mesh, twin)
+    fills_core = usual_lanes(cohort.key.layers, platform_of(mesh)) == 1
+    lanes, steps = (1, 1) if fills_core else (LANES, STEPS)
+    program = build_program(cohort.key, engine, lanes, mesh, twin)
+    cohort = _repeat(cohort, program.width if fills_core else models)
     images = put_images(random_images(cohort.key.dataset), mesh)
     slabs = put_cohort(program, cohort, initial_state(initial_variables(cohort), program.method)).slabs
     orders = [program.shuffle(slab.hyperparameters[0].seed, _seen(program, slab, images), 1) for slab in slabs]
@@ -106,10 +111,10 @@ def _cohort_run(cohort: Cohort, engine: str, twin: TwinSpec | None) -> Callable[
             state, phases = slabs[index]
             hyperparameters = phases[0]
             tally = empty_tally(hyperparameters.numbers["learning_rate"])
-            state, tally = program.train(state, tally, hyperparameters, images, orders[index], 1, 0, STEPS)
+            state, tally = program.train(state, tally, hyperparameters, images, orders[index], 1, 0, steps)
             jax.block_until_ready(tally)  # JAX returns before the program has run
             slabs[index] = Slab(state, phases)  # the program has taken over the memory of the old state
-            samples += program.width * STEPS * cohort.key.batch_size
+            samples += program.width * steps * cohort.key.batch_size
             if time.monotonic() - start >= seconds:
                 break
         return samples / (time.monotonic() - start)

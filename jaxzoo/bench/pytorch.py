@@ -69,7 +69,7 @@ def _serve_loop(pipe: Connection, key: CohortKey) -> None:
     torch.set_num_threads(1)  # every core has a process of its own
     start = time.monotonic()
     network = _network(key)
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-4)
+    optimizer = _optimizer(key, network)
     images, labels = _examples(key.dataset)
 
     def step() -> int:
@@ -98,6 +98,13 @@ def _timed(step: Callable[[], int], start: float) -> Contender:
         return samples / (time.monotonic() - begin)
 
     return Contender(run, setup)
+
+
+def _optimizer(key: CohortKey, network: torch.nn.Module) -> torch.optim.Optimizer:
+    """The cohort's optimizer if it is sgd, else Adam; the rate does not depend on the numbers."""
+    if key.optimizer.name == "sgd":
+        return torch.optim.SGD(network.parameters(), lr=3e-4, momentum=key.momentum, weight_decay=5e-4)
+    return torch.optim.Adam(network.parameters(), lr=3e-4)
 
 
 def _network(key: CohortKey) -> torch.nn.Module:

@@ -16,6 +16,7 @@ from jaxzoo.errors import InputError, nearest, require
 from jaxzoo.models.engines import engines_for
 from jaxzoo.spec.arithmetic import training_flops
 from jaxzoo.spec.config import load_spec
+from jaxzoo.spec.layers import norm_layers
 from jaxzoo.spec.plan import Cohort, plan_zoo
 from jaxzoo.spec.twin_spec import METHODS, TwinSpec
 
@@ -72,7 +73,7 @@ def measure(
     table has their medians over rounds. The share counts the arithmetic of a dense sample, even for twins. `only`
     names the contenders to measure, None for all. Raises InputError for an unknown one.
     """
-    builders = _chosen(_builders(subject, models), only)
+    builders = _chosen(contenders_of(subject, models), only)
     # fresh processes: each contender sets up JAX or PyTorch for itself, and its peak memory is its own
     context = multiprocessing.get_context("spawn")
     pipes: dict[str, Connection] = {}
@@ -138,7 +139,8 @@ def _chosen(builders: Builders, only: Sequence[str] | None) -> Builders:
     return {name: builder for name, builder in builders.items() if name in (*only, "matmul")}
 
 
-def _builders(subject: Subject, models: int) -> Builders:
+def contenders_of(subject: Subject, models: int) -> Builders:
+    """The ways to train a subject, by name: what sets each of them up."""
     seeds = functools.partial(contenders.population, [subject.cohort])
     key = subject.cohort.key
     builders: dict[str, Callable[[], contenders.Contender]] = {"matmul": contenders.matmul_peak}
@@ -146,7 +148,8 @@ def _builders(subject: Subject, models: int) -> Builders:
         from jaxzoo.bench import pytorch
 
         builders[REFERENCE] = functools.partial(pytorch.one_model_per_core, key)
-        builders[STACKED] = functools.partial(pytorch.stacked_models, key, models)
+        if not norm_layers(key.layers):  # running statistics are written in place, which torch.func.vmap refuses
+            builders[STACKED] = functools.partial(pytorch.stacked_models, key, models)
     engines = engines_for(key.layers, key.precision)
     for engine in ("vmap", "lanes"):
         if engine in engines:

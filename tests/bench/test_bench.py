@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from jaxzoo.bench.contenders import matmul_peak, population
+from jaxzoo.bench.contenders import matmul_peak, population, typical_cohort
+from jaxzoo.bench.rates import Subject, contenders_of
 from jaxzoo.spec.arithmetic import training_flops
 from jaxzoo.spec.config import load_spec
 from jaxzoo.spec.layers import LAYERS
@@ -34,6 +35,12 @@ def test_a_population_is_timed(engine, mixed, twin):
     assert contender.run(0.1) > 0
     assert contender.setup_seconds > 0
     assert contender.peak_memory() > 50
+
+
+def test_networks_with_batch_normalisation_have_the_contenders_that_can_train_them():
+    pytest.importorskip("torch")
+    subject = Subject("resnet", typical_cohort(load_spec("cifar10-resnet18")))
+    assert set(contenders_of(subject, models=2)) == {"matmul", "PyTorch, a model per core", "vmap, seed zoo"}
 
 
 def test_the_matmul_is_timed():
