@@ -102,7 +102,7 @@ def _timed(step: Callable[[], int], start: float) -> Contender:
 
 def _optimizer(key: CohortKey, network: torch.nn.Module) -> torch.optim.Optimizer:
     """The cohort's optimizer if it is sgd, else Adam; the rate does not depend on the numbers."""
-    if key.optimizer.name == "sgd":
+    if key.optimizers[0].name == "sgd":
         return torch.optim.SGD(network.parameters(), lr=3e-4, momentum=key.momentum, weight_decay=5e-4)
     return torch.optim.Adam(network.parameters(), lr=3e-4)
 

@@ -55,7 +55,7 @@ def quick_contenders(subject: Subject) -> list[str]:
     """The reference where PyTorch is installed, the usual engine of jaxzoo, and twins by the published method."""
     key = subject.cohort.key
     usual = seed_name(engines_for(key.layers, key.precision)[0])
-    return [name for name in _builders(subject, 1) if name in (REFERENCE, usual, twins_name(METHODS[0]))]
+    return [name for name in contenders_of(subject, 1) if name in (REFERENCE, usual, twins_name(METHODS[0]))]
 
 
 def measure(

@@ -36,7 +36,10 @@ ENGINES = ("lanes", "vmap")
 FEWEST_IN_LANES = 4  # models, on other devices than CPUs; a CPU computes even one by lanes faster than by vmap
 # by engine, kind of device, and whether activations are sampled; raised when kernels change so that last bits differ.
 # Records and snapshots carry the version, and who goes on with another one is told
-KERNELS: Mapping[tuple[str, str, bool], int] = {("lanes", platform, True): 2 for platform in ("cpu", "gpu", "tpu")}
+KERNELS: Mapping[tuple[str, str, bool], int] = {
+    **{("lanes", platform, True): 2 for platform in ("cpu", "gpu", "tpu")},
+    **{("vmap", "cpu", samples): 2 for samples in (False, True)},  # convolutions of many channels
+}
 FIRST_KERNELS = 1  # of what is not there
 EVALUATED_AT_ONCE = 4  # with 16 lanes their activations stay in a core's cache
 EVALUATED_BY_VMAP = 256  # over all models: few large networks fill a device by their images
