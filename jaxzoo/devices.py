@@ -1,6 +1,7 @@
 """The devices that a population is spread over. On them, the model axis is the last axis of every array."""
 
 import enum
+import functools
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,10 @@ from jaxzoo.errors import InputError
 
 AXIS = "models"
 ALIGNMENT = 64  # bytes
+TILE = (8, 128)  # the shape of a TPU's register; no kernel cuts one where models are folded to such tiles
+# of an operation of a TPU that computes several sums at once, results included; XLA's default is less, and of 400 the
+# sums of a kernel with 200 terms were merged that do not fit the registers, at five times the cycles
+FUSED_OPERANDS = 128
 
 # JAX's defaults, said again: `jax_disable_most_optimizations` would replace them for a whole process, and other bits
 # come out of a program that is optimised less
@@ -26,6 +31,8 @@ DEVICE_OPTIONS: Mapping[str, dict[str, int | bool]] = {
     "cpu": {"xla_cpu_prefer_vector_width": 512},
     # else the gradients of convolutions are summed in any order, and vmap gives other bits from run to run
     "gpu": {"xla_gpu_deterministic_ops": True},
+    # sums that read the same slices become one operation: half of a convolution's estimated cycles, see lanes.tiled
+    "tpu": {"xla_tpu_multioutput_fusion_max_operands": FUSED_OPERANDS},
 }
 
 
@@ -125,8 +132,21 @@ def over_models(
             return mapped(*args)
 
     sharded.__name__ = name  # what profiles and compilation logs call it
-    options = COMPILER_OPTIONS | DEVICE_OPTIONS.get(platform_of(mesh), {})
-    return jax.jit(sharded, donate_argnums=donate, compiler_options=options)
+    return jax.jit(sharded, donate_argnums=donate, compiler_options=COMPILER_OPTIONS | _device_options(mesh))
+
+
+@functools.cache
+def _device_options(mesh: Mesh) -> dict[str, int | bool]:
+    """Those of `DEVICE_OPTIONS` that the compiler for these devices knows."""
+    options = DEVICE_OPTIONS.get(platform_of(mesh), {})
+    # a TPU's compiler comes apart from JAX, and has other options from version to version
+    if platform_of(mesh) == "tpu":
+        scalar = jax.ShapeDtypeStruct((), np.float32, sharding=NamedSharding(mesh, P()))
+        try:
+            jax.jit(lambda value: -value, compiler_options=options).lower(scalar).compile()
+        except jax.errors.JaxRuntimeError:
+            return {}
+    return options
 
 
 def sharding_specs(tree: Any) -> Any:

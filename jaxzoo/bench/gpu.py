@@ -16,6 +16,7 @@ from jaxzoo.devices import AXIS
 from jaxzoo.errors import InputError
 from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.plan import CohortKey
+from jaxzoo.spec.twin_spec import TwinSpec
 
 PLUGINS = ("jax_cuda13_plugin", "jax_cuda12_plugin")
 COST_FLAG = "--xla_gpu_collect_cost_model_stats=true"
@@ -77,13 +78,13 @@ def card_mesh(name: str) -> tuple[Card, Mesh]:
 
 
 @pinned_settings()
-def estimate(key: CohortKey, engine: str, lanes: int, name: str) -> dict[str, Any]:
-    """A row of the table of estimates, for a program of one engine on one card.
+def estimate(key: CohortKey, engine: str, lanes: int, name: str, twin: TwinSpec | None = None) -> dict[str, Any]:
+    """A row of the table of estimates, for a program of one engine on one card, of twins if asked for.
 
     A program with library calls has no rate: XLA estimates nothing for them.
     """
     card, mesh = card_mesh(name)
-    compiled = compile_for(key, engine, lanes, mesh)
+    compiled = compile_for(key, engine, lanes, mesh, twin)
     work = work_of(compiled.text, compiled.program.steps)
     moved, modelled = work.bytes / compiled.samples, work.microseconds / compiled.samples * 1e3
     return {

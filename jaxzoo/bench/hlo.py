@@ -9,6 +9,7 @@ import jax
 from jax.sharding import Mesh
 
 from jaxzoo.spec.plan import CohortKey
+from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.training.memory import Needs, compile_training
 from jaxzoo.training.programs import Program, build_program
 
@@ -31,9 +32,9 @@ class Compiled(NamedTuple):
         return self.program.key.batch_size * self.program.lanes
 
 
-def compile_for(key: CohortKey, engine: str, lanes: int, mesh: Mesh) -> Compiled:
-    """The training epoch of so many models, compiled for the device of a mesh."""
-    program = build_program(key, engine, lanes, mesh)
+def compile_for(key: CohortKey, engine: str, lanes: int, mesh: Mesh, twin: TwinSpec | None = None) -> Compiled:
+    """The training epoch of so many models, or of their twins, compiled for the device of a mesh."""
+    program = build_program(key, engine, lanes, mesh, twin)
     start = time.monotonic()
     jax.clear_caches()  # or jit would hand back the program of another variant
     compiled, needs = compile_training(program)

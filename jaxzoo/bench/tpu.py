@@ -14,6 +14,7 @@ from jaxzoo.devices import AXIS
 from jaxzoo.errors import InputError
 from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.plan import CohortKey
+from jaxzoo.spec.twin_spec import TwinSpec
 
 
 class Chip(NamedTuple):
@@ -46,18 +47,33 @@ def chip_mesh(name: str) -> tuple[Chip, Mesh]:
     return chip, Mesh(np.array(topology.devices[:1]), (AXIS,))
 
 
-@pinned_settings()
-def estimate(key: CohortKey, engine: str, lanes: int, name: str) -> dict[str, Any]:
-    """A row of the table of estimates, for a program of one engine on one chip.
+class Operation(NamedTuple):
+    """An operation of a compiled program: the shape of its result, of several the number and the first one; where in
+    JAX's code it comes from; how often it runs in a training step, and the cycles estimated for all of that.
+    """
 
-    It has the cycles per training sample, memory in MB, the largest cohort in models (0 if not even one slab fits), and
-    the seconds that each model adds to a training epoch.
+    name: str
+    result: str
+    source: str
+    times: float
+    cycles: float
+
+
+@pinned_settings()
+def estimate(
+    key: CohortKey, engine: str, lanes: int, name: str, twin: TwinSpec | None = None
+) -> tuple[dict[str, Any], list[Operation]]:
+    """A row of the table of estimates, for a program of one engine on one chip, and the program's operations.
+
+    The row has the cycles per training sample, memory in MB, the largest cohort in models (0 if not even one slab
+    fits), and the seconds that each model adds to a training epoch. The program trains twins where `twin` is given.
     """
     chip, mesh = chip_mesh(name)
-    compiled = compile_for(key, engine, lanes, mesh)
-    cycles = estimated_cycles(compiled.text, compiled.program.steps) / compiled.samples
+    compiled = compile_for(key, engine, lanes, mesh, twin)
+    found = operations(compiled.text, compiled.program.steps)
+    cycles = sum(each.cycles for each in found) / compiled.samples
     room = chip.memory * 1e9 - compiled.needs.training  # for the slabs of a cohort that wait while one trains
-    return {
+    row = {
         "precision": key.precision,
         "engine": engine,
         "lanes": lanes,
@@ -69,12 +85,27 @@ def estimate(key: CohortKey, engine: str, lanes: int, name: str) -> dict[str, An
         "seconds_per_epoch": cycles * key.dataset.train / (chip.clock * 1e9),
         "compile_seconds": compiled.seconds,
     }
+    return row, found
 
 
-def estimated_cycles(text: str, steps: int) -> float:
-    """The `estimated_cycles` of a training step, over all operations of a compiled program of so many steps."""
-    return sum(
-        times * int(cycles)
-        for line, times in executed(computations_of(text), steps)
-        for cycles in re.findall(r'"estimated_cycles":"(\d+)"', line)
-    )
+def operations(text: str, steps: int) -> list[Operation]:
+    """The operations of a training step that the compiler estimates, the costliest first.
+
+    `text` is that of a compiled program of so many steps.
+    """
+    found = []
+    for line, times in executed(computations_of(text), steps):
+        cycles = sum(map(int, re.findall(r'"estimated_cycles":"(\d+)"', line)))
+        if cycles:
+            found.append(_operation(line, times, times * cycles))
+    return sorted(found, key=lambda operation: -operation.cycles)
+
+
+def _operation(line: str, times: float, cycles: float) -> Operation:
+    """The operation of a line of HLO text, `%name = type opcode(operands), ..., metadata={op_name="source"}`."""
+    stated = re.search(r"%?([\w.-]+) = (.*?) [a-z][\w-]*\(", line)
+    source = re.search(r'op_name="([^"]*)"', line)
+    name, kind = stated.groups() if stated else ("", "")
+    shapes = re.findall(r"[a-z]+\d*\[[\d,]*\]", kind)
+    result = ", ".join(shapes) if len(shapes) < 2 else f"{len(shapes)} x {shapes[0]}"
+    return Operation(name, result, source[1] if source else "", times, cycles)

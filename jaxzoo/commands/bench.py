@@ -40,7 +40,8 @@ EXAMPLES = """examples:
   jaxzoo bench --merge rates.json other.json   the documents of several machines in one table
   jaxzoo bench --zoos small-cnn-zoo-mnist      the network of another zoo
   jaxzoo bench --tpu v5e                       compiled for a TPU chip that need not be there
-  jaxzoo bench --tpu v5e --zoos svhn-seed --lanes 128,256
+  jaxzoo bench --tpu v5e --zoos svhn-hyp-10-f --lanes 1024 --kinds --twins variational-dropout
+  jaxzoo bench --tpu v5e --zoos svhn-seed --lanes 1024 --kernels 20   where the cycles go
   jaxzoo bench --gpu h100 --zoos mnist-seed    compiled for an NVIDIA GPU that need not be there"""
 
 

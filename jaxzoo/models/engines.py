@@ -38,6 +38,7 @@ FEWEST_IN_LANES = 4  # models, on other devices than CPUs; a CPU computes even o
 # Records and snapshots carry the version, and who goes on with another one is told
 KERNELS: Mapping[tuple[str, str, bool], int] = {
     **{("lanes", platform, True): 2 for platform in ("cpu", "gpu", "tpu")},
+    ("lanes", "tpu", False): 2,
     **{("vmap", "cpu", samples): 2 for samples in (False, True)},  # convolutions of many channels
 }
 FIRST_KERNELS = 1  # of what is not there

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxzoo.datasets.subsets import NOTHING_SPECIAL
-from jaxzoo.devices import AXIS, Spread, over_models, platform_of, sharding_specs
+from jaxzoo.devices import AXIS, TILE, Spread, over_models, platform_of, sharding_specs
 from jaxzoo.models.engines import evaluated_at_once, population_forward
 from jaxzoo.models.lanes import gains_by_folding
 from jaxzoo.models.networks import Params
@@ -34,7 +34,6 @@ from jaxzoo.training.order import see, shuffle
 from jaxzoo.training.sparsify import Method, build_method
 from jaxzoo.training.steps import DeviceImages, Recipe, State
 
-TILE = (8, 128)  # a TPU's register: no kernel cuts one where the models are folded to such tiles
 # images at a time, or a few more: the activations of a training step then stay in a core's cache
 PART_BYTES = 6 * 10**9  # of all activations of a step that wait for the backward pass, on other devices than CPUs
 CACHED_IMAGES = 2
@@ -91,12 +90,13 @@ def build_program(key: CohortKey, engine: str, lanes: int, mesh: Mesh, twin: Twi
     forward = population_forward(
         engine, key.layers, key.dataset.classes, key.activations, key.precision, platform_of(mesh)
     )
+    at_once = images_at_once(key, engine, lanes, mesh)
     recipe = Recipe(
         key,
         method,
         forward,
-        at_once=images_at_once(key, engine, lanes, mesh),
-        models=_model_axes(key.layers, engine, lanes, mesh),
+        at_once=at_once,
+        models=_model_axes(key.layers, engine, lanes, at_once, mesh),
         schedule_epochs=_schedule_epochs(key, twin),
     )
     train = functools.partial(steps.train, recipe)
@@ -219,12 +219,15 @@ def values_of_image(key: CohortKey) -> int:
     return sum(math.prod(passed.after) for passed in passages(key.layers, key.dataset.image_shape, key.dataset.classes))
 
 
-def _model_axes(layers: Layers, engine: str, lanes: int, mesh: Mesh) -> tuple[int, ...]:
-    """The shape of the model axis while training: two axes where those fill the registers of a TPU, else one."""
-    tiles = engine == "lanes" and platform_of(mesh) == "tpu" and lanes % math.prod(TILE) == 0
-    if not tiles or not gains_by_folding(layers):
+def _model_axes(layers: Layers, engine: str, lanes: int, at_once: int, mesh: Mesh) -> tuple[int, ...]:
+    """The shape of the model axis while training: two axes where models, or images, fill the registers of a TPU."""
+    if engine != "lanes" or platform_of(mesh) != "tpu" or not gains_by_folding(layers):
         return (lanes,)
-    return TILE[0], lanes // TILE[0]
+    if lanes % math.prod(TILE) == 0:
+        return TILE[0], lanes // TILE[0]
+    # images of the batch take the place of models, where they fill more than half of their registers
+    filled = 2 * at_once > TILE[0] * -(-at_once // TILE[0])
+    return (1, lanes) if lanes % TILE[1] == 0 and filled else (lanes,)
 
 
 def abstract_state(program: Program) -> State:

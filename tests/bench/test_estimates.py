@@ -6,15 +6,18 @@ import sys
 
 import pytest
 
+from jaxzoo.bench import tpu
 from jaxzoo.bench.gpu import work_of
 from jaxzoo.bench.hlo import computations_of, executed
-from jaxzoo.bench.tpu import estimated_cycles
+from jaxzoo.bench.tpu import Operation, operations
 from jaxzoo.bench.traffic import instruction_of, shape_bytes
+from jaxzoo.commands import bench
+from jaxzoo.spec.twin_spec import TwinSpec
 
 TPU = """HloModule jit_step
 
 %body (p: (s32[], f32[8,128])) -> (s32[], f32[8,128]) {
-  %fusion.1 = f32[8,128]{1,0} fusion(%x), kind=kLoop, backend_config={"estimated_cycles":"7"}
+  %fusion.1 = (f32[8,1]{1,0:T(8,128)S(1)}, f32[1]{0}) fusion(%x), {op_name="jit(f)/add"}, "estimated_cycles":"7"
 }
 
 %condition (p: (s32[], f32[8,128])) -> pred[] {
@@ -112,7 +115,29 @@ ENTRY %main.135 (b.1: f32[1,256]) -> (s32[], s32[]) {
 
 
 def test_cycles_are_counted_with_the_trips_of_the_loops_around_them():
-    assert estimated_cycles(TPU, steps=1000) == pytest.approx(100 / 1000 + 2 + 5 * 7)
+    assert operations(TPU, steps=1000) == [
+        Operation("fusion.1", "2 x f32[8,1]", "jit(f)/add", 5, 35),
+        Operation("copy", "f32[8,128]", "", 1, 2),
+        Operation("fusion.2", "f32[8,128]", "", pytest.approx(1 / 1000), pytest.approx(100 / 1000)),
+    ]
+
+
+def test_estimates_are_of_every_kind_of_cohort_and_of_twins_and_name_the_costliest_operations(monkeypatch, capsys):
+    asked = []
+
+    def compiled(key, engine, lanes, chip, twin):
+        asked.append((key, engine, lanes, chip, twin))
+        return {"engine": engine, "lanes": lanes, "cycles_per_sample": 100.0}, operations(TPU, steps=1000)
+
+    monkeypatch.setattr(tpu, "estimate", compiled)
+    command = "--tpu v5e --zoos digits --candidates 1 --kinds --twins variational-dropout --kernels 2"
+    assert bench.main(command.split()) == 0
+    assert len({key for key, *_ in asked}) == len(asked) == 4
+    assert {each[3:] for each in asked} == {("v5e", TwinSpec())}
+    printed = capsys.readouterr().out.splitlines()
+    assert sum("tanh, adam, dropout, variational-dropout" in line for line in printed) == 2
+    assert printed[1].split() == ["94.3", "fusion.1", "2", "x", "f32[8,1]", "jit(f)/add"]  # 35 of 37.1
+    assert printed[3].startswith("cycles per sample")  # two operations each
 
 
 def test_kernels_bytes_and_times_of_a_gpu_are_counted_with_the_trips_of_the_loops_around_them():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import reference
 
-from jaxzoo.models.lanes import convolution, dense, pooling, strided, tiled
+from jaxzoo.models.lanes import convolution, dense, pooling, strided
 from jaxzoo.models.lanes.convolution import convolve
 from jaxzoo.models.lanes.dense import multiply
 from jaxzoo.models.lanes.pooling import max_pool
@@ -170,29 +170,6 @@ def test_the_forms_for_other_devices_equal_those_for_the_cpu():
     assert_close(
         dense._unrolled_sum(values, weights, axis=(1, 0)), np.asarray(dense._looped_sum(values, weights, axis=(1, 0)))
     )
-
-
-# (B, H, W, C, K, O); images whose last row and column no window covers; outputs in two groups, more than fit at once
-TILED = {"one channel": (2, 9, 8, 1, 3, 2), "odd sizes": (4, 8, 7, 3, 2, 3), "groups": (2, 6, 6, 2, 3, 12)}
-
-
-@pytest.mark.parametrize("at_once", [1, 2])
-@pytest.mark.parametrize("shape", TILED.values(), ids=TILED)
-def test_convolution_and_pooling_in_one_equal_the_two(shape, at_once, monkeypatch):
-    """The form for a TPU, models folded to (2, 3), on the CPU. Whole numbers: sums are exact, windows have ties."""
-    B, H, W, C, K, O = shape
-    images, kernel, bias = (draw(*sizes, 6).round(0) for sizes in ((B, H, W, C), (K, K, C, O), (O,)))
-    wanted, pullback = jax.vjp(lambda x, k, b: max_pool(convolve(x, k)) + b, images, kernel, bias)
-    cotangent = np.flip(draw(*wanted.shape)).round(0)
-    monkeypatch.setattr(tiled, "MOST_BYTES", at_once * kernel.nbytes)
-
-    def with_gradients(*args):
-        values, pullback = jax.vjp(tiled.convolve_pool, *args)
-        return values, *pullback(fold(cotangent))
-
-    got = jax.jit(with_gradients)(fold(images), fold(kernel), fold(bias))
-    for array, expected in zip(got, (wanted, *pullback(cotangent)), strict=True):
-        np.testing.assert_array_equal(array, fold(expected))
 
 
 # (B, H, W, C, K, O, models that share an image)

@@ -160,8 +160,9 @@ def test_progress_counts_the_samples_and_a_stop_acts_between_segments():
 
 
 @pytest.mark.usefixtures("promotions_of_programs")
+@pytest.mark.parametrize("folded", [(2, 2), (1, 4)])
 @pytest.mark.parametrize("twin", [None, TwinSpec()], ids=["dense", "twins"])
-def test_training_with_folded_models_is_the_same_training(twin):
+def test_training_with_folded_models_is_the_same_training(twin, folded):
     """What a TPU runs, on the CPU: a step of a whole network and an incomplete batch, with dropout.
 
     CNN-s alone, in 10 s: XLA:CPU takes two minutes for the unrolled sums of CNN-l.
@@ -180,7 +181,7 @@ def test_training_with_folded_models_is_the_same_training(twin):
         run = jax.jit(functools.partial(loops.train, recipe))
         return run(state, empty_tally(hyper.numbers["learning_rate"]), hyper, images, order, 1, 0, 2)
 
-    for got, wanted in zip(jax.tree.leaves(train((2, 2))), jax.tree.leaves(train((4,))), strict=True):
+    for got, wanted in zip(jax.tree.leaves(train(folded)), jax.tree.leaves(train((4,))), strict=True):
         # float32; Adam's first steps divide gradients of any size by themselves, so rounding shows where they are tiny
         np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
 
@@ -188,11 +189,16 @@ def test_training_with_folded_models_is_the_same_training(twin):
 def test_models_are_folded_only_where_they_fill_the_registers_of_a_tpu():
     tpu, cpu = map(devices_of, ("tpu", "cpu"))
     cnns = [LAYERS[name] for name in ("cnn-s", "cnn-l")]
-    assert {programs._model_axes(layers, "lanes", 2048, tpu) for layers in cnns} == {(8, 256)}
-    assert programs._model_axes(cnns[0], "lanes", 128, tpu) == (128,)
-    assert programs._model_axes(cnns[0], "vmap", 1024, tpu) == (1024,)
-    assert programs._model_axes(cnns[0], "lanes", 1024, cpu) == (1024,)
-    assert programs._model_axes(LAYERS["small-cnn-zoo"], "lanes", 1024, tpu) == (1024,)  # its strides have no kernels
+    assert {programs._model_axes(layers, "lanes", 2048, 10, tpu) for layers in cnns} == {(8, 256)}
+    assert programs._model_axes(cnns[0], "vmap", 1024, 10, tpu) == (1024,)
+    assert programs._model_axes(cnns[0], "lanes", 1024, 10, cpu) == (1024,)
+    # its strides have no kernels
+    assert programs._model_axes(LAYERS["small-cnn-zoo"], "lanes", 1024, 10, tpu) == (1024,)
+    # where images take the place of models, most of a register must be images
+    folded = [programs._model_axes(cnns[0], "lanes", lanes, 10, tpu) for lanes in (64, 128, 384)]
+    assert folded == [(64,), (1, 128), (1, 384)]
+    filled = [programs._model_axes(cnns[0], "lanes", 128, images, tpu) for images in (1, 4, 5, 8, 9)]
+    assert filled == [(128,), (128,), (1, 128), (1, 128), (1, 128)]
 
 
 def devices_of(platform):

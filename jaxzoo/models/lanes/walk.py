@@ -1,5 +1,6 @@
 """The forward pass of a population through an architecture's layers."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxzoo.models.lanes import tiled
 from jaxzoo.models.lanes.activation import Activate
+from jaxzoo.models.lanes.batches import fold_batch, repeat_for_images, unfold_batch
 from jaxzoo.models.lanes.convolution import convolve, window_counts
 from jaxzoo.models.lanes.dense import multiply
 from jaxzoo.models.lanes.pooling import max_pool
@@ -64,20 +66,27 @@ def gains_by_folding(layers: Layers) -> bool:
 class _Pass(NamedTuple):
     """What all chains of layers in a forward pass share.
 
-    `model_axes` counts the axes of models: one, or two where they are folded. `saved` has what `Save` layers keep.
+    `model_axes` counts the axes of models: one, or two where they are folded. `batch` is the number of images where
+    some of them take the place of models, else None. `saved` has what `Save` layers keep.
     """
 
     weighted: tuple[Conv | Dense, ...]
     activate: Activate
     params: Params
     model_axes: int
+    batch: int | None
     dropout: DropoutSource | None
     sampling: SamplingSource | None
     saved: dict[str, jax.Array]
 
-    def own_shape(self, values: jax.Array) -> tuple[int, ...]:
-        """The shape of one model's values."""
-        return values.shape[: values.ndim - self.model_axes]
+    def noise(
+        self, draw: Callable[..., jax.Array], source: DropoutSource | SamplingSource, layer: int, values: jax.Array
+    ) -> jax.Array:
+        """A random number for each of the values. An image gets the same ones wherever it stands."""
+        images, *own = values.shape[: values.ndim - self.model_axes]
+        if self.batch is None:
+            return draw(source.key, layer, (images, *own), source.first)
+        return fold_batch(draw(source.key, layer, (self.batch, *own), source.first))
 
 
 def forward(
@@ -91,12 +100,17 @@ def forward(
     """The logits (B, classes, M) of M models. In evaluation, images with a model axis of 1 are shared by all models.
 
     `activate` computes the activation that layers without one of their own have (see `activation_of`). The meaning is
-    that of `jax.vmap` of the Flax module over the last axis of every argument. For training on a TPU
-    that axis may be folded to two, (8, M / 8), in every argument and in the result.
+    that of `jax.vmap` of the Flax module over the last axis of every argument. For training on a TPU that axis may be
+    folded to two, (8, M / 8) or (1, M), in every argument and in the result. With (1, M) images of the batch are
+    computed in the place of models.
     """
     model_axes = images_BHWCM.ndim - 4
-    run = _Pass(weight_layers(layers), activate, params_M, model_axes, dropout_M, sampling_M, {})
-    return _chain(run, layers, images_BHWCM)
+    batch = len(images_BHWCM) if model_axes == 2 and images_BHWCM.shape[-2] == 1 else None
+    if batch is not None:
+        params_M, images_BHWCM = repeat_for_images(params_M), fold_batch(images_BHWCM)
+    run = _Pass(weight_layers(layers), activate, params_M, model_axes, batch, dropout_M, sampling_M, {})
+    logits = _chain(run, layers, images_BHWCM)
+    return logits if batch is None else unfold_batch(logits, batch)
 
 
 def _chain(run: _Pass, layers: Layers, values: jax.Array) -> jax.Array:
@@ -118,7 +132,7 @@ def _chain(run: _Pass, layers: Layers, values: jax.Array) -> jax.Array:
                 values = layer_normalised(values, values.ndim - 1 - run.model_axes) * own["scale"] + own["bias"]
             case Dropout(index):
                 if run.dropout is not None:
-                    noise = uniform_noise(run.dropout.key, index, run.own_shape(values), run.dropout.first)
+                    noise = run.noise(uniform_noise, run.dropout, index, values)
                     values = drop_out(values, noise, run.dropout.rate)
             case Residual(main, shortcut):
                 values = _chain(run, main, values) + _chain(run, shortcut, values)
@@ -189,7 +203,7 @@ def _sampled(run: _Pass, layer: Conv | Dense, values: jax.Array, sampling_M: Sam
     spread_M = run.params[variance_name(layer.name)]
     mean = _product(layer, run.params[layer.name]["kernel"], values)
     variance = _product(layer, spread_M["kernel"], values * values)
-    noise = normal_noise(sampling_M.key, run.weighted.index(layer), run.own_shape(mean), sampling_M.first)
+    noise = run.noise(normal_noise, sampling_M, run.weighted.index(layer), mean)
     return sample(mean, _with_bias(variance, spread_M), noise)
 
 
