@@ -29,7 +29,7 @@ class Costs(NamedTuple):
 # measured on two cores of an EPYC with CNN-s; a TPU by its compiler's estimate; a GPU's rates on an H200
 COSTS = {
     "cpu": Costs(3.0, {16: 40e9}, (1.0, 1.25, 1.3)),
-    "tpu": Costs(20.0, {1024: 1150e9, 128: 480e9}, (1.0, 1.1, 1.1)),
+    "tpu": Costs(20.0, {1024: 1850e9, 128: 830e9}, (1.0, 1.02, 1.02)),
     "gpu": Costs(15.0, {256: 1800e9, 128: 1700e9}, (1.0, 1.1, 1.1)),
 }
 TWIN_STEP = 2.4  # dense steps that a step of variational dropout takes

@@ -38,10 +38,10 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def make(images):
-    """Makes the zoo, or another one of its images; two lanes on two devices, so that a cohort has two slabs."""
+    """Makes the zoo, or another one of its images: a cohort for each activation, of two slabs with two lanes."""
 
     def make(folder, spec=None, **options):
-        return generate(spec or stepped_spec(images), folder, lanes=2, **options)
+        return generate(spec or stepped_spec(images), folder, lanes=2, form="none", **options)
 
     return make
 
@@ -276,7 +276,7 @@ def killed(folder, epoch, variables, metrics, identity, step):
 
 beside.save_snapshot = killed
 jaxzoo.use_all_cores()
-jaxzoo.generate(stepped_spec(sys.argv[1]), sys.argv[2], lanes=2, twins="none")
+jaxzoo.generate(stepped_spec(sys.argv[1]), sys.argv[2], lanes=2, form="none", twins="none")
 """
 
 
