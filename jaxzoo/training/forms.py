@@ -32,11 +32,12 @@ COSTS = {
     "tpu": Costs(20.0, {1024: 1850e9, 128: 830e9}, (1.0, 1.02, 1.02)),
     "gpu": Costs(15.0, {256: 1800e9, 128: 1700e9}, (1.0, 1.1, 1.1)),
 }
+LEAST_SAVED = 15.0  # seconds: for less, members keep the bits that they have in a zoo of any size
 TWIN_STEP = 2.4  # dense steps that a step of variational dropout takes
 
 
 def with_form(job: Job, mesh: Mesh, on_note: OnNote) -> Job:
-    """The job of a new zoo, planned with the form that takes the least time by these costs.
+    """The job of a new zoo, planned with the form that takes the least time by these costs if that saves much.
 
     Nothing is chosen where a call says the form, or asks for some cohorts only: other machines count on the same ones.
     """
@@ -48,8 +49,9 @@ def with_form(job: Job, mesh: Mesh, on_note: OnNote) -> Job:
     plans = {form: job.plan if form == job.plan.form else plan_zoo(spec, form=form) for form in forms}
     seconds = {form: _seconds(job, plan, mesh) for form, plan in plans.items()}
     best = min(seconds, key=seconds.__getitem__)
-    if best != job.plan.form:
-        on_note(_reason(best, kinds, plans[best], seconds))
+    if seconds[()] - seconds[best] < LEAST_SAVED:
+        return job
+    on_note(_reason(best, kinds, plans[best], seconds))
     return job._replace(plan=plans[best])
 
 

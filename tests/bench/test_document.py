@@ -91,8 +91,8 @@ def test_merge_prints_one_table(write, capsys):
 def test_estimates_for_a_chip_stand_in_a_document_too(tmp_path, monkeypatch, capsys):
     """The compiler of the chip is not asked."""
     row = {"precision": "float32", "cycles_per_sample": 1212.0, "samples_per_s": 1_237_601.0}
-    fake = lambda key, engine, lanes, chip: {**row, "engine": engine, "lanes": lanes}  # noqa: E731
-    monkeypatch.setattr("jaxzoo.commands.bench.estimate", fake)
+    fake = lambda key, engine, lanes, chip, twin: ({**row, "engine": engine, "lanes": lanes}, [])  # noqa: E731
+    monkeypatch.setattr("jaxzoo.bench.tpu.estimate", fake)
     path = tmp_path / "tpu.json"
     assert main(["--tpu", "v5e", "--lanes", "128,1024", "--zoos", "svhn-seed", "--json", str(path)]) == 0
     assert "1,237,601" in capsys.readouterr().out
