@@ -116,5 +116,6 @@ def test_on_a_gpu_the_order_of_sums_is_fixed(monkeypatch):
     monkeypatch.setattr(jax, "jit", lambda function, **how: asked.update(how))
     for platform in ("gpu", "cpu"):
         monkeypatch.setattr(devices, "platform_of", lambda mesh, platform=platform: platform)
-        over_models(None, "name", lambda values: values, (Spread.MODELS,), lambda values: None)
+        mesh = f"a {platform}"  # what is asked of a kind of device is found once for each mesh
+        over_models(mesh, "name", lambda values: values, (Spread.MODELS,), lambda values: None)
         assert asked["compiler_options"].get("xla_gpu_deterministic_ops", False) is (platform == "gpu")
