@@ -43,6 +43,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _forks.update(forked=_forks["used"]))
 
 
+def cores_here() -> int:
+    """The cores that this process may use, where the system tells: they may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def use_all_cores() -> None:
     """Makes every CPU core a JAX device, so that a population trains on all of them. Has no effect on accelerators.
 
@@ -50,8 +55,7 @@ def use_all_cores() -> None:
     array any more, JAX is started anew, and devices and compiled functions from before are of no use. Where it holds
     arrays, it warns in one line, and training takes the devices that are there.
     """
-    # the cores that this process may use, where the system tells: they may be fewer than the machine has
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = cores_here()
     try:
         jax.config.update("jax_num_cpu_devices", cores)
         return

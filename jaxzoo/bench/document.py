@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from jax.sharding import Mesh
 
-from jaxzoo.devices import platform_of
+from jaxzoo.devices import cores_here, platform_of
 from jaxzoo.errors import InputError, require
 from jaxzoo.training.maker import cpu_model, maker_of
 
@@ -124,7 +124,7 @@ def _machine(mesh: Mesh) -> dict[str, Any]:
     limit = None if platform_of(mesh) == "cpu" else (mesh.devices.flat[0].memory_stats() or {}).get("bytes_limit")
     return {
         "cpu": cpu_model(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores_here(),
         "memory_GB": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9,
         "platform": platform_of(mesh),
         "device": maker_of(mesh).device,

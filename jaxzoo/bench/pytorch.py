@@ -1,7 +1,6 @@
 """The alternatives in PyTorch: one model per core, as the original trains, and `torch.func` over stacked models."""
 
 import multiprocessing
-import os
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -9,6 +8,7 @@ from multiprocessing.connection import Connection
 import torch
 
 from jaxzoo.bench.contenders import Contender, own_peak_memory
+from jaxzoo.devices import cores_here
 from jaxzoo.formats.torch_network import build_module
 from jaxzoo.models.torch_names import torch_entries
 from jaxzoo.spec.dataset_spec import DatasetSpec
@@ -22,7 +22,7 @@ def one_model_per_core(key: CohortKey) -> Contender:
     start = time.monotonic()
     context = multiprocessing.get_context("spawn")
     pipes = []
-    for _ in range(len(os.sched_getaffinity(0))):
+    for _ in range(cores_here()):
         own_end, other_end = context.Pipe()
         context.Process(target=_serve_loop, args=(other_end, key), daemon=True).start()
         pipes.append(own_end)

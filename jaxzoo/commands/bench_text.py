@@ -1,7 +1,6 @@
 """What a bench found, as text for the screen."""
 
 import argparse
-import os
 from typing import Any
 
 import pandas as pd
@@ -9,6 +8,7 @@ from jax.sharding import Mesh
 
 from jaxzoo.bench.here import COMPARED, MEMBERS, STEPS
 from jaxzoo.commands.tables import MISSING, spread_text, table_text, three_digits
+from jaxzoo.devices import cores_here
 from jaxzoo.training.maker import maker_of
 
 # a column of the table of hours, with the way and the hours that it shows
@@ -27,7 +27,7 @@ MODELS_PER_HOUR = {
 
 def rates_text(rates: pd.DataFrame, options: argparse.Namespace) -> str:
     """The table of rates, under a line that says how it was measured."""
-    cores = len(os.sched_getaffinity(0))
+    cores = cores_here()
     batches = "batch 10, Adam, tanh" if not options.zoos else f"batch {options.batch_size or 'of the zoo'}"
     return f"{cores} cores; {batches}; populations of {options.models} models; {_turns(options)}\n{table_text(rates)}"
 

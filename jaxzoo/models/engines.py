@@ -29,6 +29,7 @@ class Forward(Protocol):
         sampling_M: SamplingSource | None,
         counted_B: jax.Array | None,
         activation_M: Array | None = None,
+        /,
     ) -> tuple[jax.Array, Params]: ...
 
 
@@ -107,7 +108,10 @@ def population_forward(
         raise InputError(f"engine is {engine!r}, expected {' or '.join(known)} for these layers in {precision}")
     activations = (activation,) if isinstance(activation, str) else activation
     if engine == "lanes":
-        return _in_lanes(layers, activations)
+        return lambda params, batch_stats, images, dropout, sampling, counted_B, activation_M=None: (
+            lanes.forward(layers, lanes.activation_of(activations, activation_M), params, images, dropout, sampling),
+            batch_stats,
+        )
     if len(activations) > 1:
         raise InputError(f"engine is {engine!r}, expected 'lanes' for models that have activations side by side")
     module = module_of(layers)
@@ -116,22 +120,6 @@ def population_forward(
     # elsewhere XLA's own order of axes is the faster one: on a v5e by a quarter, as its compiler estimates
     convolution = conv_general_dilated if platform == "cpu" else jax.lax.conv_general_dilated
     return _vmapped(_of_layers(Network(layers, classes, activations[0], precision=precision, convolution=convolution)))
-
-
-def _in_lanes(layers: Layers, activations: tuple[str, ...]) -> Forward:
-    def forward(
-        params_M: Params,
-        batch_stats_M: Params,
-        images_BHWCM: jax.Array,
-        dropout_M: DropoutSource | None,
-        sampling_M: SamplingSource | None,
-        counted_B: jax.Array | None,
-        activation_M: Array | None = None,
-    ) -> tuple[jax.Array, Params]:
-        activate = lanes.activation_of(activations, activation_M)
-        return lanes.forward(layers, activate, params_M, images_BHWCM, dropout_M, sampling_M), batch_stats_M
-
-    return forward
 
 
 def _of_layers(network: Network) -> OneModel:

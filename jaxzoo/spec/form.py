@@ -14,17 +14,20 @@ Form = tuple[str, ...]
 
 SIDE_BY_SIDE: Form = ("activation", "optimizer")
 NO_FORM = "none"  # the word for (): a program for each kind
-FORMS: dict[str, Form] = {NO_FORM: (), "activation": SIDE_BY_SIDE[:1], "activation+optimizer": SIDE_BY_SIDE}
+FORMS: dict[str, Form] = {
+    NO_FORM: (),
+    "activation": ("activation",),
+    "optimizer": ("optimizer",),
+    "activation+optimizer": SIDE_BY_SIDE,
+}
 
 
 def form_of_word(word: str | Sequence[str]) -> Form:
     """The form of a word of `FORMS`, or of the names of hyperparameters. Raises InputError for others."""
-    if isinstance(word, str) and word in FORMS:
-        return FORMS[word]
-    names = tuple(word) if not isinstance(word, str) else ()
-    if isinstance(word, str) or not {*names} <= {*SIDE_BY_SIDE} or len({*names}) < len(names):
+    name = word if isinstance(word, str) else "+".join(sorted(word)) or NO_FORM
+    if name not in FORMS:
         raise InputError(f"form is {word!r}, expected one of: {', '.join(FORMS)}")
-    return tuple(name for name in SIDE_BY_SIDE if name in names)
+    return FORMS[name]
 
 
 def form_word(form: Form) -> str:

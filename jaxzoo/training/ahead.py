@@ -1,10 +1,10 @@
 """Training programs are compiled in threads of their own, while what comes before them trains."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
+from jaxzoo.devices import cores_here
 from jaxzoo.settings import pinned_settings
 from jaxzoo.training.memory import Kind, compile_training
 from jaxzoo.training.programs import build_program
@@ -23,7 +23,7 @@ class Ahead:
         self._kinds = list(dict.fromkeys(kinds))
         self._begun: dict[Kind, Future[None]] = {}
         # compilers and training share the cores of a CPU
-        workers = max(1, min(MOST_AHEAD, _cores() // 2))
+        workers = max(1, min(MOST_AHEAD, cores_here() // 2))
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="jaxzoo-compiler")
 
     def __enter__(self) -> "Ahead":
@@ -41,7 +41,7 @@ class Ahead:
         Raises InputError where a compiler finds that a device has too little memory. A kind that the call did not name
         is compiled by its first step.
         """
-        if kind in self._begun or kind in self._kinds:
+        if kind in self._kinds:
             self._begin(self._kinds.index(kind))
             self._begun[kind].result()
 
@@ -55,7 +55,3 @@ class Ahead:
 def _compile(kind: Kind) -> None:
     """JAX keeps the program with the function that was compiled, and a call of it finds it."""
     compile_training(build_program(*kind))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -182,7 +182,7 @@ def test_the_gap_to_programs_for_one_kind_is_rounding(made, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"form": "both"}, r"form is 'both', expected one of: none, activation, activation\+optimizer"),
+        ({"form": "both"}, r"form is 'both', expected one of: none, activation, optimizer, activation\+optimizer"),
         ({"form": ("dropout",)}, r"form is \('dropout',\), expected one of"),
         ({"form": "activation", "engine": "vmap"}, "form is activation, expected none: the engine lanes alone has"),
     ],
