@@ -13,7 +13,7 @@ import numpy as np
 from jaxzoo.errors import InputError
 from jaxzoo.spec.asked import Asked, asked_of
 from jaxzoo.spec.snapshots import Moment
-from jaxzoo.storage.checkpoints import DamagedError, Tree, checksum
+from jaxzoo.storage.checkpoints import DamagedError, Saver, Tree, checksum, save_checkpoint
 from jaxzoo.storage.files import entries_of, set_aside
 from jaxzoo.storage.identity import Identity
 from jaxzoo.storage.imported import Record
@@ -46,7 +46,13 @@ def asked_of_cohort(record: Record, cohort: int) -> Asked:
 
 
 def keep_step(
-    folder: Path, identity: Identity, moment: Moment, variables: Tree, metrics: Mapping[str, np.ndarray]
+    folder: Path,
+    identity: Identity,
+    moment: Moment,
+    variables: Tree,
+    metrics: Mapping[str, np.ndarray],
+    *,
+    save: Saver = save_checkpoint,
 ) -> None:
     """Saves the state after a step in a cohort's folder, or compares it with a whole one there. Raises InputError."""
     path = snapshot_path(folder, *moment)
@@ -54,17 +60,17 @@ def keep_step(
     if whole is not None:
         compare(path, numbers_of(whole), {**variables, "metrics": dict(metrics)})
     else:
-        save_snapshot(folder, moment.epoch, variables, dict(metrics), identity, moment.step)
+        save_snapshot(folder, moment.epoch, variables, dict(metrics), identity, moment.step, save=save)
 
 
-def keep_outputs(folder: Path, identity: Identity, epoch: int, outputs: Tree) -> None:
+def keep_outputs(folder: Path, identity: Identity, epoch: int, outputs: Tree, *, save: Saver = save_checkpoint) -> None:
     """Saves outputs in a cohort's folder, or compares them with whole ones there. Raises InputError."""
     path = outputs_path(folder, epoch)
     whole = standing(path, lambda: read_whole_outputs(folder, epoch, identity))
     if whole is not None:
         compare(path, whole, outputs)
     else:
-        save_outputs(folder, epoch, outputs, identity)
+        save_outputs(folder, epoch, outputs, identity, save=save)
 
 
 def epochs_lacking(

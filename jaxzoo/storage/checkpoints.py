@@ -9,7 +9,7 @@ import sys
 import threading
 import urllib.parse
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from jaxzoo.storage.files import entries_of, reason, reserve
 
 Tree = dict[str, Any]
 Rows = Sequence[int] | slice
+Saver = Callable[[Path, Tree], None]  # what saves a tree as a checkpoint under a path, whole or not at all
 
 ALL_ROWS = slice(None)
 ITEM = "default"  # the name that Orbax gives to the only item of a checkpoint

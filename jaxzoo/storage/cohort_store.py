@@ -3,6 +3,7 @@
 Nothing that reads whole is deleted, but what `kept` lets go. What is damaged is set aside and made again.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -25,8 +26,10 @@ from jaxzoo.storage.checkpoints import (
     save_checkpoint,
     saved_epochs,
 )
+from jaxzoo.storage.fenced import save_fenced
 from jaxzoo.storage.files import reason, remove_folder, remove_leftovers, set_aside
 from jaxzoo.storage.identity import PART, Identity
+from jaxzoo.storage.leases import Lease
 from jaxzoo.storage.locks import take_lock
 from jaxzoo.storage.retention import KEPT_CHECKPOINTS
 from jaxzoo.storage.snapshots import (
@@ -78,19 +81,28 @@ class CohortStore:
     """
 
     def __init__(
-        self, folder: Path, identity: Identity, kept: Sequence[int] | None = None, asked: Asked | None = None
+        self,
+        folder: Path,
+        identity: Identity,
+        kept: Sequence[int] | None = None,
+        asked: Asked | None = None,
+        lease: Lease | None = None,
     ) -> None:
         """The weights of the epochs `kept`, by default of all, and of the last two stay.
 
-        `asked` says what belongs to an epoch besides its snapshot. Raises InputError.
+        `asked` says what belongs to an epoch besides its snapshot. With a `lease` of the cohort it is not locked, and
+        nothing appears there without the lease. Raises InputError.
         """
         self._folder, self._identity, self._kept = folder, identity, kept
+        self._lease = lease
+        self._save_tree = save_checkpoint if lease is None else functools.partial(save_fenced, lease)
         self._asked = asked or Asked()
         self._notes: list[str] = []
         self._goes_on = True  # whether training may have to go on from what is saved now
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = take_lock(folder, self._notes)
+            # held by a worker that stands still, a lock would keep out the one that takes its lease
+            self._lock = None if lease is not None else take_lock(folder, self._notes)
         except OSError as error:
             raise InputError(f"{folder}: cannot be written ({reason(error)}), expected a folder that can") from error
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="jaxzoo-save")
@@ -156,15 +168,15 @@ class CohortStore:
 
     def save_step(self, moment: Moment, variables: Tree, metrics: Mapping[str, np.ndarray]) -> None:
         """Starts to save the state after a step within an epoch, as `save` does."""
-        self._begin(keep_step, self._folder, self._identity, moment, variables, dict(metrics))
+        self._begin(keep_step, self._folder, self._identity, moment, variables, dict(metrics), save=self._save_tree)
 
     def save_outputs(self, epoch: int, outputs: Tree) -> None:
         """Starts to save the outputs, by kind and split, at the end of an epoch, as `save` does."""
-        self._begin(keep_outputs, self._folder, self._identity, epoch, outputs)
+        self._begin(keep_outputs, self._folder, self._identity, epoch, outputs, save=self._save_tree)
 
-    def _begin(self, save: Callable[Given, None], *arguments: Given.args, **options: Given.kwargs) -> None:
+    def _begin(self, work: Callable[Given, None], *arguments: Given.args, **options: Given.kwargs) -> None:
         self._finish()
-        self._saving = self._writer.submit(save, *arguments, **options)
+        self._saving = self._writer.submit(work, *arguments, **options)
 
     def _finish(self) -> None:
         saving, self._saving = self._saving, None
@@ -173,6 +185,8 @@ class CohortStore:
 
     def _save(self, epoch: int, variables: Tree, metrics: Tree, leaves: list[np.ndarray]) -> None:
         """The snapshot comes second, so that an epoch that has one can be resumed."""
+        if self._lease is not None:
+            self._lease.check()  # before anything is removed, too
         snapshot = {**variables, "metrics": metrics, PART: self._identity.tree(epoch)}
         total = checksum(snapshot)
         path = snapshot_path(self._folder, epoch)
@@ -184,9 +198,9 @@ class CohortStore:
             resume = {"leaves": {f"{index:03d}": leaf for index, leaf in enumerate(leaves)}, "snapshot": total}
             beside = self._folder / "resume" / str(epoch)
             remove_folder(beside)  # of a run that was cut short before it saved the snapshot
-            save_checkpoint(beside, resume | {"checksum": checksum(resume)})
+            self._save_tree(beside, resume | {"checksum": checksum(resume)})
         if whole is None and self._stays(epoch, [epoch, *snapshot_epochs(self._folder)]):
-            save_checkpoint(path, snapshot | {"checksum": total})
+            self._save_tree(path, snapshot | {"checksum": total})
         elif whole is None:
             self._save_metrics(epoch, metrics, snapshot[PART])
         self._let_go(epoch)

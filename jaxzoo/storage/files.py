@@ -115,10 +115,10 @@ def remove_folder(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes folders whose removal was cut short."""
+    """Removes folders whose removal, or whose writing, was cut short. Nobody else may be writing to this folder."""
     for name in entries_of(folder):
-        if name.endswith(DELETING):
-            shutil.rmtree(folder / name, ignore_errors=True)
+        if name.endswith(DELETING) or PARTIAL in name:
+            shutil.rmtree(folder / name, ignore_errors=True)  # which leaves files
 
 
 def reserve(folder: Path, size: int, handles: int) -> None:

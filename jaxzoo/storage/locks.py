@@ -11,6 +11,7 @@ import filelock
 from jaxzoo.errors import InputError
 from jaxzoo.storage.files import reason
 
+LOCK = ".lock"
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 PATIENCE = 60.0  # seconds; what a zoo's lock is held for takes less than one
 
@@ -20,7 +21,7 @@ def take_lock(folder: Path, notes: list[str], patience: float = 0.0) -> filelock
 
     Raises InputError where another process still has it after `patience` seconds.
     """
-    lock = filelock.FileLock(folder / ".lock", timeout=patience)
+    lock = filelock.FileLock(folder / LOCK, timeout=patience)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # a lock that a killed process leaves behind would not be better than none
@@ -33,6 +34,19 @@ def take_lock(folder: Path, notes: list[str], patience: float = 0.0) -> filelock
         notes.append(f"{folder}: its file system has no locks, expected that no other process writes there")
         return None
     return lock
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether another process has the lock of a folder, as far as its file system tells."""
+    if not (folder / LOCK).exists():
+        return False
+    try:
+        lock = take_lock(folder, [])
+    except (InputError, OSError):  # a folder that cannot be written, writing tells of
+        return True
+    if lock is not None:
+        lock.release()
+    return False
 
 
 @contextlib.contextmanager

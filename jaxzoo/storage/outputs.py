@@ -12,6 +12,7 @@ import numpy as np
 from jaxzoo.storage.checkpoints import (
     ALL_ROWS,
     Rows,
+    Saver,
     Tree,
     checksum,
     read_whole_checkpoint,
@@ -27,10 +28,10 @@ def outputs_epochs(cohort: Path) -> list[int]:
     return saved_epochs(cohort / "outputs")
 
 
-def save_outputs(cohort: Path, epoch: int, outputs: Tree, identity: Identity) -> None:
+def save_outputs(cohort: Path, epoch: int, outputs: Tree, identity: Identity, *, save: Saver = save_checkpoint) -> None:
     """Saves outputs, by kind and split, whole. Raises InputError where they cannot be written."""
     tree = {**outputs, PART: identity.tree(epoch)}
-    save_checkpoint(outputs_path(cohort, epoch), tree | {"checksum": checksum(tree)})
+    save(outputs_path(cohort, epoch), tree | {"checksum": checksum(tree)})
 
 
 def read_outputs(

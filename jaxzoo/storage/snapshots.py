@@ -26,6 +26,7 @@ from jaxzoo.storage.checkpoints import (
     ALL_ROWS,
     DamagedError,
     Rows,
+    Saver,
     Tree,
     checksum,
     read_checkpoint,
@@ -139,11 +140,18 @@ def read_kept_metrics(cohort: Path, epoch: int, identity: Identity | None = None
 
 
 def save_snapshot(
-    cohort: Path, epoch: int, variables: Tree, metrics: Tree, identity: Identity, step: int | None = None
+    cohort: Path,
+    epoch: int,
+    variables: Tree,
+    metrics: Tree,
+    identity: Identity,
+    step: int | None = None,
+    *,
+    save: Saver = save_checkpoint,
 ) -> None:
     """Saves the snapshot of an epoch, or of a step within it, whole. Raises InputError where it cannot be written."""
     snapshot = {**variables, "metrics": metrics, PART: identity.tree(epoch, step)}
-    save_checkpoint(snapshot_path(cohort, epoch, step), snapshot | {"checksum": checksum(snapshot)})
+    save(snapshot_path(cohort, epoch, step), snapshot | {"checksum": checksum(snapshot)})
 
 
 def save_metrics(cohort: Path, epoch: int, metrics: Tree, identity: Tree) -> None:
