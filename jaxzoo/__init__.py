@@ -17,6 +17,7 @@ from jaxzoo.models.networks import Network, build_network
 from jaxzoo.models.permutations import PermutationSpec, permutation_spec
 from jaxzoo.models.permute import permute
 from jaxzoo.reading.selection import Selection
+from jaxzoo.reading.status import zoo_status
 from jaxzoo.reading.verify import verify_zoo
 from jaxzoo.reading.zoo import Zoo, open_zoo
 from jaxzoo.spec.architecture import Architecture
@@ -127,4 +128,5 @@ __all__ = [
     "use_compilation_cache",
     "verify_zoo",
     "zoo_names",
+    "zoo_status",
 ]
