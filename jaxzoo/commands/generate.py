@@ -22,6 +22,7 @@ from jaxzoo.spec.dataset_spec import DatasetSpec, same_name
 from jaxzoo.spec.form import FORMS
 from jaxzoo.spec.twin_spec import METHODS, NO_TWINS, TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec, dataset_specs
+from jaxzoo.storage.leases import LEASE_SECONDS
 from jaxzoo.storage.retention import ALL, LAST, Keep
 from jaxzoo.training.checks import AUTO, Job, check_generate, choose_twins
 from jaxzoo.training.events import Interrupted
@@ -91,6 +92,16 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--licence", metavar="TEXT", help="what the zoo says of its licence, such as cc-by-4.0")
     parser.add_argument("--repair", action="store_true", help="read every epoch; make missing and damaged ones again")
+    parser.add_argument(
+        "--share", action="store_true", help="other workers make the same zoo in the same folder at the same time"
+    )
+    parser.add_argument(
+        "--lease",
+        type=float,
+        default=LEASE_SECONDS,
+        metavar="SECONDS",
+        help="with --share: a cohort is taken over from a worker that is silent for so long (60)",
+    )
     parser.add_argument("--cohorts", type=cohort_range, metavar="A:B", help="only the cohorts A to B - 1")
     options = parser.parse_args(arguments)
     if not (options.zoo or options.config or options.list):
@@ -165,6 +176,7 @@ def _check(spec: ZooSpec, options: argparse.Namespace) -> Job:
         licence=options.licence,
         repair=options.repair,
         form=options.form,
+        share=options.lease if options.share else None,
     )
 
 

@@ -38,6 +38,8 @@ from jaxzoo.training.module_checks import check_batches, check_module_spec
 from jaxzoo.training.sizes import cohort_bytes
 
 AUTO = "auto"
+DRIVE = Path("/content/drive")  # where Colab mounts Google Drive
+LEAST_LEASE, MOST_LEASE = 1.0, 3600.0  # seconds
 
 
 class Job(NamedTuple):
@@ -49,7 +51,8 @@ class Job(NamedTuple):
     those to make, None for all. `twin` says how twins are made, None for no twins; with `anew` those that are there
     were made of an earlier epoch, and make room. `kept` has the epochs whose weights stay on disk besides the last two,
     None for all. With `repair`, missing and damaged epochs are made again. `licence` is what the zoo is to say of its
-    licence, None for what it says. `form` is what the call says of that, None for what suits the zoo.
+    licence, None for what it says. `form` is what the call says of that, None for what suits the zoo. `share` has the
+    seconds of a lease where several calls make the zoo at the same time, None for one call.
     """
 
     folder: Path
@@ -65,6 +68,7 @@ class Job(NamedTuple):
     wanted: ZooSpec | None = None
     anew: bool = False
     form: Form | None = None
+    share: float | None = None
 
     @property
     def chosen(self) -> Sequence[Cohort]:
@@ -95,12 +99,14 @@ def check_generate(
     repair: bool = False,
     network: Any = None,
     form: str | Form | None = None,
+    share: float | None = None,
 ) -> Job:
     """Checks a call of `jaxzoo.generate` in an instant, before images are loaded. Raises InputError.
 
     Where the network is a Flax module, that takes a second: its logits are computed.
     """
     folder = lasting_path(out)
+    _check_share(folder, share, repair)
     spec = with_network(spec, network)
     found = find_record(folder)
     check_module(folder, found, spec)
@@ -123,11 +129,23 @@ def check_generate(
             raise InputError(f"{folder}: was begun with kept epochs {begun.kept}, got {kept}, expected the same")
         kept = begun.kept
     wanted = None if begun is found else spec
-    job = Job(folder, plan, begun, cohorts, None, kept, engine, lanes, repair, licence, wanted, form=asked)
+    job = Job(folder, plan, begun, cohorts, None, kept, engine, lanes, repair, licence, wanted, False, asked, share)
     if twin is not None:
         job = _with_twins(job, twin, spec, length_said=isinstance(twins, TwinSpec) and twins.epochs is not None)
     check_space(folder, *space_of(job), apart=set_apart(folder, job.begun))
     return job
+
+
+def _check_share(folder: Path, share: float | None, repair: bool) -> None:
+    """Raises InputError for a lease of no length, a zoo to repair, and a folder that no two machines can share."""
+    if share is None:
+        return
+    if not LEAST_LEASE <= share <= MOST_LEASE:
+        raise InputError(f"lease is {share:g} seconds, expected {LEAST_LEASE:g} to {MOST_LEASE:g}")
+    if repair:
+        raise InputError(f"{folder}: a zoo is repaired by one call alone, expected repair or share")
+    if folder.is_relative_to(DRIVE):
+        raise InputError(f"{folder}: is on Google Drive, where no lease holds; expected other cohorts on each machine")
 
 
 def _with_twins(job: Job, twin: TwinSpec, spec: ZooSpec, *, length_said: bool) -> Job:

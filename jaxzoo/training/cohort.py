@@ -17,6 +17,7 @@ from jaxzoo.spec.plan import Cohort
 from jaxzoo.spec.snapshots import Moment, Snapshots
 from jaxzoo.storage.cohort_store import CohortStore, Saved
 from jaxzoo.storage.identity import changes_of_making, identity_of
+from jaxzoo.storage.leases import Lease
 from jaxzoo.storage.record import ZooRecord
 from jaxzoo.storage.zoo_folder import cohort_folder
 from jaxzoo.training.events import EpochSaved, Event, Interrupted, Metrics, Notice, Trained
@@ -41,7 +42,8 @@ class Run(NamedTuple):
     """What all cohorts of a zoo share: their number, the images, who hears of events and who may ask for an end.
 
     `images_of(dataset)` puts those of a data set on the devices. `made` is what snapshots say that they were made
-    with, beside the kernels. With `repair`, missing and damaged epochs are made again.
+    with, beside the kernels. With `repair`, missing and damaged epochs are made again. `lease` is that of the cohort at
+    work, where workers share a zoo.
     """
 
     cohorts: int
@@ -50,6 +52,7 @@ class Run(NamedTuple):
     repair: bool
     on_event: Callable[[Event], None]
     should_stop: Callable[[], bool]
+    lease: Lease | None = None
 
 
 class Beginning(NamedTuple):
@@ -106,7 +109,7 @@ def run_cohort(
     made = {**run.made, "kernels": kernels_of(way.engine, platform_of(program.mesh), samples=samples)}
     identity = identity_of(record, cohort.number, cohort.members, made, beginning.parent)
     asked = asked_of(record.spec, cohort.key, record.twin)
-    with CohortStore(cohort_folder(folder, cohort.number), identity, record.kept, asked) as store:
+    with CohortStore(cohort_folder(folder, cohort.number), identity, record.kept, asked, run.lease) as store:
         saved, last, notes = store.restore(record.epochs, repair=run.repair)
         for note in (*notes, *_elsewhere(folder, saved, made)):
             run.on_event(Notice(note))

@@ -25,6 +25,7 @@ from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.growth import grow_zoo, growth_text
 from jaxzoo.storage.identity import identity_of
+from jaxzoo.storage.leases import LEASE_SECONDS
 from jaxzoo.storage.licence import state_licence
 from jaxzoo.storage.locks import zoo_locked
 from jaxzoo.storage.modules import holding, with_module
@@ -50,6 +51,7 @@ from jaxzoo.training.maker import made_with, maker_of
 from jaxzoo.training.memory import Kind
 from jaxzoo.training.population import initial_variables, put_images
 from jaxzoo.training.programs import build_program
+from jaxzoo.training.sharing import Work, check_unshared, share_cohorts, tell_differences
 from jaxzoo.training.steps import DeviceImages
 from jaxzoo.training.tuning import choose_ways
 from jaxzoo.training.twin_records import begin_twins, card_of, check_still
@@ -74,6 +76,8 @@ def generate(
     repair: bool = False,
     network: Any = None,
     form: str | Form | None = None,
+    share: bool = False,
+    lease: float = LEASE_SECONDS,
     on_event: OnEvent = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Zoo:
@@ -101,6 +105,9 @@ def generate(
             "activation" or "activation+optimizer"; by default what takes the least time, of compiling and of training
             (see docs/performance.md). A zoo once begun keeps its form, which decides the last bits.
         network: a Flax Linen module, of a spec without architecture (see docs/network.md).
+        share: other calls make the same zoo at the same time, in the same folder (see docs/clusters.md): each takes the
+            next cohort that nobody makes and nobody has finished. Returns when all of them are finished, by whoever.
+        lease: after so many seconds in which a sharing call says nothing, another one takes over its cohort.
         on_event: hears of progress: `Trained`, `EpochSaved`, `Notice`.
         should_stop: is asked about twice a second whether to stop.
 
@@ -121,6 +128,7 @@ def generate(
         repair=repair,
         network=network,
         form=form,
+        share=lease if share else None,
     )
     mesh = model_mesh(devices)
     images = {
@@ -179,12 +187,47 @@ def run_generate(
     _tell_format(record, job.folder, on_event)
     run = Run(len(plan.cohorts), on_device, made_with(mesh), job.repair, on_event, should_stop)
     twin_record = None if job.twin is None else begin_twins(job.folder, record, job.twin, mesh)
+    cohorts = choose_cohorts(plan, job.cohorts)
+
+    def make(cohort: Cohort, run: Run, ahead: Ahead) -> None:
+        _run_dense(job.folder, record, cohort, mesh, run, ahead)
+        if twin_record is not None:
+            _run_twins(job.folder, record, twin_record, cohort, mesh, run, ahead)
+
+    if job.share is not None:
+        _share(job, record, cohorts, make, mesh, run)
+        return opened(job.folder, job.plan.spec.network)
     with Ahead(kinds_to_train(job, record, mesh)[0]) as ahead:
-        for cohort in choose_cohorts(plan, job.cohorts):
-            _run_dense(job.folder, record, cohort, mesh, run, ahead)
-            if twin_record is not None:
-                _run_twins(job.folder, record, twin_record, cohort, mesh, run, ahead)
+        for cohort in cohorts:
+            check_unshared(job.folder, cohort, should_stop)
+            make(cohort, run, ahead)
     return opened(job.folder, job.plan.spec.network)
+
+
+def _share(
+    job: Job,
+    record: ZooRecord,
+    cohorts: Sequence[Cohort],
+    make: Callable[[Cohort, Run, Ahead], None],
+    mesh: Mesh,
+    run: Run,
+) -> None:
+    """Makes the cohorts that no other worker makes, until all of them are done."""
+    assert job.share is not None
+    tell_differences(job.folder, record, run.made, run)
+
+    def done(cohort: Cohort) -> bool:
+        dense, twins = record.epochs in job.held(cohort, None), job.twin
+        return dense and (twins is None or twins.length in job._replace(anew=False).held(cohort, twins))
+
+    def make_one(cohort: Cohort, run: Run) -> None:
+        one = job._replace(cohorts=range(cohort.number, cohort.number + 1))
+        # others may make those before it, so that nothing is compiled for them
+        with Ahead(kinds_to_train(one, record, mesh)[0]) as ahead:
+            make(cohort, run, ahead)
+
+    work = Work(record.epochs, 0 if job.twin is None else job.twin.length, done)
+    share_cohorts(job.folder, cohorts, work, make_one, run, job.share)
 
 
 @compilation_cached()
