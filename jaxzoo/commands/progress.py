@@ -74,7 +74,8 @@ class ProgressBar:
             case Trained(cohort, cohorts, epoch, samples, _, twins):
                 self.trained += samples
                 what, last = ("twins' epoch", self._twin_epochs) if twins else ("epoch", self._spec.epochs)
-                where = f"cohort {cohort} of 0..{cohorts - 1}, {what} {epoch}/{last}"
+                doing = f"{what} {epoch}/{last}" if epoch > 0 else "evaluating before training"
+                where = f"cohort {cohort} of 0..{cohorts - 1}, {doing}"
                 self._bar.set_description(f"{self._spec.name}: {where}", refresh=False)
                 self._bar.update(samples)
 

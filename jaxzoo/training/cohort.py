@@ -153,6 +153,8 @@ def _run_epoch(work: Work, epoch: int) -> Metrics:
     """
     population, run = work.population, work.run
     if epoch == 0:
+        # of a large cohort the evaluation takes minutes
+        run.on_event(Trained(work.cohort, run.cohorts, 0, 0, twins=work.twins))
         metrics = evaluate(population, work.images, SPLITS, run.should_stop)
         return metrics | _heldout(work)
     before = (epoch - 1) * work.asked.per_epoch

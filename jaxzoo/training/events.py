@@ -10,7 +10,8 @@ Metrics = dict[str, np.ndarray]
 class Trained(NamedTuple):
     """So many more training samples are done, in an epoch of one of `cohorts` cohorts, which count from 0.
 
-    `restored` samples were done by an earlier run. `twins` says whether the cohort is one of sparse twins.
+    `restored` samples were done by an earlier run. `twins` says whether the cohort is one of sparse twins. Epoch 0 has
+    none: what is untrained is being evaluated.
     """
 
     cohort: int
