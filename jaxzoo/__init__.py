@@ -53,6 +53,7 @@ from jaxzoo.spec.seeds import SeedDraw, SeedRange
 from jaxzoo.spec.snapshots import Snapshots
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
+from jaxzoo.storage.packing import pack_zoo
 from jaxzoo.training.events import EpochSaved, Event, Interrupted, Notice, Trained
 from jaxzoo.training.zoo import generate, make_twins
 from jaxzoo.version import __version__
@@ -118,6 +119,7 @@ __all__ = [
     "loss_and_gradient",
     "make_twins",
     "open_zoo",
+    "pack_zoo",
     "permutation_spec",
     "permute",
     "plan_zoo",

@@ -15,6 +15,7 @@ VERBS = {
     "report": "write what a zoo is, and what came out, as one HTML page",
     "probe": "read performance and hyperparameters off the weights by linear probes",
     "datasets": "list, prepare and check the images that zoos are trained on",
+    "pack": "write a zoo into one zip file, which is read where it lies",
     "export": "write a zoo in a layout that others' code loads",
     "import": "read a zoo from such a layout",
     "bench": "measure how fast this machine trains, or estimate it for a TPU",

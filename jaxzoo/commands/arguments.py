@@ -11,6 +11,7 @@ from typing import NoReturn
 from jaxzoo.errors import InputError
 from jaxzoo.paths import local_path
 from jaxzoo.storage.files import reason, write_whole
+from jaxzoo.storage.store_paths import is_address
 
 MOST_NUMBERS = 10**6  # of a range
 BROKEN_PIPE = 13  # the number of SIGPIPE, which Windows lacks
@@ -109,6 +110,11 @@ def path_argument(text: str) -> Path:
         return local_path(text)
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def zoo_argument(text: str) -> Path | str:
+    """The path of a zoo that the text stands for, or its address in a bucket."""
+    return text if is_address(text) else path_argument(text)
 
 
 def write_file(path: Path, text: str) -> None:

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from jaxzoo.commands.arguments import Parser, number_list, path_argument, positive, run_command
+from jaxzoo.commands.arguments import Parser, number_list, path_argument, positive, run_command, zoo_argument
 from jaxzoo.commands.progress import StatesBar
 from jaxzoo.formats.chosen import LAST
 from jaxzoo.formats.exporting import export_zoo
@@ -31,7 +31,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         description="Writes a zoo, its twins and its metrics in a layout that others' code loads.",
         examples=EXAMPLES,
     )
-    parser.add_argument("zoo", type=path_argument, metavar="ZOO", help="the folder of a zoo, or of twins")
+    parser.add_argument("zoo", type=zoo_argument, metavar="ZOO", help="the folder of a zoo, or of twins")
     parser.add_argument("--format", required=True, choices=FORMATS, metavar="NAME", help="one of those below")
     parser.add_argument("--out", required=True, type=path_argument, metavar="DIR", help="a new folder, or an empty one")
     parser.add_argument("--epochs", type=_epochs, metavar="A,B", help="(all that are kept) 0,10,20 or 40:51, or last")

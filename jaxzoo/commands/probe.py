@@ -12,6 +12,7 @@ from jaxzoo.commands.arguments import (
     positive_number,
     run_command,
     write_file,
+    zoo_argument,
 )
 from jaxzoo.reading.zoo import open_zoo
 
@@ -36,7 +37,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         description="Reads performance and hyperparameters off the weights of a zoo's models by linear probes.",
         examples=EXAMPLES,
     )
-    parser.add_argument("zoo", type=path_argument, metavar="ZOO", help="the folder of a zoo, or of twins")
+    parser.add_argument("zoo", type=zoo_argument, metavar="ZOO", help="the folder of a zoo, or of twins")
     parser.add_argument("--epochs", type=number_list, metavar="A,B", help=f"(up to {MOST_EPOCHS}, spread evenly)")
     parser.add_argument("--where", metavar="CONDITION", help="only such states, as in \"activation == 'tanh'\"")
     parser.add_argument(

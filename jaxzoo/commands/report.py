@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxzoo.commands.arguments import Parser, path_argument, run_command, write_file
+from jaxzoo.commands.arguments import Parser, path_argument, run_command, write_file, zoo_argument
 from jaxzoo.compilation import use_compilation_cache
 from jaxzoo.devices import use_all_cores
 from jaxzoo.errors import InputError
@@ -34,7 +34,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         description="Writes what a zoo is, and what came out, as one HTML page with charts.",
         examples=EXAMPLES,
     )
-    parser.add_argument("zoo", type=path_argument, metavar="ZOO", help="the folder of a zoo, or of twins")
+    parser.add_argument("zoo", type=zoo_argument, metavar="ZOO", help="the folder of a zoo, or of twins")
     parser.add_argument("--out", type=path_argument, default=Path("report.html"), metavar="FILE", help="(report.html)")
     parser.add_argument("--png", type=path_argument, metavar="DIR", help="the charts as PNG files, too")
     parser.add_argument("--no-probe", action="store_true", help="without linear probes, which take longest")

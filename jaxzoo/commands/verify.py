@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from jaxzoo.commands.arguments import Parser, path_argument, run_command
+from jaxzoo.commands.arguments import Parser, run_command, zoo_argument
 from jaxzoo.reading.verify import verify_zoo
 from jaxzoo.reading.zoo import open_zoo
 from jaxzoo.storage.record import FORMAT
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="jaxzoo verify", description="Checks a zoo and its twins on disk.", examples=EXAMPLES)
-    parser.add_argument("zoo", type=path_argument, metavar="ZOO", help="the folder of a zoo")
+    parser.add_argument("zoo", type=zoo_argument, metavar="ZOO", help="the folder of a zoo")
     parser.add_argument("--deep", action="store_true", help="read every number: checksums, shapes, finite flags")
     return parser.parse_args(arguments)
 

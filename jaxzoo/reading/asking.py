@@ -1,7 +1,6 @@
 """Which epochs, steps and models of a zoo a caller means."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from jaxzoo.errors import InputError
 from jaxzoo.reading.choices import Choice, chosen_epochs, chosen_models, chosen_steps
@@ -10,6 +9,7 @@ from jaxzoo.spec.imported_spec import AnySpec
 from jaxzoo.spec.outputs import Outputs
 from jaxzoo.spec.plan import Member
 from jaxzoo.storage.imported import Record
+from jaxzoo.storage.store_paths import AnyPath
 
 
 def keeps_optimizer(record: Record) -> bool:
@@ -21,7 +21,7 @@ def keeps_optimizer(record: Record) -> bool:
 class Asking:
     """Times and models as callers give them, held to what is there. Raises InputError for what is not."""
 
-    def __init__(self, path: Path, stored: StoredTimes, members: Sequence[Member], *, partial: bool) -> None:
+    def __init__(self, path: AnyPath, stored: StoredTimes, members: Sequence[Member], *, partial: bool) -> None:
         self._path, self._stored, self._partial = path, stored, partial
         self._optimizers = {member.model: member.hyperparameters["optimizer"] for member in members}
         self._numbers = [member.model for member in members]

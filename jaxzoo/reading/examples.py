@@ -1,7 +1,6 @@
 """What members saw of the training images, said again from their seeds: which of them, and under which labels."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -19,6 +18,7 @@ from jaxzoo.spec.fields import require_choices
 from jaxzoo.spec.imported_spec import AnySpec
 from jaxzoo.spec.plan import Member
 from jaxzoo.spec.zoo_spec import ZooSpec
+from jaxzoo.storage.store_paths import AnyPath
 
 AT_ONCE = 64  # members
 NEEDING_LABELS = ("excluded_class", "label_noise", "trigger")
@@ -36,7 +36,7 @@ class TrainingSet(NamedTuple):
     labels: np.ndarray | None
 
 
-def dataset_of(path: Path, spec: AnySpec, members: Sequence[Member], name: str | None = None) -> DatasetSpec:
+def dataset_of(path: AnyPath, spec: AnySpec, members: Sequence[Member], name: str | None = None) -> DatasetSpec:
     """The data set that members were trained on, of several the one of that name. Raises InputError."""
     if spec.dataset is None:
         raise InputError(f"{path}: its images are not known, expected an import that names a dataset")
@@ -53,7 +53,7 @@ def dataset_of(path: Path, spec: AnySpec, members: Sequence[Member], name: str |
 @compilation_cached()
 @pinned_settings()
 def training_set(
-    path: Path, spec: AnySpec, members: Sequence[Member], epoch: int | None, read_labels: Callable[[str], np.ndarray]
+    path: AnyPath, spec: AnySpec, members: Sequence[Member], epoch: int | None, read_labels: Callable[[str], np.ndarray]
 ) -> TrainingSet:
     """What members saw in an epoch, by default the last. `read_labels` gives those of a data set's training images.
 

@@ -1,11 +1,11 @@
 """The models of a zoo by their architecture: parameters can be stacked where models share it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from jaxzoo.errors import InputError
 from jaxzoo.spec.imported_spec import AnySpec
 from jaxzoo.spec.plan import Member
+from jaxzoo.storage.store_paths import AnyPath
 
 COLUMN = "architecture"  # of members, where they differ in it
 
@@ -16,7 +16,7 @@ def architectures_of(spec: AnySpec, members: Sequence[Member]) -> dict[int, str]
     return {member.model: str(member.hyperparameters.get(COLUMN, usual)) for member in members}
 
 
-def only_architecture(path: Path, names: Iterable[str]) -> str:
+def only_architecture(path: AnyPath, names: Iterable[str]) -> str:
     """The architecture that models share. Raises InputError where they have several, or where there is no model."""
     known = [*dict.fromkeys(names)]
     if len(known) != 1:

@@ -1,17 +1,17 @@
 """The counterfactual pairs of a zoo: which members differ in exactly one thing."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
 from jaxzoo.errors import InputError
 from jaxzoo.spec.plan import Member
+from jaxzoo.storage.store_paths import AnyPath
 
 COLUMNS = ("base", "partner", "change", "change_epoch")
 
 
-def pairs_of(path: Path, members: Sequence[Member], change: str | None) -> pd.DataFrame:
+def pairs_of(path: AnyPath, members: Sequence[Member], change: str | None) -> pd.DataFrame:
     """A row per pair that differs in `change`, or in anything. Raises InputError where there is none."""
     partners = [(member.model, member.pair) for member in members if member.pair is not None and member.pair.change]
     found = [

@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +21,7 @@ from jaxzoo.storage.identity import Identity, identity_of
 from jaxzoo.storage.imported import Record
 from jaxzoo.storage.outputs import outputs_epochs, read_outputs
 from jaxzoo.storage.snapshots import metrics_epochs, read_metrics, read_snapshot, snapshot_epochs, snapshot_steps
+from jaxzoo.storage.store_paths import AnyPath
 from jaxzoo.storage.zoo_folder import cohort_folder
 
 METRICS = (
@@ -46,7 +46,7 @@ Time = int | Step
 class StoredTimes:
     """What the cohorts of a zoo hold, by time: at times that all of them hold, or, if `partial`, any of them."""
 
-    def __init__(self, path: Path, record: Record, members: Sequence[Member], *, partial: bool = False) -> None:
+    def __init__(self, path: AnyPath, record: Record, members: Sequence[Member], *, partial: bool = False) -> None:
         self._path, self._record, self._partial = path, record, partial
         self.cohorts: Mapping[int, list[Member]] = _by_cohort(members)  # in the order of their rows
         self._checked: set[tuple[int, Moment]] = set()  # of snapshots that were held to their identity
@@ -187,7 +187,7 @@ class StoredTimes:
         weighted = [name for point in firsts for name in weight_names(self._record.spec.layers_of(point))]
         return (*METRICS, "sparsity", *(f"sparsity_{name}" for name in dict.fromkeys(weighted)))
 
-    def _folder(self, cohort: int) -> Path:
+    def _folder(self, cohort: int) -> AnyPath:
         return cohort_folder(self._path, cohort)
 
     def _held(self, times_of: Callable[[int], Iterable[int]]) -> tuple[int, ...]:

@@ -1,10 +1,10 @@
 """The twins of a zoo, by the method that made them."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from jaxzoo.errors import InputError
+from jaxzoo.storage.store_paths import AnyPath
 
 Zoo = TypeVar("Zoo")
 
@@ -12,7 +12,7 @@ Zoo = TypeVar("Zoo")
 class Twins(dict[str, Zoo]):
     """Twins by method. Asking for a method that the zoo has no twins by raises InputError, which says what it has."""
 
-    def __init__(self, parent: Path, found: Mapping[str, Zoo]) -> None:
+    def __init__(self, parent: AnyPath, found: Mapping[str, Zoo]) -> None:
         super().__init__(found)
         self._parent = parent
 

@@ -27,6 +27,7 @@ from jaxzoo.storage.snapshots import (
     snapshot_path,
     snapshot_steps,
 )
+from jaxzoo.storage.store_paths import AnyPath
 from jaxzoo.storage.zoo_folder import cohort_folder
 
 LEFT = {
@@ -103,14 +104,14 @@ def _begins_from(twins: Zoo, parent: Zoo, cohort: int) -> int | None:
     return parent_checksum(cohort_folder(parent.path, cohort), epoch)
 
 
-def _left_behind(folder: Path) -> Iterator[str]:
+def _left_behind(folder: AnyPath) -> Iterator[str]:
     for name in sorted(entries_of(folder)):
         for mark, text in LEFT.items():
             if mark in name:
                 yield f"{folder / name}: {text}"
 
 
-def _missing(zoo: Zoo, folder: Path, *, older: bool) -> Iterator[str]:
+def _missing(zoo: Zoo, folder: AnyPath, *, older: bool) -> Iterator[str]:
     """Lines about what a cohort lacks. No run goes on with `older` twins: they need not be finished."""
     last = max(zoo.record.weights_expected(zoo.record.epochs))
     held, with_metrics = snapshot_epochs(folder), metrics_epochs(folder)
@@ -139,7 +140,7 @@ def _changes(made: Mapping[int, Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _check_epoch(
-    zoo: Zoo, folder: Path, epoch: int, identity: Identity, deep: bool, made: dict[int, Mapping[str, Any]]
+    zoo: Zoo, folder: AnyPath, epoch: int, identity: Identity, deep: bool, made: dict[int, Mapping[str, Any]]
 ) -> Iterator[str]:
     """Lines about an epoch. `made` gets what its snapshot says that it was made with."""
     path = snapshot_path(folder, epoch)
@@ -156,7 +157,7 @@ def _check_epoch(
     )
 
 
-def _lines_of(path: Path, read: Callable[[], Any], check: Callable[[Any], Iterable[str]]) -> Iterator[str]:
+def _lines_of(path: AnyPath, read: Callable[[], Any], check: Callable[[Any], Iterable[str]]) -> Iterator[str]:
     """Why something cannot be read, or what is wrong with what was read."""
     try:
         found = read()
@@ -168,7 +169,7 @@ def _lines_of(path: Path, read: Callable[[], Any], check: Callable[[Any], Iterab
         yield from (f"{path}: {finding}" for finding in check(found))
 
 
-def _check_beside(zoo: Zoo, folder: Path, asked: Asked, identity: Identity, deep: bool) -> Iterator[str]:
+def _check_beside(zoo: Zoo, folder: AnyPath, asked: Asked, identity: Identity, deep: bool) -> Iterator[str]:
     """What is wrong with the steps and the outputs of a cohort."""
     unasked = {
         "steps": {*snapshot_steps(folder)} - {moment.step for moment in asked.moments},
@@ -192,7 +193,7 @@ def _check_beside(zoo: Zoo, folder: Path, asked: Asked, identity: Identity, deep
             yield from _lines_of(part.path, part.read, lambda whole: check_numbers(zoo, whole, models, "heldout_loss"))
 
 
-def _check_resumes(folder: Path) -> Iterator[str]:
+def _check_resumes(folder: AnyPath) -> Iterator[str]:
     for epoch in saved_epochs(folder / "resume"):
         path = folder / "resume" / str(epoch)
         try:

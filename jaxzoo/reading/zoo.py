@@ -16,7 +16,6 @@ from jaxzoo.models.modules import module_missing
 from jaxzoo.models.networks import Network
 from jaxzoo.models.stacks import Form
 from jaxzoo.models.variables import network_shapes
-from jaxzoo.paths import lasting_path
 from jaxzoo.reading.asking import Asking
 from jaxzoo.reading.choices import Choice, is_one
 from jaxzoo.reading.examples import TrainingSet, dataset_of, training_set
@@ -38,6 +37,7 @@ from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.imported import Record, read_any_record
 from jaxzoo.storage.modules import holding, with_module, with_network
 from jaxzoo.storage.record import ZooRecord
+from jaxzoo.storage.store_paths import AnyPath, zoo_path
 from jaxzoo.storage.twins_folders import twins_folders
 from jaxzoo.storage.zoo_folder import read_members
 
@@ -53,7 +53,7 @@ class Zoo:
     (8, 2464)
     """
 
-    def __init__(self, path: Path, record: Record, members: Sequence[Member], *, partial: bool = False) -> None:
+    def __init__(self, path: AnyPath, record: Record, members: Sequence[Member], *, partial: bool = False) -> None:
         """The zoo of those of its members, in the order of their numbers: of all, or of one architecture."""
         self.path = path
         self.record = record
@@ -494,7 +494,7 @@ def open_zoo(path: str | Path, *, partial: bool = False, network: Any = None) ->
     Where the networks are a Flax module, everything that is on disk can be read without it, and `network` is the module
     for whatever applies it. It is held to the zoo: to its name, settings and shapes, and to the logits that are kept.
     """
-    folder = lasting_path(path)
+    folder = zoo_path(path)
     record = read_any_record(folder)
     if network is not None:
         if not isinstance(record, ZooRecord) or record.spec.network is None:
@@ -505,7 +505,7 @@ def open_zoo(path: str | Path, *, partial: bool = False, network: Any = None) ->
     return Zoo(folder, record, read_members(folder, record), partial=partial)
 
 
-def opened(path: Path, network: FlaxModule | None, *, partial: bool = False) -> Zoo:
+def opened(path: AnyPath, network: FlaxModule | None, *, partial: bool = False) -> Zoo:
     """`open_zoo` with a module, or without, that was held to the zoo before."""
     record = read_any_record(path)
     if isinstance(record, ZooRecord):

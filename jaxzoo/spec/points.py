@@ -44,9 +44,15 @@ class Points:
         """The table in a file. Raises InputError, which names the file."""
         path = local_path(path)
         try:
-            return cls(text=path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n"))
+            return cls.decode(path.read_bytes(), path)
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror}), expected a table of models") from error
+
+    @classmethod
+    def decode(cls, contents: bytes, path: object) -> "Points":
+        """The table in the contents of a file. Raises InputError, which names the file's path."""
+        try:
+            return cls(text=contents.decode("utf-8-sig").replace("\r\n", "\n"))
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: is not text in UTF-8: {error.reason}") from error
         except InputError as error:

@@ -20,6 +20,7 @@ from jaxzoo.storage.imported import Record
 from jaxzoo.storage.outputs import outputs_epochs, outputs_path, read_whole_outputs, save_outputs
 from jaxzoo.storage.record import ZooRecord
 from jaxzoo.storage.snapshots import Whole, read_whole_snapshot, save_snapshot, snapshot_path, snapshot_steps
+from jaxzoo.storage.store_paths import AnyPath
 
 Standing = TypeVar("Standing")
 
@@ -32,7 +33,7 @@ class Part(NamedTuple):
 
     epoch: int
     step: int | None
-    path: Path
+    path: AnyPath
     name: str
     there: bool
     read: Callable[[], Any]
@@ -88,11 +89,12 @@ def epochs_lacking(
                 lacking.add(part.epoch)
         except DamagedError as error:
             lacking.add(part.epoch)
+            assert isinstance(part.path, Path)  # as the folder is
             put_aside(part.path, f"{part.name} is damaged and is made again", error)
     return lacking
 
 
-def parts_asked(folder: Path, identity: Identity, asked: Asked) -> Iterator[Part]:
+def parts_asked(folder: AnyPath, identity: Identity, asked: Asked) -> Iterator[Part]:
     """The steps within epochs, and the outputs, that are asked of a cohort."""
     steps, epochs = {*snapshot_steps(folder)}, {*outputs_epochs(folder)}
     for moment in asked.moments:

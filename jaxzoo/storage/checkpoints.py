@@ -18,6 +18,8 @@ import numpy as np
 
 from jaxzoo.errors import InputError
 from jaxzoo.storage.files import entries_of, reason, reserve
+from jaxzoo.storage.store_paths import AnyPath, StorePath, below
+from jaxzoo.storage.stores import Spec
 
 Tree = dict[str, Any]
 Rows = Sequence[int] | slice
@@ -25,6 +27,7 @@ Saver = Callable[[Path, Tree], None]  # what saves a tree as a checkpoint under 
 
 ALL_ROWS = slice(None)
 ITEM = "default"  # the name that Orbax gives to the only item of a checkpoint
+CHECKSUM = "checksum"  # the name of a leaf that every checkpoint has
 TEMPORARY = ".orbax-checkpoint-tmp"
 HANDLES = 24  # files that a save has open at once, and some more
 OVERHEAD = 64_000  # bytes that the files of a checkpoint take besides its numbers
@@ -44,16 +47,20 @@ class DamagedError(Exception):
     """A checkpoint whose files can be read, but not as what was saved."""
 
 
-def saved_epochs(folder: Path) -> list[int]:
+def saved_epochs(folder: AnyPath) -> list[int]:
     """The epochs whose checkpoints a folder holds, in order. A checkpoint appears under its name when it is whole.
 
-    An empty folder is no checkpoint. Raises InputError where the folder cannot be read.
+    In a bucket its marker appears then. An empty folder is no checkpoint. Raises InputError where it cannot be read.
     """
     names = [name for name in entries_of(folder) if EPOCH.fullmatch(name)]
-    return sorted(int(name) for name in names if ITEM in entries_of(folder / name))
+    return sorted(int(name) for name in names if _is_there(folder / name))
 
 
-def check_not_forked(path: Path) -> None:
+def _is_there(path: AnyPath) -> bool:
+    return (isinstance(path, StorePath) and path.is_marked()) or ITEM in entries_of(path)
+
+
+def check_not_forked(path: AnyPath) -> None:
     """Raises InputError in a process that was forked: TensorStore's threads are missing there, and it would abort."""
     if _forked_with:
         raise InputError(
@@ -107,7 +114,7 @@ def _no_traces() -> Iterator[None]:
         logger.removeFilter(passes)
 
 
-def read_whole_checkpoint(path: Path) -> tuple[Tree, int]:
+def read_whole_checkpoint(path: AnyPath) -> tuple[Tree, int]:
     """All leaves of a checkpoint as a nested dict, and their checksum.
 
     Raises DamagedError where they do not fit their checksum, and InputError where files cannot be read.
@@ -120,7 +127,7 @@ def read_whole_checkpoint(path: Path) -> tuple[Tree, int]:
     return tree, int(wanted)
 
 
-def read_checkpoint(path: Path, parts: Mapping[str, Rows]) -> Tree:
+def read_checkpoint(path: AnyPath, parts: Mapping[str, Rows]) -> Tree:
     """The leaves of a checkpoint whose names start with one of the given prefixes, as a nested dict.
 
     Of the arrays of a part only its rows are read, and all at once. Raises DamagedError where something is missing or
@@ -138,17 +145,18 @@ def read_checkpoint(path: Path, parts: Mapping[str, Rows]) -> Tree:
     raise AssertionError("unreachable")
 
 
-def _read(path: Path, parts: Mapping[str, Rows]) -> Tree:
+def _read(path: AnyPath, parts: Mapping[str, Rows]) -> Tree:
     import tensorstore as ts
 
-    # not a file:// URL: in one, the characters # % ? of a folder's name would mean something else
-    base = {"driver": "file", "path": f"{(path / ITEM).absolute()}/"}
-    stored = ts.KvStore.open({"driver": "ocdbt", "base": base}).result()
-    names = {key.decode().rpartition("/")[0] for key in stored.list().result()}
+    stored, options = _arrays_of(path)
+    names = {key.rpartition("/")[0] for key in _keys_of(stored, options)}
     wanted = {name: rows for prefix, rows in parts.items() for name in names if name.startswith(prefix)}
     opening = {
         name: ts.open(
-            {"driver": "zarr", "kvstore": {"driver": "ocdbt", "base": base, "path": f"{name}/"}}, open=True, read=True
+            {"driver": "zarr", "kvstore": {**stored, "path": f"{stored['path']}{name}/"}},
+            open=True,
+            read=True,
+            **options,
         )
         for name in wanted
     }
@@ -157,8 +165,48 @@ def _read(path: Path, parts: Mapping[str, Rows]) -> Tree:
     return _nest({name: future.result() for name, future in reading.items()})
 
 
-def check_readable(path: Path) -> None:
-    """Reads every file of a checkpoint. Raises InputError where the system does not let it."""
+def _arrays_of(path: AnyPath) -> tuple[Spec, dict[str, Any]]:
+    """TensorStore's spec of the store that a checkpoint's arrays lie in, and how it is to be opened.
+
+    That is the database in the checkpoint's folder, or, where the checkpoint was packed, the folder itself.
+    """
+    item = below(path, ITEM)
+    if isinstance(item, StorePath):
+        # what is whole in a store stays as it is: no index has to be asked for twice
+        base, options = item.spec(), {"context": item.store.context, "recheck_cached": False}
+    else:
+        # not a file:// URL: in one, the characters # % ? of a folder's name would mean something else
+        base, options = {"driver": "file", "path": f"{item.absolute()}/"}, {}
+    packed = (item / CHECKSUM).exists()
+    return (base if packed else {"driver": "ocdbt", "base": base, "path": ""}), options
+
+
+def _keys_of(stored: Spec, options: Mapping[str, Any]) -> list[str]:
+    import tensorstore as ts
+
+    values = ts.KvStore.open(stored, context=options.get("context")).result()
+    return [key.decode() for key in values.list().result()]
+
+
+def read_values(path: AnyPath) -> Iterator[tuple[str, bytes]]:
+    """Yields the keys and values of the store that a whole checkpoint's arrays lie in, in order.
+
+    Raises DamagedError where the checkpoint does not fit its checksum, and InputError where files cannot be read.
+    """
+    read_whole_checkpoint(path)
+    import tensorstore as ts
+
+    stored, options = _arrays_of(path)
+    values = ts.KvStore.open(stored, context=options.get("context")).result()
+    for key in sorted(_keys_of(stored, options)):
+        yield key, bytes(values.read(key).result().value)
+
+
+def check_readable(path: AnyPath) -> None:
+    """Reads every file of a checkpoint. Raises InputError where the system, or the store, does not let it."""
+    if isinstance(path, StorePath):
+        _check_readable_there(path)
+        return
     try:
         for folder, _, names in os.walk(path, onerror=_raise):
             for name in names:
@@ -169,6 +217,14 @@ def check_readable(path: Path) -> None:
         raise InputError(
             f"{error.filename or path}: cannot be read ({reason(error)}), expected a file that can"
         ) from error
+
+
+def _check_readable_there(path: StorePath) -> None:
+    try:
+        for key in path.store.keys(f"{path.key}/"):
+            path.store.read(f"{path.key}/{key}")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error}), expected objects that can") from error
 
 
 def _raise(error: OSError) -> None:

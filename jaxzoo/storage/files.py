@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from jaxzoo.errors import InputError
+from jaxzoo.storage.store_paths import AnyPath, StorePath
 
 PARTIAL, DAMAGED, DELETING = ".partial", ".damaged", ".deleting"
 NO_LINKS = {errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
@@ -19,8 +20,10 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error) or type(error).__name__
 
 
-def entries_of(folder: Path) -> list[str]:
+def entries_of(folder: AnyPath) -> list[str]:
     """The names in a folder, none where there is no folder. Raises InputError where it cannot be read."""
+    if isinstance(folder, StorePath):
+        return folder.names()
     try:
         return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
@@ -61,6 +64,25 @@ def _partial(path: Path, data: bytes) -> Iterator[Path]:
             file.flush()
             os.fsync(file.fileno())
         yield partial
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Gives a path to write a file at, which appears under its name, whole, when the block is done.
+
+    Raises InputError where the name is taken, and where the file cannot be written.
+    """
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
+    try:
+        if os.path.lexists(path):
+            raise InputError(f"{path}: is there, expected the name of a new file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({reason(error)}), expected room for a new file") from error
     finally:
         partial.unlink(missing_ok=True)
 

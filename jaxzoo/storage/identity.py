@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from jaxzoo.spec.plan import Member, row_hash
 from jaxzoo.storage.checkpoints import DamagedError, Tree
 from jaxzoo.storage.imported import Record
 from jaxzoo.storage.record import FORMAT
+from jaxzoo.storage.store_paths import AnyPath
 
 PART = "identity"
 
@@ -38,7 +38,9 @@ class Identity(NamedTuple):
         table |= {} if step is None else {"step": step}
         return {"table": np.frombuffer(json.dumps(table, sort_keys=True).encode(), np.uint8), "rows": self.rows}
 
-    def check(self, stored: Tree | None, epoch: int, path: Path, step: int | None = None) -> Mapping[str, Any] | None:
+    def check(
+        self, stored: Tree | None, epoch: int, path: AnyPath, step: int | None = None
+    ) -> Mapping[str, Any] | None:
         """Raises InputError where the snapshot is not that of the epoch, or step, of these members in this zoo.
 
         Returns what it was made with, None where it does not say. Raises DamagedError where it cannot be understood.

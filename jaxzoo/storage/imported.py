@@ -8,7 +8,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from jaxzoo.errors import InputError, nearest, require, shown
@@ -31,6 +30,7 @@ from jaxzoo.storage.record import (
     read_json,
     record_of_table,
 )
+from jaxzoo.storage.store_paths import AnyPath
 
 NUMBERS = ("model", "cohort", "row", "seed")  # columns of a member that are whole numbers, 0 or more
 
@@ -98,7 +98,12 @@ class ImportedRecord:
 Record = ZooRecord | ImportedRecord
 
 
-def read_any_record(folder: Path) -> Record:
+def cohort_count(record: Record) -> int:
+    """How many cohorts a zoo has."""
+    return record.cohorts if isinstance(record.cohorts, int) else len(record.cohorts)
+
+
+def read_any_record(folder: AnyPath) -> Record:
     """The record of the zoo in a folder, whoever made it. Raises InputError where there is none that can be used."""
     path, table = folder / "zoo.json", read_json(folder)
     if "imported" not in table:
@@ -107,7 +112,7 @@ def read_any_record(folder: Path) -> Record:
         return ImportedRecord(spec=read_table(table["spec"], ImportedSpec), **fields_of(ImportedRecord, table))
 
 
-def members_of_rows(path: Path, rows: Any, record: ImportedRecord) -> tuple[Member, ...]:
+def members_of_rows(path: AnyPath, rows: Any, record: ImportedRecord) -> tuple[Member, ...]:
     """The members of an imported zoo from the rows of its members.msgpack, in `path`. Raises InputError."""
     cohorts = record.cohorts
     if not isinstance(rows, list) or not rows:
@@ -125,7 +130,7 @@ def members_of_rows(path: Path, rows: Any, record: ImportedRecord) -> tuple[Memb
     return members
 
 
-def _member(path: Path, number: int, row: Any, spec: ImportedSpec) -> Member:
+def _member(path: AnyPath, number: int, row: Any, spec: ImportedSpec) -> Member:
     if not isinstance(row, Mapping) or not all(isinstance(name, str) for name in row):
         raise InputError(f"{path}: model {number} is {shown(row)}, expected a row of names and values")
     for name in NUMBERS:

@@ -13,6 +13,7 @@ from jaxzoo.spec.module import FlaxModule
 from jaxzoo.spec.tables import differences
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.record import ZooRecord
+from jaxzoo.storage.store_paths import AnyPath
 
 
 def with_network(spec: ZooSpec, module: Any) -> ZooSpec:
@@ -26,7 +27,7 @@ def with_network(spec: ZooSpec, module: Any) -> ZooSpec:
     return dataclasses.replace(spec, architecture=None, network=network)
 
 
-def with_module(folder: Path, record: ZooRecord, network: FlaxModule | None) -> ZooRecord:
+def with_module(folder: AnyPath, record: ZooRecord, network: FlaxModule | None) -> ZooRecord:
     """The record of a zoo with the module at hand. Raises InputError unless the module is that of the zoo."""
     begun = record.spec.network
     if network is None or begun is None:

@@ -21,9 +21,10 @@ from jaxzoo.storage.checkpoints import (
 )
 from jaxzoo.storage.identity import PART, Identity
 from jaxzoo.storage.snapshots import read_part
+from jaxzoo.storage.store_paths import AnyPath, PathKind, below
 
 
-def outputs_epochs(cohort: Path) -> list[int]:
+def outputs_epochs(cohort: AnyPath) -> list[int]:
     """The epochs at whose ends a cohort's folder holds outputs, in order."""
     return saved_epochs(cohort / "outputs")
 
@@ -35,14 +36,14 @@ def save_outputs(cohort: Path, epoch: int, outputs: Tree, identity: Identity, *,
 
 
 def read_outputs(
-    cohort: Path, epoch: int, kind: str, split: str, rows: Rows = ALL_ROWS, identity: Identity | None = None
+    cohort: AnyPath, epoch: int, kind: str, split: str, rows: Rows = ALL_ROWS, identity: Identity | None = None
 ) -> np.ndarray:
     """The outputs on a split at the end of an epoch. Raises InputError as `read_snapshot` does."""
     stored = read_part(outputs_path(cohort, epoch), (kind, split), rows, identity, epoch)
     return np.asarray(stored)
 
 
-def read_whole_outputs(cohort: Path, epoch: int, identity: Identity | None) -> Tree:
+def read_whole_outputs(cohort: AnyPath, epoch: int, identity: Identity | None) -> Tree:
     """Outputs by kind and split, held to their checksum and identity. Raises as `read_whole_snapshot` does."""
     path = outputs_path(cohort, epoch)
     tree, _ = read_whole_checkpoint(path)
@@ -52,6 +53,6 @@ def read_whole_outputs(cohort: Path, epoch: int, identity: Identity | None) -> T
     return tree
 
 
-def outputs_path(cohort: Path, epoch: int) -> Path:
+def outputs_path(cohort: PathKind, epoch: int) -> PathKind:
     """The folder of the outputs at the end of an epoch."""
-    return cohort / "outputs" / str(epoch)
+    return below(cohort, "outputs", str(epoch))

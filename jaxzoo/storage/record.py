@@ -6,7 +6,6 @@ import functools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,7 +19,9 @@ from jaxzoo.spec.stages import Stage, check_stages, only_stage
 from jaxzoo.spec.tables import full_table, read_table
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
+from jaxzoo.storage.files import reason
 from jaxzoo.storage.retention import KEPT_CHECKPOINTS
+from jaxzoo.storage.store_paths import AnyPath
 
 FORMAT = 2
 KNOWN_FORMATS = (1, 2)
@@ -179,23 +180,27 @@ def _layers_table(spec: ZooSpec) -> Any:
     return {name: words_of(spec.layers_named(name)) for name in spec.architecture_names}
 
 
-def _with_points(folder: Path, table: Mapping[str, Any]) -> Mapping[str, Any]:
+def _with_points(folder: AnyPath, table: Mapping[str, Any]) -> Mapping[str, Any]:
     """The table of a spec with the text of its points, which lie beside zoo.json. Raises InputError."""
     wanted = table.get("points")
     if wanted is None:
         return table
-    points = Points.read(folder / POINTS_FILE)
+    path = folder / POINTS_FILE
+    try:
+        points = Points.decode(path.read_bytes(), path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({reason(error)}), expected a table of models") from error
     if points.sha256 != wanted["sha256"]:
-        raise InputError(f"{folder / POINTS_FILE}: is not the table that zoo.json names, expected it unchanged")
+        raise InputError(f"{path}: is not the table that zoo.json names, expected it unchanged")
     return {**table, "points": {"text": points.text}}
 
 
-def read_record(folder: Path) -> ZooRecord:
+def read_record(folder: AnyPath) -> ZooRecord:
     """The record of the zoo in a folder. Raises InputError where there is none, or one that cannot be used."""
     return record_of_table(folder / "zoo.json", read_json(folder))
 
 
-def read_json(folder: Path) -> dict[str, Any]:
+def read_json(folder: AnyPath) -> dict[str, Any]:
     """The table of a zoo.json of a known format. Raises InputError where there is none."""
     path = folder / "zoo.json"
     try:
@@ -210,7 +215,7 @@ def read_json(folder: Path) -> dict[str, Any]:
     return table
 
 
-def record_of_table(path: Path, table: Mapping[str, Any]) -> ZooRecord:
+def record_of_table(path: AnyPath, table: Mapping[str, Any]) -> ZooRecord:
     """The record in the table of a zoo.json. Raises InputError for one that cannot be used, and of an imported zoo."""
     if "imported" in table:
         raise InputError(f"{path}: is that of an imported zoo, expected a zoo that jaxzoo trained and can go on with")
@@ -222,7 +227,7 @@ def record_of_table(path: Path, table: Mapping[str, Any]) -> ZooRecord:
 
 
 @contextlib.contextmanager
-def damage_named(path: Path) -> Iterator[None]:
+def damage_named(path: AnyPath) -> Iterator[None]:
     """Turns what goes wrong while a zoo.json is understood into InputError."""
     try:
         yield
@@ -264,7 +269,7 @@ def _read_first(table: Mapping[str, Any], spec: ZooSpec) -> ZooRecord:
     )
 
 
-def _check(path: Path, table: Mapping[str, Any], record: ZooRecord) -> None:
+def _check(path: AnyPath, table: Mapping[str, Any], record: ZooRecord) -> None:
     """Raises InputError for a record whose parts do not fit each other."""
     spec = record.spec
     # the spec gives an architecture by name: a zoo whose name meant other layers must not be read as if it did

@@ -36,6 +36,7 @@ from jaxzoo.storage.checkpoints import (
 )
 from jaxzoo.storage.files import entries_of, reason, write_whole
 from jaxzoo.storage.identity import PART, Identity
+from jaxzoo.storage.store_paths import AnyPath, PathKind, below
 
 METRICS_FILE = re.compile(r"(0|[1-9][0-9]{0,8})\.npz")
 
@@ -52,24 +53,24 @@ class Whole(NamedTuple):
     checksum: int
 
 
-def snapshot_epochs(cohort: Path) -> list[int]:
+def snapshot_epochs(cohort: AnyPath) -> list[int]:
     """The epochs whose snapshots a cohort's folder holds, in order."""
     return saved_epochs(cohort / "snapshots")
 
 
-def snapshot_steps(cohort: Path) -> list[int]:
+def snapshot_steps(cohort: AnyPath) -> list[int]:
     """The steps within epochs whose snapshots a cohort's folder holds, in order."""
     return saved_epochs(cohort / "steps")
 
 
-def metrics_epochs(cohort: Path) -> list[int]:
+def metrics_epochs(cohort: AnyPath) -> list[int]:
     """The epochs whose metrics a cohort's folder holds, those without weights too, in order."""
     files = (METRICS_FILE.fullmatch(name) for name in entries_of(cohort / "metrics"))
     return sorted({*snapshot_epochs(cohort), *(int(match[1]) for match in files if match)})
 
 
 def read_snapshot(
-    cohort: Path,
+    cohort: AnyPath,
     epoch: int,
     part: str,
     rows: Rows = ALL_ROWS,
@@ -86,7 +87,7 @@ def read_snapshot(
 
 
 def read_part(
-    path: Path, names: Sequence[str], rows: Rows, identity: Identity | None, epoch: int, step: int | None = None
+    path: AnyPath, names: Sequence[str], rows: Rows, identity: Identity | None, epoch: int, step: int | None = None
 ) -> Any:
     """What a checkpoint holds under a name, and the names under that, of some rows.
 
@@ -100,7 +101,7 @@ def read_part(
         raise InputError(f"{path}: cannot be read: {error}, expected a whole snapshot") from error
 
 
-def check_identity(path: Path, identity: Identity, epoch: int, step: int | None = None) -> Mapping[str, Any] | None:
+def check_identity(path: AnyPath, identity: Identity, epoch: int, step: int | None = None) -> Mapping[str, Any] | None:
     """What a checkpoint was made with, None where it does not say.
 
     Raises InputError where the checkpoint is another's, and DamagedError where that cannot be read.
@@ -111,7 +112,7 @@ def check_identity(path: Path, identity: Identity, epoch: int, step: int | None 
     return identity.check(stored.get(PART), epoch, path, step)
 
 
-def read_metrics(cohort: Path, epoch: int, identity: Identity | None = None) -> Tree:
+def read_metrics(cohort: AnyPath, epoch: int, identity: Identity | None = None) -> Tree:
     """The metrics of an epoch, (models,) each, from its snapshot or from what stays of it. Raises InputError."""
     if epoch in snapshot_epochs(cohort):
         return read_snapshot(cohort, epoch, "metrics", identity=identity)
@@ -121,12 +122,12 @@ def read_metrics(cohort: Path, epoch: int, identity: Identity | None = None) -> 
         raise InputError(f"{metrics_path(cohort, epoch)}: is damaged: {error}") from error
 
 
-def read_kept_metrics(cohort: Path, epoch: int, identity: Identity | None = None) -> Tree:
+def read_kept_metrics(cohort: AnyPath, epoch: int, identity: Identity | None = None) -> Tree:
     """The metrics of an epoch whose weights were let go. Raises DamagedError, or InputError where it is another's."""
     path = metrics_path(cohort, epoch)
     parts: dict[str, Tree] = {"metrics": {}, PART: {}}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(BytesIO(path.read_bytes()), allow_pickle=False) as file:
             for name in file.files:
                 part, _, rest = name.partition(".")
                 parts[part][rest] = file[name]
@@ -167,7 +168,7 @@ def save_metrics(cohort: Path, epoch: int, metrics: Tree, identity: Tree) -> Non
         raise InputError(f"{path}: cannot be written ({reason(error)}), expected room for it") from error
 
 
-def read_whole_snapshot(cohort: Path, epoch: int, identity: Identity | None, step: int | None = None) -> Whole:
+def read_whole_snapshot(cohort: AnyPath, epoch: int, identity: Identity | None, step: int | None = None) -> Whole:
     """A snapshot held to its checksum and its identity.
 
     Raises DamagedError where it does not fit its checksum, InputError where it is another's or cannot be read.
@@ -182,7 +183,7 @@ def read_whole_snapshot(cohort: Path, epoch: int, identity: Identity | None, ste
     return Whole(tree, metrics, None if made is None else dict(made), total)
 
 
-def read_whole_variables(cohort: Path, epoch: int, identity: Identity | None = None) -> Tree:
+def read_whole_variables(cohort: AnyPath, epoch: int, identity: Identity | None = None) -> Tree:
     """The variables of a snapshot, by collection. Raises InputError where they do not fit their checksum."""
     try:
         return read_whole_snapshot(cohort, epoch, identity).variables
@@ -190,7 +191,7 @@ def read_whole_variables(cohort: Path, epoch: int, identity: Identity | None = N
         raise InputError(f"{snapshot_path(cohort, epoch)}: is damaged: {error}") from error
 
 
-def parent_checksum(cohort: Path, epoch: int) -> int:
+def parent_checksum(cohort: AnyPath, epoch: int) -> int:
     """The checksum that a snapshot carries, by which twins know the epoch that they begin from. Raises InputError."""
     path = snapshot_path(cohort, epoch)
     try:
@@ -199,11 +200,11 @@ def parent_checksum(cohort: Path, epoch: int) -> int:
         raise InputError(f"{path}: is damaged: its checksum cannot be read ({error})") from error
 
 
-def snapshot_path(cohort: Path, epoch: int, step: int | None = None) -> Path:
+def snapshot_path(cohort: PathKind, epoch: int, step: int | None = None) -> PathKind:
     """The folder of the snapshot of the end of an epoch, or of a step within it."""
-    return cohort / "snapshots" / str(epoch) if step is None else cohort / "steps" / str(step)
+    return below(cohort, "snapshots", str(epoch)) if step is None else below(cohort, "steps", str(step))
 
 
-def metrics_path(cohort: Path, epoch: int) -> Path:
+def metrics_path(cohort: PathKind, epoch: int) -> PathKind:
     """The file of the metrics of an epoch whose weights were let go."""
-    return cohort / "metrics" / f"{epoch}.npz"
+    return below(cohort, "metrics", f"{epoch}.npz")

@@ -14,6 +14,7 @@ from jaxzoo.spec.twin_spec import METHODS
 from jaxzoo.storage.files import entries_of, reason
 from jaxzoo.storage.locks import take_lock
 from jaxzoo.storage.record import ZooRecord, read_record
+from jaxzoo.storage.store_paths import PathKind, below
 from jaxzoo.storage.zoo_folder import twins_folder
 
 OLDER = re.compile(rf"({'|'.join(METHODS)})-of-epoch-(0|[1-9][0-9]{{0,8}})")
@@ -24,11 +25,11 @@ def older_folder(folder: Path, method: str, epoch: int) -> Path:
     return folder / "twins" / f"{method}-of-epoch-{epoch}"
 
 
-def twins_folders(folder: Path) -> dict[str, Path]:
+def twins_folders(folder: PathKind) -> dict[str, PathKind]:
     """The folders of all twins that were begun, by name: those by each method first, then those of earlier epochs."""
     matches = [match for match in map(OLDER.fullmatch, entries_of(folder / "twins")) if match]
     older = sorted(matches, key=lambda match: (METHODS.index(match[1]), int(match[2])))
-    paths = {name: folder / "twins" / name for name in (*METHODS, *(match[0] for match in older))}
+    paths = {name: below(folder, "twins", name) for name in (*METHODS, *(match[0] for match in older))}
     return {name: path for name, path in paths.items() if (path / "zoo.json").exists()}
 
 

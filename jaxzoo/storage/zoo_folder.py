@@ -22,6 +22,7 @@ from jaxzoo.storage.files import PARTIAL, reason, write_new, write_whole
 from jaxzoo.storage.imported import ImportedRecord, Record, members_of_rows
 from jaxzoo.storage.locks import zoo_locked
 from jaxzoo.storage.record import POINTS_FILE, ZooRecord, read_record
+from jaxzoo.storage.store_paths import AnyPath, PathKind, below
 
 UNUSABLE = "[\\"  # Orbax finds the parts of a checkpoint by a glob pattern, in which these do not mean themselves
 OWN_NAMES = frozenset({"zoo.json", "members.msgpack", "README.md", POINTS_FILE, "cohorts", "twins"})
@@ -90,7 +91,7 @@ def members_digest(members: Sequence[Member]) -> str:
     return hashlib.sha256(members_file(members)).hexdigest()
 
 
-def read_members(folder: Path, record: Record) -> tuple[Member, ...]:
+def read_members(folder: AnyPath, record: Record) -> tuple[Member, ...]:
     """The members in the order of their numbers. Raises InputError unless they are those of the record.
 
     A file with more rows is that of a zoo whose growth was cut short, or is under way: zoo.json says who is in it.
@@ -115,7 +116,7 @@ def read_members(folder: Path, record: Record) -> tuple[Member, ...]:
     return members
 
 
-def _check_rows(path: Path, rows: Any, members: Sequence[Member]) -> None:
+def _check_rows(path: AnyPath, rows: Any, members: Sequence[Member]) -> None:
     if not isinstance(rows, list) or len(rows) < len(members):
         got = len(rows) if isinstance(rows, list) else type(rows).__name__
         raise InputError(f"{path}: holds {got} rows, expected the {len(members)} models of the spec")
@@ -128,14 +129,14 @@ def _check_rows(path: Path, rows: Any, members: Sequence[Member]) -> None:
             raise InputError(f"{path}: model {member.model}: {differing} of the spec")
 
 
-def cohort_folder(folder: Path, cohort: int) -> Path:
+def cohort_folder(folder: PathKind, cohort: int) -> PathKind:
     """The folder of one cohort of the zoo in `folder`."""
-    return folder / "cohorts" / f"{cohort:03d}"
+    return below(folder, "cohorts", f"{cohort:03d}")
 
 
-def twins_folder(folder: Path, method: str) -> Path:
+def twins_folder(folder: PathKind, method: str) -> PathKind:
     """The folder of the twins, by that method, of the zoo in `folder`."""
-    return folder / "twins" / method
+    return below(folder, "twins", method)
 
 
 def _sha256(path: Path) -> str:

@@ -1,0 +1,155 @@
+"""Key-value stores that hold a zoo, through TensorStore: a bucket, or a zip file, on this machine or in a bucket.
+
+In a bucket nothing appears whole by a rename. So whoever writes there puts a marker last, `whole/<path>` for the
+checkpoint or the file <path>, and takes it away first. All markers of a zoo, those of its twins too, lie under one
+prefix: one listing says what the zoo holds. A zoo that other tools copied there has no markers: it is taken as it is.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxzoo.errors import InputError
+
+Spec = dict[str, Any]
+
+DRIVERS = {"s3": "s3", "gs": "gcs"}  # TensorStore's, by the first part of an address
+MARKERS = "whole"
+CACHED = 64_000_000  # bytes of indices and of arrays
+PATIENCE = 30.0  # seconds for one small answer
+RETRIES = {"max_retries": 5, "initial_delay": "200ms", "max_delay": "2s"}
+
+
+class Store:
+    """A key-value store from a key on. Nothing is read before it is asked for.
+
+    `address` is how errors name it. What is asked of it fails as reading a file does, with OSError.
+    """
+
+    def __init__(self, address: str, spec: Spec, marked: bool) -> None:
+        """`spec` is TensorStore's. A `marked` store may have markers."""
+        self.address, self._spec, self._marked = address, spec, marked
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A process that is handed the store opens it for itself."""
+        return Store, (self.address, self._spec, self._marked)
+
+    def spec(self, key: str = "") -> Spec:
+        """TensorStore's spec of what lies under a key."""
+        return {**self._spec, "path": self._spec.get("path", "") + key}
+
+    @functools.cached_property
+    def context(self) -> Any:
+        """What all readings share: the indices that were read, and how often a request is tried again."""
+        import tensorstore as ts  # imported late: not every process reads
+
+        retries = {f"{driver}_request_retries": RETRIES for driver in DRIVERS.values()}
+        return ts.Context({"cache_pool": {"total_bytes_limit": CACHED}, **retries})
+
+    @functools.cached_property
+    def values(self) -> Any:
+        """TensorStore's key-value store."""
+        import tensorstore as ts
+
+        return answered(lambda: ts.KvStore.open(self._spec, context=self.context))
+
+    def read(self, key: str) -> bytes:
+        """The value of a key. Raises FileNotFoundError where there is none."""
+        result = answered(lambda: self.values.read(key))
+        if result.state != "value":
+            raise FileNotFoundError(2, "No such object", f"{self.address}/{key}")
+        return bytes(result.value)
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """The keys that begin with a prefix, without it."""
+        import tensorstore as ts
+
+        first = prefix.encode()
+        last = first[:-1] + bytes([first[-1] + 1]) if first else b""
+        found = answered(lambda: self.values.list(ts.KvStore.KeyRange(first, last), len(first)))
+        return [key.decode() for key in found]
+
+    @functools.cached_property
+    def marks(self) -> frozenset[str] | None:
+        """What is whole by its marker, as it was when this was first asked for; None in a store without markers."""
+        if not self._marked:
+            return None
+        return frozenset(self.keys(f"{MARKERS}/") or self._marks_of_twins()) or None
+
+    def _marks_of_twins(self) -> list[str]:
+        """Of a store that is the folder of twins the markers lie among those of their zoo."""
+        upper, _, own = self._spec["path"].rstrip("/").rpartition("/")
+        above, _, folder = upper.rpartition("/")
+        if folder != "twins":
+            return []
+        zoo = Store(self.address, {**self._spec, "path": f"{above}/" if above else ""}, marked=True)
+        return zoo.keys(f"{MARKERS}/twins/{own}/")
+
+    @functools.cached_property
+    def names(self) -> Mapping[str, frozenset[str]]:
+        """The names in every folder, as they were when this was first asked for. Raises InputError."""
+        try:
+            return names_of(self.keys() if self.marks is None else self.marks)
+        except OSError as error:
+            raise InputError(f"{self.address}: cannot be read ({error}), expected a zoo that can") from error
+
+
+def bucket_store(kind: str, bucket: str, key: str) -> Store:
+    """The store of what lies under a key of a bucket; `kind` is s3 or gs."""
+    spec = bucket_spec(kind, bucket, f"{key}/" if key else "")
+    return Store(f"{kind}://{bucket}/{key}".rstrip("/"), spec, marked=True)
+
+
+def zip_store(address: str, base: Spec) -> Store:
+    """The store of a zip file, which lies in the store `base`."""
+    return Store(address, {"driver": "zip", "base": base}, marked=False)
+
+
+def file_spec(path: Path) -> Spec:
+    """TensorStore's spec of a file or a folder. In a file:// address # % ? would mean something else."""
+    return {"driver": "file", "path": str(path)}
+
+
+def bucket_spec(kind: str, bucket: str, key: str) -> Spec:
+    """TensorStore's spec of a key in a bucket.
+
+    A server of one's own has its address in AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, as for other programs.
+    """
+    spec: Spec = {"driver": DRIVERS[kind], "bucket": bucket, "path": key}
+    if kind == "s3":
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        if endpoint:  # there nobody can be asked for the region
+            spec |= {"endpoint": endpoint.rstrip("/"), "aws_region": region or "us-east-1"}
+    return spec
+
+
+def names_of(keys: Iterable[str]) -> dict[str, frozenset[str]]:
+    """The names in every folder that some keys lie in; "" is the uppermost folder."""
+    folders: dict[str, set[str]] = {}
+    for key in keys:
+        while key:
+            folder, _, name = key.rpartition("/")
+            held = folders.setdefault(folder, set())
+            if name in held:
+                break  # and so are the folders above it
+            held.add(name)
+            key = folder
+    return {folder: frozenset(names) for folder, names in folders.items()}
+
+
+def answered(ask: Callable[[], Any]) -> Any:
+    """What a call of TensorStore gives. Raises OSError where it fails, and where no answer comes in time."""
+    try:
+        return ask().result(timeout=PATIENCE)
+    except TimeoutError as error:
+        raise OSError(f"no answer within {PATIENCE:.0f} s") from error
+    except ValueError as error:  # as TensorStore raises all that goes wrong
+        raise OSError(in_words(error)) from error
+
+
+def in_words(error: Exception) -> str:
+    """What TensorStore says of a failure, on one line and without the places in its sources."""
+    return " ".join(str(error).split()).partition(" [source locations=")[0][:300]
