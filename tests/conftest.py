@@ -5,15 +5,21 @@ JAX promotes no rank and no type in silence.
 
 import ctypes
 import gc
+import itertools
 import os
+import socket
+import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
 from pathlib import Path
 
 # before JAX is imported, and for the command lines that tests start: not in the user's own cache
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "jaxzoo-tests-compiled"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ |= {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy")}  # nobody listens there
+os.environ["no_proxy"] = "127.0.0.1"  # but for servers that tests start
 
 import filelock
 import jax
@@ -67,3 +73,45 @@ def digits_zoo(tmp_path_factory):
             few = jaxzoo.TwinSpec(method="magnitude", epochs=2)
             jaxzoo.generate(jaxzoo.load_spec("digits"), folder, models=8, epochs=2, twins=few)
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """The address of an S3 server on loopback, in a process of its own."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", "from moto.server import main; main()", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield _answering(f"http://127.0.0.1:{port}")
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _answering(address):
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(address)
+            return address
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError("the server does not answer")
+
+
+BUCKETS = itertools.count()
+
+
+@pytest.fixture
+def bucket(s3_server, monkeypatch):
+    """The address of a new bucket, and the environment of somebody who may use it."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "somebody",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+    }.items():
+        monkeypatch.setenv(name, value)
+    name = f"zoos-{next(BUCKETS)}"
+    urllib.request.urlopen(urllib.request.Request(f"{s3_server}/{name}", method="PUT"))
+    return f"s3://{name}"

@@ -7,6 +7,7 @@ prefix: one listing says what the zoo holds. A zoo that other tools copied there
 
 import functools
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,17 @@ DRIVERS = {"s3": "s3", "gs": "gcs"}  # TensorStore's, by the first part of an ad
 MARKERS = "whole"
 CACHED = 64_000_000  # bytes of indices and of arrays
 PATIENCE = 30.0  # seconds for one small answer
+SLOWEST = 50_000  # bytes/s, of a connection that is waited for
+ANONYMOUS = {"type": "anonymous"}
+AWS_FILES = {"SHARED_CREDENTIALS_FILE": "credentials", "CONFIG_FILE": "config"}
+AWS_ELSEWHERE = (
+    *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+)
+CREDENTIALS = {  # by driver
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials, of somebody who may",
+    "gcs": "GOOGLE_APPLICATION_CREDENTIALS, or gcloud auth application-default login, of somebody who may",
+}
+DENIED = ("PERMISSION_DENIED", "UNAUTHENTICATED", "AccessDenied", "credentials", "InvalidAccessKeyId", "SignatureDoes")
 RETRIES = {"max_retries": 5, "initial_delay": "200ms", "max_delay": "2s"}
 
 
@@ -64,12 +76,21 @@ class Store:
 
     def keys(self, prefix: str = "") -> list[str]:
         """The keys that begin with a prefix, without it."""
-        import tensorstore as ts
+        found = (key.decode() for key in answered(lambda: self.values.list(range_of(prefix))))
+        # not every server that takes a range keeps to it, and TensorStore aborts where it is to strip what is not there
+        return [key.removeprefix(prefix) for key in found if key.startswith(prefix)]
 
-        first = prefix.encode()
-        last = first[:-1] + bytes([first[-1] + 1]) if first else b""
-        found = answered(lambda: self.values.list(ts.KvStore.KeyRange(first, last), len(first)))
-        return [key.decode() for key in found]
+    def write(self, key: str, value: bytes) -> None:
+        """Gives a key a value, in the place of another."""
+        answered(lambda: self.values.write(key, value), PATIENCE + len(value) / SLOWEST)
+
+    def delete(self, key: str) -> None:
+        """Removes a key and its value, if there is one."""
+        answered(lambda: self.values.write(key, None))
+
+    def delete_below(self, prefix: str) -> None:
+        """Removes all keys that begin with a prefix."""
+        answered(lambda: self.values.delete_range(range_of(prefix)))
 
     @functools.cached_property
     def marks(self) -> frozenset[str] | None:
@@ -93,7 +114,7 @@ class Store:
         try:
             return names_of(self.keys() if self.marks is None else self.marks)
         except OSError as error:
-            raise InputError(f"{self.address}: cannot be read ({error}), expected a zoo that can") from error
+            raise InputError(f"{self.address}: {trouble(error, self._spec)}") from error
 
 
 def bucket_store(kind: str, bucket: str, key: str) -> Store:
@@ -112,6 +133,31 @@ def file_spec(path: Path) -> Spec:
     return {"driver": "file", "path": str(path)}
 
 
+def trouble(error: OSError, spec: Spec) -> str:
+    """Why a store cannot be read or written, and what was expected, as the end of a message."""
+    text = str(error)
+    if "NoSuchBucket" in text or "bucket does not exist" in text:
+        return f"there is no bucket {spec['bucket']!r}, expected one that is there"
+    if any(word in text for word in DENIED):
+        found = "none" if spec.get("aws_credentials") == ANONYMOUS else "those that were found"
+        return f"may not be used (credentials: {found}; {text}), expected {CREDENTIALS[spec['driver']]}"
+    return f"cannot be used ({text}), expected a bucket that answers, or a whole zip file"
+
+
+def aws_credentials() -> Spec:
+    """Where TensorStore looks for credentials: only where some are, since it says a lot of what it does not find."""
+    if os.environ.get("AWS_ACCESS_KEY_ID"):
+        return {"type": "environment"}
+    files = [os.environ.get(f"AWS_{name}", f"~/.aws/{short}") for name, short in AWS_FILES.items()]
+    if any(os.environ.get(name) for name in AWS_ELSEWHERE) or any(Path(file).expanduser().exists() for file in files):
+        return {"type": "default"}
+    try:
+        on_ec2 = "Amazon" in Path("/sys/class/dmi/id/sys_vendor").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        on_ec2 = False
+    return {"type": "imds"} if on_ec2 else ANONYMOUS
+
+
 def bucket_spec(kind: str, bucket: str, key: str) -> Spec:
     """TensorStore's spec of a key in a bucket.
 
@@ -119,6 +165,7 @@ def bucket_spec(kind: str, bucket: str, key: str) -> Spec:
     """
     spec: Spec = {"driver": DRIVERS[kind], "bucket": bucket, "path": key}
     if kind == "s3":
+        spec["aws_credentials"] = aws_credentials()
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         if endpoint:  # there nobody can be asked for the region
@@ -140,16 +187,24 @@ def names_of(keys: Iterable[str]) -> dict[str, frozenset[str]]:
     return {folder: frozenset(names) for folder, names in folders.items()}
 
 
-def answered(ask: Callable[[], Any]) -> Any:
-    """What a call of TensorStore gives. Raises OSError where it fails, and where no answer comes in time."""
+def range_of(prefix: str) -> Any:
+    """TensorStore's range of the keys that begin with a prefix."""
+    import tensorstore as ts
+
+    first = prefix.encode()
+    return ts.KvStore.KeyRange(first, first[:-1] + bytes([first[-1] + 1]) if first else b"")
+
+
+def answered(ask: Callable[[], Any], patience: float = PATIENCE) -> Any:
+    """What a call of TensorStore gives. Raises OSError where it fails, and where no answer comes in so many seconds."""
     try:
-        return ask().result(timeout=PATIENCE)
+        return ask().result(timeout=patience)
     except TimeoutError as error:
-        raise OSError(f"no answer within {PATIENCE:.0f} s") from error
+        raise OSError(f"no answer within {patience:.0f} s") from error
     except ValueError as error:  # as TensorStore raises all that goes wrong
         raise OSError(in_words(error)) from error
 
 
 def in_words(error: Exception) -> str:
-    """What TensorStore says of a failure, on one line and without the places in its sources."""
-    return " ".join(str(error).split()).partition(" [source locations=")[0][:300]
+    """What TensorStore says of a failure, on one line, without the places in its sources and what a server sent."""
+    return re.split(r" \[(?:source locations|http_response_body|curl_code)=", " ".join(str(error).split()))[0][:300]

@@ -1,0 +1,143 @@
+"""Where the finished parts of a zoo are moved to: a folder on slow storage, or a bucket. Each part appears whole.
+
+A part has the path that it has in the folder of a zoo, such as cohorts/000/snapshots/5.
+"""
+
+import os
+import re
+import shutil
+import uuid
+from pathlib import Path
+
+from jaxzoo.errors import InputError
+from jaxzoo.paths import lasting_path
+from jaxzoo.storage.checkpoints import EPOCH, saved_epochs
+from jaxzoo.storage.files import PARTIAL, entries_of, new_folder, remove_folder, remove_leftovers, write_whole
+from jaxzoo.storage.store_paths import ZIP, AnyPath, StorePath, is_address, zoo_path
+from jaxzoo.storage.stores import MARKERS
+from jaxzoo.storage.zoo_folder import find_record
+
+BEGUN = "begun"  # the first marker, of a zoo that has nothing whole yet
+
+
+class FolderTarget:
+    """A folder, such as one on a mounted drive. A part is copied beside its name, and then renamed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def epochs(self, folder: str) -> list[int]:
+        """The epochs, or steps, whose checkpoints a folder of the zoo holds whole."""
+        return saved_epochs(self.root / folder)
+
+    def files(self, folder: str) -> list[str]:
+        """The names of the files in a folder of the zoo that are whole."""
+        return [name for name in entries_of(self.root / folder) if not name.endswith(PARTIAL)]
+
+    def put_file(self, path: str, contents: bytes) -> None:
+        """Writes a file, in the place of an earlier one. Raises OSError."""
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.root / path, contents)
+
+    def put_checkpoint(self, path: str, source: Path) -> None:
+        """Copies a checkpoint. Raises OSError."""
+        target = self.root / path
+        partial = target.with_name(f"{target.name}.{uuid.uuid4().hex[:8]}{PARTIAL}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(source, partial)
+            partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def remove(self, path: str) -> None:
+        """Removes a checkpoint. Raises OSError, or InputError, where that fails."""
+        remove_folder(self.root / path)
+
+    def tidy(self, folder: str) -> None:
+        """Tries again to remove what could not be removed."""
+        remove_leftovers(self.root / folder)
+
+
+class BucketTarget:
+    """What lies under an address in a bucket. A part is whole once its marker is there."""
+
+    def __init__(self, root: StorePath) -> None:
+        """Lists what is there. Raises InputError for a zoo that others copied there: nothing says what is whole."""
+        self.root, self._store = root, root.store
+        self._whole = {*(self._store.marks or ())}
+        if not self._whole and root.names():
+            raise InputError(
+                f"{root}: holds {root.names()[0]!r} and no markers of jaxzoo, expected a zoo that jaxzoo wrote there, "
+                "or an address with nothing below it"
+            )
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def epochs(self, folder: str) -> list[int]:
+        """The epochs, or steps, whose checkpoints a folder of the zoo holds whole."""
+        return sorted(int(name) for name in self.files(folder) if EPOCH.fullmatch(name))
+
+    def files(self, folder: str) -> list[str]:
+        """The names in a folder of the zoo of what is whole."""
+        begin = f"{folder}/" if folder else ""
+        inside = (path.removeprefix(begin) for path in {*self._whole} if path.startswith(begin))
+        return [name for name in inside if "/" not in name]
+
+    def put_file(self, path: str, contents: bytes) -> None:
+        """Writes a file, in the place of an earlier one. Raises OSError."""
+        if not self._whole:
+            self._mark(BEGUN)  # before anything that a marker could miss
+        self._store.write(path, contents)
+        self._mark(path)
+
+    def put_checkpoint(self, path: str, source: Path) -> None:
+        """Copies a checkpoint, and marks it. Raises OSError."""
+        for file in sorted(file for file in source.rglob("*") if file.is_file()):
+            self._store.write(f"{path}/{file.relative_to(source).as_posix()}", file.read_bytes())
+        self._mark(path)
+
+    def remove(self, path: str) -> None:
+        """Removes a checkpoint, its marker first. Raises OSError where that fails."""
+        self._store.delete(f"{MARKERS}/{path}")
+        self._whole.discard(path)
+        self._store.delete_below(f"{path}/")
+
+    def tidy(self, folder: str) -> None:
+        """Nothing: what could not be removed is not seen."""
+
+    def _mark(self, path: str) -> None:
+        self._store.write(f"{MARKERS}/{path}", b"whole")
+        self._whole.add(path)
+
+
+Target = FolderTarget | BucketTarget
+
+
+def target_of(out: str | os.PathLike[str]) -> Target:
+    """Where `out` says that a zoo is to be. Raises InputError for a bucket that cannot be used, and for a zip file."""
+    if re.search(rf"{re.escape(ZIP)}/*$", str(out)):
+        raise InputError(f"{out}: is the name of a zip file, expected a folder or an address (jaxzoo pack makes files)")
+    if not is_address(out):
+        folder = lasting_path(out)
+        find_record(folder)
+        return FolderTarget(folder)
+    root = zoo_path(out)
+    assert isinstance(root, StorePath)
+    return BucketTarget(root)
+
+
+def fetch_checkpoint(source: AnyPath, target: Path) -> None:
+    """Copies a checkpoint to a new folder of this machine. Raises InputError."""
+    with new_folder(target) as partial:
+        if isinstance(source, Path):
+            shutil.copytree(source, partial, dirs_exist_ok=True)
+            return
+        for key in source.store.keys(f"{source.key}/"):
+            file = partial / key
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(source.store.read(f"{source.key}/{key}"))
