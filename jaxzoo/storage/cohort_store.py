@@ -87,12 +87,15 @@ class CohortStore:
         kept: Sequence[int] | None = None,
         asked: Asked | None = None,
         lease: Lease | None = None,
+        on_saved: Callable[[Path], None] = lambda folder: None,
     ) -> None:
         """The weights of the epochs `kept`, by default of all, and of the last two stay.
 
         `asked` says what belongs to an epoch besides its snapshot. With a `lease` of the cohort it is not locked, and
-        nothing appears there without the lease. Raises InputError.
+        nothing appears there without the lease. `on_saved` is told the folder whenever something more is whole, by the
+        thread that saves. Raises InputError.
         """
+        self._on_saved = on_saved
         self._folder, self._identity, self._kept = folder, identity, kept
         self._lease = lease
         self._save_tree = save_checkpoint if lease is None else functools.partial(save_fenced, lease)
@@ -175,8 +178,12 @@ class CohortStore:
         self._begin(keep_outputs, self._folder, self._identity, epoch, outputs, save=self._save_tree)
 
     def _begin(self, work: Callable[Given, None], *arguments: Given.args, **options: Given.kwargs) -> None:
+        def work_and_tell() -> None:
+            work(*arguments, **options)
+            self._on_saved(self._folder)
+
         self._finish()
-        self._saving = self._writer.submit(work, *arguments, **options)
+        self._saving = self._writer.submit(work_and_tell)
 
     def _finish(self) -> None:
         saving, self._saving = self._saving, None
