@@ -117,6 +117,11 @@ def zoo_argument(text: str) -> Path | str:
     return text if is_address(text) else path_argument(text)
 
 
+def place_below(place: Path | str, name: str) -> Path | str:
+    """The path, or the address, of what lies below one."""
+    return place / name if isinstance(place, Path) else f"{place.rstrip('/')}/{name}"
+
+
 def write_file(path: Path, text: str) -> None:
     """The file appears under its name when it is whole. Raises InputError where it cannot be written."""
     try:

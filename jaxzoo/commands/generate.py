@@ -7,7 +7,16 @@ from pathlib import Path
 
 from jax.sharding import Mesh
 
-from jaxzoo.commands.arguments import Parser, cohort_range, number_list, path_argument, positive, run_command
+from jaxzoo.commands.arguments import (
+    Parser,
+    cohort_range,
+    number_list,
+    path_argument,
+    place_below,
+    positive,
+    run_command,
+    zoo_argument,
+)
 from jaxzoo.commands.forecasts import forecast_text
 from jaxzoo.commands.interrupts import caught_signals
 from jaxzoo.commands.listing import list_zoos
@@ -36,6 +45,7 @@ EXAMPLES = """examples:
   jaxzoo generate --zoo mnist-seed --models 128 --epochs 10 the same zoo, extended
   jaxzoo generate --zoo mnist-seed --plan                   what one will take here
   jaxzoo generate --config my_zoo.toml --out my_zoos        zoos of your own
+  jaxzoo generate --zoo mnist --out s3://bucket/zoos        into a bucket, by way of a stage
   jaxzoo generate --list                                    what there is
 
 Running a command again goes on where it stopped."""
@@ -72,7 +82,14 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--models", type=positive, metavar="N", help="so many models, spread over the grid")
     parser.add_argument("--epochs", type=positive, metavar="N", help="so many epochs")
     parser.add_argument(
-        "--out", type=path_argument, default=Path("zoos"), metavar="DIR", help="each zoo gets a folder there (zoos)"
+        "--out",
+        type=zoo_argument,
+        default=Path("zoos"),
+        metavar="DIR",
+        help="each zoo gets a folder there (zoos); also s3://bucket/path and gs://bucket/path",
+    )
+    parser.add_argument(
+        "--stage", type=path_argument, metavar="DIR", help="make zoos there, and move them to --out in the background"
     )
     parser.add_argument(
         "--data-dir", type=path_argument, metavar="DIR", help="the datasets (TFDS_DATA_DIR, ~/tensorflow_datasets)"
@@ -165,7 +182,8 @@ def _generate_all(options: argparse.Namespace) -> int:
 def _check(spec: ZooSpec, options: argparse.Namespace) -> Job:
     return check_generate(
         spec,
-        options.out / spec.name,
+        place_below(options.out, spec.name),
+        stage=options.stage,
         models=options.models,
         epochs=options.epochs,
         engine=options.engine,

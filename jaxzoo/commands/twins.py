@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from jaxzoo.commands.arguments import Parser, cohort_range, fraction, path_argument, positive, run_command
+from jaxzoo.commands.arguments import Parser, cohort_range, fraction, path_argument, positive, run_command, zoo_argument
 from jaxzoo.commands.interrupts import caught_signals
 from jaxzoo.commands.progress import ProgressBar, twins_summary
 from jaxzoo.compilation import use_compilation_cache
@@ -36,7 +36,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         examples=EXAMPLES,
     )
     default = TwinSpec()
-    parser.add_argument("zoo", type=path_argument, metavar="ZOO", help="the folder of a finished zoo")
+    parser.add_argument("zoo", type=zoo_argument, metavar="ZOO", help="the folder of a finished zoo")
     parser.add_argument("--method", choices=METHODS, default=default.method, help=f"({default.method})")
     parser.add_argument("--sparsity", type=fraction, metavar="S", help=f"of magnitude ({default.sparsity})")
     parser.add_argument("--scope", choices=SCOPES, help=f"of magnitude ({default.scope})")
@@ -46,6 +46,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--data-dir", type=path_argument, metavar="DIR", help="the datasets (TFDS_DATA_DIR, ~/tensorflow_datasets)"
     )
+    parser.add_argument("--stage", type=path_argument, metavar="DIR", help="make twins there, and move them to the zoo")
     parser.add_argument("--repair", action="store_true", help="read every epoch; make missing and damaged ones again")
     parser.add_argument("--cohorts", type=cohort_range, metavar="A:B", help="only the cohorts A to B - 1")
     return parser.parse_args(arguments)
@@ -59,7 +60,9 @@ def _twin_spec(options: argparse.Namespace) -> TwinSpec:
 
 
 def _make(options: argparse.Namespace) -> int:
-    job = check_make_twins(options.zoo, _twin_spec(options), options.cohorts, repair=options.repair)
+    job = check_make_twins(
+        options.zoo, _twin_spec(options), options.cohorts, stage=options.stage, repair=options.repair
+    )
     use_all_cores()
     use_compilation_cache()
     mesh = model_mesh()

@@ -10,7 +10,6 @@ import numpy as np
 from jaxzoo.datasets import Images
 from jaxzoo.errors import InputError
 from jaxzoo.models.engines import ENGINES, engines_for
-from jaxzoo.paths import lasting_path
 from jaxzoo.spec.asked import kept_with_ends
 from jaxzoo.spec.factors import batch_sizes, least_examples
 from jaxzoo.spec.form import Form, form_of_word, form_word, settled_form
@@ -22,10 +21,13 @@ from jaxzoo.spec.twin_spec import NO_TWINS, TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.growth import grown_record
 from jaxzoo.storage.licence import check_licence
+from jaxzoo.storage.mirror import key_of, staged
 from jaxzoo.storage.modules import check_module, with_module, with_network
 from jaxzoo.storage.record import ZooRecord, read_record
 from jaxzoo.storage.retention import ALL, Keep, ZooBytes, check_space, kept_epochs, kept_of_twins
 from jaxzoo.storage.snapshots import snapshot_epochs
+from jaxzoo.storage.store_paths import AnyPath, zoo_path
+from jaxzoo.storage.targets import Target
 from jaxzoo.storage.twins_folders import (
     check_parent,
     check_room,
@@ -52,7 +54,8 @@ class Job(NamedTuple):
     were made of an earlier epoch, and make room. `kept` has the epochs whose weights stay on disk besides the last two,
     None for all. With `repair`, missing and damaged epochs are made again. `licence` is what the zoo is to say of its
     licence, None for what it says. `form` is what the call says of that, None for what suits the zoo. `share` has the
-    seconds of a lease where several calls make the zoo at the same time, None for one call.
+    seconds of a lease where several calls make the zoo at the same time, None for one call. Where there is a `target`,
+    `folder` is a stage, and the zoo is moved to the target while it is made.
     """
 
     folder: Path
@@ -69,25 +72,33 @@ class Job(NamedTuple):
     anew: bool = False
     form: Form | None = None
     share: float | None = None
+    target: Target | None = None
 
     @property
     def chosen(self) -> Sequence[Cohort]:
         """The cohorts to make."""
         return choose_cohorts(self.plan, self.cohorts)
 
+    @property
+    def place(self) -> AnyPath:
+        """Where the zoo is to be read from, as it is now."""
+        return self.folder if self.target is None else zoo_path(str(self.target))
+
     def held(self, cohort: Cohort, twin: TwinSpec | None) -> list[int]:
-        """The epochs of a cohort, or of its twins, that are on disk already, in order."""
-        if twin is None:
-            return snapshot_epochs(cohort_folder(self.folder, cohort.number))
-        return (
-            [] if self.anew else snapshot_epochs(cohort_folder(twins_folder(self.folder, twin.method), cohort.number))
-        )
+        """The epochs of a cohort, or of its twins, that are whole already, in order."""
+        if twin is not None and self.anew:
+            return []
+        zoo = self.folder if twin is None else twins_folder(self.folder, twin.method)
+        own = cohort_folder(zoo, cohort.number)
+        there = [] if self.target is None else self.target.epochs(f"{key_of(self.folder, own)}/snapshots")
+        return sorted({*snapshot_epochs(own), *there})
 
 
 def check_generate(
     spec: ZooSpec,
     out: str | Path,
     *,
+    stage: str | Path | None = None,
     models: int | None = None,
     epochs: int | None = None,
     engine: str | None = None,
@@ -103,10 +114,12 @@ def check_generate(
 ) -> Job:
     """Checks a call of `jaxzoo.generate` in an instant, before images are loaded. Raises InputError.
 
-    Where the network is a Flax module, that takes a second: its logits are computed.
+    Where the network is a Flax module, that takes a second: its logits are computed. Where the zoo is in a bucket, or
+    is written through a stage, what describes it is fetched.
     """
-    folder = lasting_path(out)
-    _check_share(folder, share, repair)
+    folder, target = staged(out, stage)
+    _check_staged(target, repair=repair)
+    _check_share(folder, share, target, repair=repair)
     spec = with_network(spec, network)
     found = find_record(folder)
     check_module(folder, found, spec)
@@ -130,22 +143,41 @@ def check_generate(
         kept = begun.kept
     wanted = None if begun is found else spec
     job = Job(folder, plan, begun, cohorts, None, kept, engine, lanes, repair, licence, wanted, False, asked, share)
+    job = job._replace(target=target)
     if twin is not None:
         job = _with_twins(job, twin, spec, length_said=isinstance(twins, TwinSpec) and twins.epochs is not None)
-    check_space(folder, *space_of(job), apart=set_apart(folder, job.begun))
+    _check_room(job)
     return job
 
 
-def _check_share(folder: Path, share: float | None, repair: bool) -> None:
-    """Raises InputError for a lease of no length, a zoo to repair, and a folder that no two machines can share."""
+def _check_share(folder: Path, share: float | None, target: Target | None, *, repair: bool) -> None:
+    """Raises InputError for a lease of no length, a zoo to repair, and a place that no two machines can share."""
     if share is None:
         return
     if not LEAST_LEASE <= share <= MOST_LEASE:
         raise InputError(f"lease is {share:g} seconds, expected {LEAST_LEASE:g} to {MOST_LEASE:g}")
     if repair:
         raise InputError(f"{folder}: a zoo is repaired by one call alone, expected repair or share")
+    if target is not None:
+        raise InputError(f"{target}: share is asked for, expected a zoo in a folder, without a stage")
     if folder.is_relative_to(DRIVE):
         raise InputError(f"{folder}: is on Google Drive, where no lease holds; expected other cohorts on each machine")
+
+
+def _check_staged(target: Target | None, *, repair: bool) -> None:
+    if target is not None and repair:
+        raise InputError(f"{target}: repair is asked for, expected a zoo in a folder, without a stage")
+
+
+def _check_room(job: Job) -> None:
+    """Raises InputError where a disk obviously cannot hold a zoo and its twins. A stage holds the last epochs alone."""
+    space = space_of(job)
+    if job.target is None:
+        check_space(job.folder, *space, apart=set_apart(job.folder, job.begun))
+        return
+    check_space(job.folder, *(part.smallest for part in space))
+    if isinstance(job.target.root, Path):
+        check_space(job.target.root, *space)
 
 
 def _with_twins(job: Job, twin: TwinSpec, spec: ZooSpec, *, length_said: bool) -> Job:
@@ -177,17 +209,24 @@ def space_of(job: Job) -> list[ZooBytes]:
 
 
 def check_make_twins(
-    zoo: str | Path, twin: TwinSpec, cohorts: range | None = None, *, repair: bool = False, network: Any = None
+    zoo: str | Path,
+    twin: TwinSpec,
+    cohorts: range | None = None,
+    *,
+    stage: str | Path | None = None,
+    repair: bool = False,
+    network: Any = None,
 ) -> Job:
     """Checks a call of `jaxzoo.make_twins`: the zoo is dense, and the cohorts are finished. Raises InputError."""
-    folder = lasting_path(zoo)
+    folder, target = staged(zoo, stage)
+    _check_staged(target, repair=repair)
     record = read_record(folder)
     spec = with_network(record.spec, network)
     check_module(folder, record, spec)
     record = with_module(folder, record, spec.network)
     if record.twin is not None:
         raise InputError(f"{folder}: is a zoo of twins, expected a dense one")
-    job = Job(folder, record.plan, record, cohorts, None, record.kept, repair=repair)
+    job = Job(folder, record.plan, record, cohorts, None, record.kept, repair=repair, target=target)
     for cohort in job.chosen:
         epochs = job.held(cohort, None)
         if record.spec.epochs not in epochs:
@@ -296,6 +335,11 @@ def _check_twins(job: Job, begun: ZooRecord | None) -> None:
         raise InputError(f"{twins}: holds a dense zoo, expected twins by {twin.method}")
     if job.begun is not None:
         check_parent(job.folder, begun, job.begun)
+    if job.anew and job.target is not None:
+        raise InputError(
+            f"{job.target}: its twins were made of an earlier epoch and would have to be renamed, expected no twins "
+            "('none'), or a zoo in a folder, without a stage"
+        )
     if job.anew:
         check_room(job.folder, begun)
         return

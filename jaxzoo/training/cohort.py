@@ -18,6 +18,7 @@ from jaxzoo.spec.snapshots import Moment, Snapshots
 from jaxzoo.storage.cohort_store import CohortStore, Saved
 from jaxzoo.storage.identity import changes_of_making, identity_of
 from jaxzoo.storage.leases import Lease
+from jaxzoo.storage.mirror import Elsewhere, Nowhere
 from jaxzoo.storage.record import ZooRecord
 from jaxzoo.storage.zoo_folder import cohort_folder
 from jaxzoo.training.events import EpochSaved, Event, Interrupted, Metrics, Notice, Trained
@@ -42,8 +43,8 @@ class Run(NamedTuple):
     """What all cohorts of a zoo share: their number, the images, who hears of events and who may ask for an end.
 
     `images_of(dataset)` puts those of a data set on the devices. `made` is what snapshots say that they were made
-    with, beside the kernels. With `repair`, missing and damaged epochs are made again. `lease` is that of the cohort at
-    work, where workers share a zoo.
+    with, beside the kernels. With `repair`, missing and damaged epochs are made again. `elsewhere` is told what is
+    saved. `lease` is that of the cohort at work, where workers share a zoo.
     """
 
     cohorts: int
@@ -52,6 +53,7 @@ class Run(NamedTuple):
     repair: bool
     on_event: Callable[[Event], None]
     should_stop: Callable[[], bool]
+    elsewhere: Elsewhere = Nowhere()
     lease: Lease | None = None
 
 
@@ -104,12 +106,17 @@ def run_cohort(
 
     `ready()` is called before a step is trained, and returns when the training program is compiled.
     """
-    twins = program.method is not None
+    twins, own = program.method is not None, cohort_folder(folder, cohort.number)
+    if run.elsewhere.finished(own, record.epochs) and not run.repair:
+        samples = record.epochs * cohort.samples
+        run.on_event(Trained(cohort.number, run.cohorts, record.epochs, samples, restored=True, twins=twins))
+        return
+    run.elsewhere.fetch(own)
     way, samples = record.cohorts[cohort.number], program.method is not None and program.method.samples
     made = {**run.made, "kernels": kernels_of(way.engine, platform_of(program.mesh), samples=samples)}
     identity = identity_of(record, cohort.number, cohort.members, made, beginning.parent)
     asked = asked_of(record.spec, cohort.key, record.twin)
-    with CohortStore(cohort_folder(folder, cohort.number), identity, record.kept, asked, run.lease) as store:
+    with CohortStore(own, identity, record.kept, asked, run.lease, run.elsewhere.saved) as store:
         saved, last, notes = store.restore(record.epochs, repair=run.repair)
         for note in (*notes, *_elsewhere(folder, saved, made)):
             run.on_event(Notice(note))

@@ -1,8 +1,9 @@
 """From a spec to a zoo on disk: check, load images, choose how to train, begin the record, train, open."""
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from jaxzoo.storage.identity import identity_of
 from jaxzoo.storage.leases import LEASE_SECONDS
 from jaxzoo.storage.licence import state_licence
 from jaxzoo.storage.locks import zoo_locked
+from jaxzoo.storage.mirror import Elsewhere, Mirror, Nowhere
 from jaxzoo.storage.modules import holding, with_module
 from jaxzoo.storage.record import (
     FORMAT,
@@ -63,6 +65,7 @@ def generate(
     spec: ZooSpec,
     out: str | Path,
     *,
+    stage: str | Path | None = None,
     models: int | None = None,
     epochs: int | None = None,
     data_dir: str | Path | None = None,
@@ -87,7 +90,9 @@ def generate(
 
     Args:
         spec: the zoo.
-        out: the folder of the zoo.
+        out: the folder of the zoo, or its address in a bucket: s3://bucket/path or gs://bucket/path.
+        stage: a folder on a fast disk of this machine, where the zoo is made and from where it is moved to `out` in the
+            background; for a bucket by default in the user's cache folder, else none.
         models: replaces the spec's.
         epochs: replaces the spec's.
         data_dir: the folder of the images (see `load_images`).
@@ -117,6 +122,7 @@ def generate(
     job = check_generate(
         spec,
         out,
+        stage=stage,
         models=models,
         epochs=epochs,
         engine=engine,
@@ -142,6 +148,7 @@ def make_twins(
     zoo: str | Path,
     twin: TwinSpec,
     *,
+    stage: str | Path | None = None,
     data_dir: str | Path | None = None,
     devices: Sequence[jax.Device] | None = None,
     cohorts: range | None = None,
@@ -155,7 +162,7 @@ def make_twins(
     Never changes the zoo itself. The arguments are those of `generate`, but that images are never downloaded (see
     `Zoo.images`). Raises InputError, also where the zoo or one of the cohorts is not finished, and Interrupted.
     """
-    job = check_make_twins(zoo, twin, cohorts, repair=repair, network=network)
+    job = check_make_twins(zoo, twin, cohorts, stage=stage, repair=repair, network=network)
     mesh = model_mesh(devices)
     images = {dataset: images_at_hand(dataset, data_dir) for dataset in job.plan.spec.every_dataset}
     return run_make_twins(job, images, mesh, on_event=on_event, should_stop=should_stop)
@@ -185,7 +192,6 @@ def run_generate(
         plan = record.plan
     record = _under_licence(job.folder, record, job.licence)
     _tell_format(record, job.folder, on_event)
-    run = Run(len(plan.cohorts), on_device, made_with(mesh), job.repair, on_event, should_stop)
     twin_record = None if job.twin is None else begin_twins(job.folder, record, job.twin, mesh)
     cohorts = choose_cohorts(plan, job.cohorts)
 
@@ -194,14 +200,16 @@ def run_generate(
         if twin_record is not None:
             _run_twins(job.folder, record, twin_record, cohort, mesh, run, ahead)
 
-    if job.share is not None:
-        _share(job, record, cohorts, make, mesh, run)
-        return opened(job.folder, job.plan.spec.network)
-    with Ahead(kinds_to_train(job, record, mesh)[0]) as ahead:
-        for cohort in cohorts:
-            check_unshared(job.folder, cohort, should_stop)
-            make(cohort, run, ahead)
-    return opened(job.folder, job.plan.spec.network)
+    with moving(job, on_event) as elsewhere:
+        run = Run(len(plan.cohorts), on_device, made_with(mesh), job.repair, on_event, should_stop, elsewhere)
+        if job.share is not None:
+            _share(job, record, cohorts, make, mesh, run)
+            return opened(job.folder, job.plan.spec.network)
+        with Ahead(kinds_to_train(job, record, mesh)[0]) as ahead:
+            for cohort in cohorts:
+                check_unshared(job.folder, cohort, should_stop)
+                make(cohort, run, ahead)
+    return opened(job.place, job.plan.spec.network)
 
 
 def _share(
@@ -248,12 +256,24 @@ def run_make_twins(
     _tell_format(job.begun, job.folder, on_event)
     check_memory(job, job.begun, mesh, dense=False)
     on_device = _on_device(images, mesh)
-    run = Run(len(job.plan.cohorts), on_device, made_with(mesh), job.repair, on_event, should_stop)
     record = begin_twins(job.folder, job.begun, job.twin, mesh)
-    with Ahead(kinds_to_train(job, job.begun, mesh, dense=False)[0]) as ahead:
-        for cohort in job.chosen:
-            _run_twins(job.folder, job.begun, record, cohort, mesh, run, ahead)
-    return opened(twins_folder(job.folder, job.twin.method), job.plan.spec.network)
+    with moving(job, on_event) as elsewhere:
+        run = Run(len(job.plan.cohorts), on_device, made_with(mesh), job.repair, on_event, should_stop, elsewhere)
+        with Ahead(kinds_to_train(job, job.begun, mesh, dense=False)[0]) as ahead:
+            for cohort in job.chosen:
+                _run_twins(job.folder, job.begun, record, cohort, mesh, run, ahead)
+    return opened(twins_folder(job.place, job.twin.method), job.plan.spec.network)
+
+
+@contextlib.contextmanager
+def moving(job: Job, on_event: OnEvent) -> Iterator[Elsewhere]:
+    """What is told of all that is saved: where the job says so, it moves that, and the block ends when all is moved."""
+    if job.target is None:
+        yield Nowhere()
+        return
+    with Mirror(job.folder, job.target, lambda text: on_event(Notice(text))) as mirror:
+        mirror.describe()
+        yield mirror
 
 
 def _on_device(images: Mapping[DatasetSpec, Images], mesh: Mesh) -> Callable[[DatasetSpec], DeviceImages]:
@@ -352,7 +372,8 @@ def _run_twins(
     twin, way = record.twin, record.cohorts[cohort.number]
     assert twin is not None
     check_still(twins_folder(folder, twin.method), record)
-    parents, last = cohort_folder(folder, cohort.number), parent.epochs
+    last = parent.epochs
+    parents = run.elsewhere.source(cohort_folder(folder, cohort.number), last)
     identity = identity_of(parent, cohort.number, cohort.members, run.made)
     beginning = Beginning(
         functools.partial(read_whole_variables, parents, last, identity), parent_checksum(parents, last)

@@ -1,0 +1,180 @@
+"""A zoo that is made in a stage and moved, into a bucket or to a folder: its bits are those of one made in place."""
+
+import dataclasses
+import shutil
+
+import pandas as pd
+import pytest
+from populations import assert_same_weights, small_images, small_spec
+
+import jaxzoo
+from jaxzoo.devices import model_mesh
+from jaxzoo.errors import InputError
+from jaxzoo.storage import mirror as mirrors
+from jaxzoo.storage.store_paths import zoo_path
+from jaxzoo.training.checks import check_generate
+from jaxzoo.training.events import EpochSaved, Interrupted
+from jaxzoo.training.zoo import run_generate
+
+SPEC = dataclasses.replace(
+    small_spec(seeds=4, epochs=2), cohort_size=2, twins=jaxzoo.TwinSpec(method="magnitude", epochs=1)
+)
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(mirrors, "PAUSES", (0.01,))
+
+
+def make(out, spec=SPEC, stop_after=None, **options):
+    """`jaxzoo.generate` on a few images that are no data set; stops once so many epochs are saved."""
+    saved = []
+
+    def hear(event):
+        saved.extend([event] * isinstance(event, EpochSaved))
+
+    job = check_generate(spec, out, **options)
+    images = {spec.dataset: small_images(spec.dataset)}
+    stop = (lambda: False) if stop_after is None else (lambda: len(saved) >= stop_after)
+    return run_generate(job, images, model_mesh(), on_event=hear, should_stop=stop)
+
+
+@pytest.fixture(scope="module")
+def folder_zoo(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("folder") / "z")
+
+
+def same(zoo, other):
+    assert_same_weights(zoo, other)
+    pd.testing.assert_frame_equal(zoo.metrics, other.metrics)
+    assert list(jaxzoo.verify_zoo(str(zoo.path), deep=True)) == []
+    return True
+
+
+def test_a_zoo_in_a_bucket_is_that_of_a_folder(bucket, folder_zoo):
+    zoo = make(f"{bucket}/zoos/z")
+    assert str(zoo.path) == f"{bucket}/zoos/z"
+    assert same(zoo, folder_zoo)
+    twins = jaxzoo.open_zoo(f"{bucket}/zoos/z/twins/magnitude")
+    assert_same_weights(twins, folder_zoo.twins["magnitude"])
+    events = []
+    job = check_generate(SPEC, f"{bucket}/zoos/z")  # a finished zoo is not made again
+    images = {SPEC.dataset: small_images(SPEC.dataset)}
+    run_generate(job, images, model_mesh(), on_event=events.append, should_stop=lambda: False)
+    assert {event.restored for event in events} == {True}
+
+
+@pytest.mark.parametrize("epochs", [2, 6])
+def test_after_a_loss_of_the_stage_the_same_call_goes_on_from_the_bucket(bucket, folder_zoo, tmp_path, epochs):
+    with pytest.raises(Interrupted):
+        make(f"{bucket}/z", stop_after=epochs)
+    shutil.rmtree(tmp_path / "cache")
+    heard = jaxzoo.open_zoo(f"{bucket}/z", partial=True)
+    assert heard.epochs
+    assert same(make(f"{bucket}/z"), folder_zoo)
+
+
+def test_a_zoo_of_the_last_epochs_alone(bucket, tmp_path):
+    """What is let go in the stage is let go in the bucket, also after the stage was lost."""
+    spec = dataclasses.replace(SPEC, epochs=4, models=2, twins=None)
+    with pytest.raises(Interrupted):
+        make(f"{bucket}/z", spec, stop_after=3, keep_epochs="last")
+    shutil.rmtree(tmp_path / "cache")
+    zoo = make(f"{bucket}/z", spec, keep_epochs="last")
+    assert zoo.epochs == (3, 4)
+    assert zoo.metrics["epoch"].unique().tolist() == [0, 1, 2, 3, 4]
+    assert same(zoo, make(tmp_path / "z", spec, keep_epochs="last"))
+    for part in ("snapshots", "resume"):
+        keys = zoo_path(f"{bucket}/z").store.keys(f"cohorts/000/{part}/")
+        assert {key.split("/")[0] for key in keys} == {"3", "4"}
+
+
+def test_a_zoo_grows_in_a_bucket(bucket, tmp_path):
+    few = dataclasses.replace(SPEC, models=2, epochs=1, twins=None)
+    more = dataclasses.replace(few, models=4, epochs=2)
+    make(f"{bucket}/z", few)
+    shutil.rmtree(tmp_path / "cache")
+    make(tmp_path / "z", few)
+    assert same(make(f"{bucket}/z", more), make(tmp_path / "z", more))
+
+
+def test_a_stage_for_a_folder(folder_zoo, tmp_path):
+    with pytest.raises(Interrupted):
+        make(tmp_path / "drive" / "z", stage=tmp_path / "stage", stop_after=3)
+    assert jaxzoo.open_zoo(tmp_path / "drive" / "z", partial=True).epochs
+    zoo = make(tmp_path / "drive" / "z", stage=tmp_path / "stage")
+    assert zoo.path == tmp_path / "drive" / "z"
+    assert same(zoo, folder_zoo)
+    assert not list((tmp_path / "stage").rglob("snapshots/*"))
+    # and a call without a stage goes on with it
+    longer = dataclasses.replace(SPEC, epochs=3, twins=None)
+    make(tmp_path / "drive" / "z", longer)
+
+
+def test_twins_of_a_zoo_in_a_bucket(bucket, folder_zoo, tmp_path):
+    zoo = make(f"{bucket}/z", dataclasses.replace(SPEC, twins=None))
+    assert not zoo.twins
+    shutil.rmtree(tmp_path / "cache")
+    assert same(make(f"{bucket}/z", twins=jaxzoo.TwinSpec(method="magnitude", epochs=1)), folder_zoo)
+
+
+def test_a_machine_that_begins_anew_is_compared_with_the_bucket(bucket, folder_zoo, tmp_path):
+    """Another machine has neither what training goes on from, nor the last epoch, whose objects are still there."""
+    make(f"{bucket}/z")
+    store = zoo_path(f"{bucket}/z").store
+    for path in ("snapshots/2", "resume/1", "resume/2"):
+        store.delete(f"whole/cohorts/001/{path}")
+    shutil.rmtree(tmp_path / "cache")
+    assert same(make(f"{bucket}/z"), folder_zoo)
+
+
+def test_what_cannot_be_written_is_one_line_and_stays_in_the_stage(bucket, folder_zoo, monkeypatch, tmp_path):
+    from jaxzoo.storage.stores import Store
+
+    write = Store.write
+    broken = True
+
+    def fail(self, key, value):
+        if broken and "snapshots/1/" in key:
+            raise OSError("the net is gone")
+        write(self, key, value)
+
+    monkeypatch.setattr(Store, "write", fail)
+    with pytest.raises(InputError, match=r"1: cannot be written \(the net is gone\), .*the same call goes on"):
+        make(f"{bucket}/z")
+    assert jaxzoo.open_zoo(f"{bucket}/z", partial=True).epochs == (0,)
+    broken = False
+    assert same(make(f"{bucket}/z"), folder_zoo)
+
+
+def test_deletes_that_fail_are_tried_again(bucket, monkeypatch, tmp_path):
+    from jaxzoo.storage.targets import BucketTarget
+
+    remove, failed = BucketTarget.remove, []
+
+    def fail_once(self, path):
+        if path not in failed:
+            failed.append(path)
+            raise OSError("try again")
+        remove(self, path)
+
+    monkeypatch.setattr(BucketTarget, "remove", fail_once)
+    spec = dataclasses.replace(SPEC, epochs=3, models=2, twins=None)
+    zoo = make(f"{bucket}/z", spec, keep_epochs="last")
+    assert failed
+    assert zoo.epochs == (2, 3)
+    assert jaxzoo.open_zoo(f"{bucket}/z").metrics["epoch"].nunique() == 4
+
+
+def test_bad_input_is_one_line(bucket, tmp_path, folder_zoo):
+    make(f"{bucket}/z", dataclasses.replace(SPEC, epochs=1, twins=None))
+    for text, call in {
+        "there is no bucket 'no-such-bucket', expected one that is there": lambda: make("s3://no-such-bucket/z"),
+        "repair is asked for, expected a zoo in a folder": lambda: make(f"{bucket}/z", repair=True),
+        "is the name of a zip file, expected a folder or an address": lambda: make(f"{bucket}/z.zip"),
+        "holds another zoo": lambda: make(f"{bucket}/z", dataclasses.replace(SPEC, batch_size=7)),
+    }.items():
+        with pytest.raises(InputError, match=text) as raised:
+            call()
+        assert "\n" not in str(raised.value)
