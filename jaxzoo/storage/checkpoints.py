@@ -149,7 +149,7 @@ def _read(path: AnyPath, parts: Mapping[str, Rows]) -> Tree:
     import tensorstore as ts
 
     stored, options = _arrays_of(path)
-    names = {key.rpartition("/")[0] for key in _keys_of(stored, options)}
+    names = {key.rpartition("/")[0] for key in _keys_of(path, stored, options)}
     wanted = {name: rows for prefix, rows in parts.items() for name in names if name.startswith(prefix)}
     opening = {
         name: ts.open(
@@ -181,11 +181,15 @@ def _arrays_of(path: AnyPath) -> tuple[Spec, dict[str, Any]]:
     return (base if packed else {"driver": "ocdbt", "base": base, "path": ""}), options
 
 
-def _keys_of(stored: Spec, options: Mapping[str, Any]) -> list[str]:
+def _keys_of(path: AnyPath, stored: Spec, options: Mapping[str, Any]) -> list[str]:
+    """The keys of the store that a checkpoint's arrays lie in; those of one that is elsewhere are asked for once."""
     import tensorstore as ts
 
-    values = ts.KvStore.open(stored, context=options.get("context")).result()
-    return [key.decode() for key in values.list().result()]
+    known = path.store.inside if isinstance(path, StorePath) else {}
+    if str(path) not in known:
+        values = ts.KvStore.open(stored, context=options.get("context")).result()
+        known[str(path)] = [key.decode() for key in values.list().result()]
+    return known[str(path)]
 
 
 def read_values(path: AnyPath) -> Iterator[tuple[str, bytes]]:
@@ -198,7 +202,7 @@ def read_values(path: AnyPath) -> Iterator[tuple[str, bytes]]:
 
     stored, options = _arrays_of(path)
     values = ts.KvStore.open(stored, context=options.get("context")).result()
-    for key in sorted(_keys_of(stored, options)):
+    for key in sorted(_keys_of(path, stored, options)):
         yield key, bytes(values.read(key).result().value)
 
 

@@ -43,6 +43,7 @@ class Store:
     def __init__(self, address: str, spec: Spec, marked: bool) -> None:
         """`spec` is TensorStore's. A `marked` store may have markers."""
         self.address, self._spec, self._marked = address, spec, marked
+        self.inside: dict[str, list[str]] = {}  # what the checkpoints hold that were read, by their paths
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A process that is handed the store opens it for itself."""
