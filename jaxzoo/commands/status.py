@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from jaxzoo.commands.arguments import Parser, path_argument, run_command
+from jaxzoo.commands.arguments import Parser, run_command, zoo_argument
 from jaxzoo.commands.forecasts import human_seconds
 from jaxzoo.commands.tables import MISSING, table_text
 from jaxzoo.reading.status import DONE, FREE, SILENT, UNDER_WAY, zoo_status
@@ -22,7 +22,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(prog="jaxzoo status", description="Tells how far a zoo is, cohort by cohort.", examples=EXAMPLES)
-    parser.add_argument("zoo", type=path_argument, metavar="ZOO", help="the folder of a zoo")
+    parser.add_argument(
+        "zoo", type=zoo_argument, metavar="ZOO", help="the folder of a zoo, its zip file, or its address in a bucket"
+    )
     parser.add_argument("--at-once", action="store_true", help="do not wait to see whether workers are silent")
     return parser.parse_args(arguments)
 

@@ -13,6 +13,7 @@ from jaxzoo.storage.files import entries_of
 from jaxzoo.storage.leases import BEATS, LEASES, Holding, Leases, worker_name
 from jaxzoo.storage.locks import is_locked
 from jaxzoo.storage.snapshots import metrics_epochs
+from jaxzoo.storage.store_paths import AnyPath
 from jaxzoo.storage.zoo_folder import cohort_folder
 
 DONE, UNDER_WAY, SILENT, FREE = "done", "under way", "silent", "free"
@@ -40,7 +41,8 @@ def zoo_status(path: str | Path, *, watch: bool = True) -> pd.DataFrame:
         state = DONE
         if number in unfinished:
             state = SILENT if number in silent else UNDER_WAY if number in held else FREE
-            if state == FREE and any(is_locked(cohort_folder(part.path, number)) for part in parts):
+            folders = [cohort_folder(part.path, number) for part in parts]
+            if state == FREE and any(is_locked(folder) for folder in folders if isinstance(folder, Path)):
                 state = UNDER_WAY  # by a call that does not share it
         own, *twins = ends[number]
         said = _said(held.get(number)) if state in (UNDER_WAY, SILENT) else {}
@@ -55,9 +57,9 @@ def _last_epoch(part: Zoo, cohort: int) -> int | None:
     return max(metrics_epochs(cohort_folder(part.path, cohort)), default=None)
 
 
-def _holders(folder: Path, cohorts: Iterable[int], watch: bool) -> tuple[Mapping[int, Holding], set[int]]:
+def _holders(folder: AnyPath, cohorts: Iterable[int], watch: bool) -> tuple[Mapping[int, Holding], set[int]]:
     """By cohort who holds it, and those of them whose holders say nothing while they are watched."""
-    if not entries_of(folder / LEASES):
+    if not isinstance(folder, Path) or not entries_of(folder / LEASES):
         return {}, set()
     leases = Leases(folder, worker_name(), write=False)
     first = {number: held for number, held in leases.look().items() if number in {*cohorts}}
