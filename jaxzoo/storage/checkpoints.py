@@ -19,7 +19,7 @@ import numpy as np
 from jaxzoo.errors import InputError
 from jaxzoo.storage.files import entries_of, reason, reserve
 from jaxzoo.storage.store_paths import AnyPath, StorePath, below
-from jaxzoo.storage.stores import Spec
+from jaxzoo.storage.stores import Spec, database
 
 Tree = dict[str, Any]
 Rows = Sequence[int] | slice
@@ -178,7 +178,7 @@ def _arrays_of(path: AnyPath) -> tuple[Spec, dict[str, Any]]:
         # not a file:// URL: in one, the characters # % ? of a folder's name would mean something else
         base, options = {"driver": "file", "path": f"{item.absolute()}/"}, {}
     packed = (item / CHECKSUM).exists()
-    return (base if packed else {"driver": "ocdbt", "base": base, "path": ""}), options
+    return (base if packed else database(base)), options
 
 
 def _keys_of(path: AnyPath, stored: Spec, options: Mapping[str, Any]) -> list[str]:
@@ -257,9 +257,11 @@ def _nest(leaves: Mapping[str, np.ndarray]) -> Tree:
     return tree
 
 
+def quoted_name(name: str) -> str:
+    """A name quoted as in a URL, dots too: Orbax joins the names of a leaf with dots."""
+    return urllib.parse.quote(name, safe="").replace(".", "%2E")
+
+
 def quoted(tree: Mapping[str, Any]) -> Tree:
-    """The tree with every name quoted as in a URL, dots too: Orbax joins the names of a leaf with dots."""
-    return {
-        urllib.parse.quote(name, safe="").replace(".", "%2E"): quoted(inner) if isinstance(inner, Mapping) else inner
-        for name, inner in tree.items()
-    }
+    """The tree with every name quoted."""
+    return {quoted_name(name): quoted(inner) if isinstance(inner, Mapping) else inner for name, inner in tree.items()}

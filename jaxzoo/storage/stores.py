@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jaxzoo.errors import InputError
 
 Spec = dict[str, Any]
@@ -31,6 +33,8 @@ CREDENTIALS = {  # by driver
     "gcs": "GOOGLE_APPLICATION_CREDENTIALS, or gcloud auth application-default login, of somebody who may",
 }
 DENIED = ("PERMISSION_DENIED", "UNAUTHENTICATED", "AccessDenied", "credentials", "InvalidAccessKeyId", "SignatureDoes")
+NEAR = {"threshold_bytes": 16_000, "interval": "2ms"}
+COMPRESSED = {"id": "zstd", "level": 1}  # as Orbax does
 RETRIES = {"max_retries": 5, "initial_delay": "200ms", "max_delay": "2s"}
 
 
@@ -85,13 +89,28 @@ class Store:
         """Gives a key a value, in the place of another."""
         answered(lambda: self.values.write(key, value), PATIENCE + len(value) / SLOWEST)
 
+    def write_arrays(self, key: str, arrays: Mapping[str, tuple[np.ndarray, tuple[int, ...]]]) -> None:
+        """Writes arrays, each with the shape of its chunks, into a new database under a key, at once."""
+        import tensorstore as ts
+
+        at_once = ts.Transaction()
+        size = sum(array.nbytes for array, _ in arrays.values())
+        for name, (array, chunk) in arrays.items():
+            kept = {**database(self.spec(key)), "path": f"{name}/"}
+            zarr = {"driver": "zarr", "kvstore": kept, "metadata": {"chunks": chunk, "compressor": COMPRESSED}}
+            opening = {"create": True, "dtype": array.dtype, "shape": array.shape, "context": self.context}
+            opened = answered(functools.partial(ts.open, zarr, transaction=at_once, **opening))
+            answered(functools.partial(opened.write, array), PATIENCE + size / SLOWEST)
+        answered(at_once.commit_async, PATIENCE + size / SLOWEST)
+
     def delete(self, key: str) -> None:
         """Removes a key and its value, if there is one."""
         answered(lambda: self.values.write(key, None))
 
     def delete_below(self, prefix: str) -> None:
-        """Removes all keys that begin with a prefix."""
-        answered(lambda: self.values.delete_range(range_of(prefix)))
+        """Removes all keys that begin with a prefix, one by one: see `keys`."""
+        for key in self.keys(prefix):
+            self.delete(prefix + key)
 
     @functools.cached_property
     def marks(self) -> frozenset[str] | None:
@@ -142,7 +161,7 @@ def trouble(error: OSError, spec: Spec) -> str:
     if any(word in text for word in DENIED):
         found = "none" if spec.get("aws_credentials") == ANONYMOUS else "those that were found"
         return f"may not be used (credentials: {found}; {text}), expected {CREDENTIALS[spec['driver']]}"
-    return f"cannot be used ({text}), expected a bucket that answers, or a whole zip file"
+    return f"cannot be read ({text}), expected {'a whole zip file' if spec['driver'] == 'zip' else 'one that can'}"
 
 
 def aws_credentials() -> Spec:
@@ -186,6 +205,17 @@ def names_of(keys: Iterable[str]) -> dict[str, frozenset[str]]:
             held.add(name)
             key = folder
     return {folder: frozenset(names) for folder, names in folders.items()}
+
+
+def database(base: Spec) -> Spec:
+    """TensorStore's spec of the database that Orbax keeps the arrays of a checkpoint in.
+
+    Parts that lie near each other are read by one request: the chunks of an array lie side by side.
+    """
+    if base["driver"] == "file":
+        return {"driver": "ocdbt", "base": base, "path": ""}
+    near = {f"experimental_read_coalescing_{name}": value for name, value in NEAR.items()}
+    return {"driver": "ocdbt", "base": base, "path": "", **near}
 
 
 def range_of(prefix: str) -> Any:

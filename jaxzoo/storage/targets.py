@@ -11,7 +11,8 @@ from pathlib import Path
 
 from jaxzoo.errors import InputError
 from jaxzoo.paths import lasting_path
-from jaxzoo.storage.checkpoints import EPOCH, saved_epochs
+from jaxzoo.storage.checkpoints import EPOCH, DamagedError, saved_epochs
+from jaxzoo.storage.chunked import put_chunked
 from jaxzoo.storage.files import PARTIAL, entries_of, new_folder, remove_folder, remove_leftovers, write_whole
 from jaxzoo.storage.store_paths import ZIP, AnyPath, StorePath, is_address, zoo_path
 from jaxzoo.storage.stores import MARKERS
@@ -96,9 +97,12 @@ class BucketTarget:
         self._mark(path)
 
     def put_checkpoint(self, path: str, source: Path) -> None:
-        """Copies a checkpoint, and marks it. Raises OSError."""
-        for file in sorted(file for file in source.rglob("*") if file.is_file()):
-            self._store.write(f"{path}/{file.relative_to(source).as_posix()}", file.read_bytes())
+        """Copies a checkpoint, and marks it. Raises OSError, and InputError where it is damaged."""
+        self._store.delete_below(f"{path}/")  # what a copy that was cut short has left
+        try:
+            put_chunked(self._store, path, source)
+        except DamagedError as error:
+            raise InputError(f"{source}: is damaged: {error}, expected a whole checkpoint") from error
         self._mark(path)
 
     def remove(self, path: str) -> None:

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -126,6 +127,29 @@ def test_reading_a_part_moves_only_its_bytes(bucket, folder, tmp_path):
     assert moved_by(lambda: jaxzoo.open_zoo(f"{bucket}/z").metrics) < 250_000
 
 
+def test_reading_a_model_moves_little_more_than_it(bucket, tmp_path):
+    """On a disk an array is one chunk, in a bucket it is chunks of few models."""
+    zoo = store_zoo(tmp_path / "z", small_spec(seeds=200, epochs=1))
+    move(tmp_path / "z", target_of(f"{bucket}/z"))
+    zoo = jaxzoo.open_zoo(f"{bucket}/z")
+    whole = moved_by(lambda: zoo.weights(0))
+    assert moved_by(lambda: zoo.weights(1, [7])) < whole / 4
+
+
+def test_orbax_reads_what_lies_in_a_bucket(bucket, folder, tmp_path):
+    import orbax.checkpoint as ocp
+
+    from jaxzoo.storage.targets import fetch_checkpoint
+
+    move(copied(folder, tmp_path / "stage"), target_of(f"{bucket}/z"))
+    fetch_checkpoint(zoo_path(f"{bucket}/z") / "cohorts" / "000" / "snapshots" / "2", tmp_path / "2")
+    with ocp.Checkpointer(ocp.CompositeCheckpointHandler(default=ocp.PyTreeCheckpointHandler())) as checkpointer:
+        restored = checkpointer.restore(tmp_path / "2", args=ocp.args.Composite(default=ocp.args.PyTreeRestore()))
+    zoo = jaxzoo.open_zoo(folder)
+    own = zoo.params(2, zoo.members.query("cohort == 0")["model"].tolist())
+    jax.tree.map(np.testing.assert_array_equal, restored["default"]["params"], own)
+
+
 def test_what_is_no_zoo_is_one_line_at_once(bucket, monkeypatch):
     started = time.monotonic()
     for address, text in {
@@ -137,7 +161,7 @@ def test_what_is_no_zoo_is_one_line_at_once(bucket, monkeypatch):
             jaxzoo.open_zoo(address)
         assert "\n" not in str(raised.value)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with pytest.raises(InputError, match=r"cannot be used \(.*Could not connect to server.*\)"):
+    with pytest.raises(InputError, match=r"cannot be read \(.*Could not connect to server.*\)"):
         jaxzoo.open_zoo(f"{bucket}/z")
     assert time.monotonic() - started < 30
 
@@ -186,6 +210,7 @@ server = create_server("127.0.0.1", 0, in_memory=True, default_bucket="zoos")
 server.start()
 os.environ |= {"TENSORSTORE_GCS_HTTP_URL": "http://127.0.0.1:%d" % server._api._httpd.server_port}
 os.environ |= {"GOOGLE_AUTH_TOKEN_FOR_TESTING": "token"}
+import jax
 import numpy as np
 import jaxzoo
 from jaxzoo.storage.mirror import Mirror

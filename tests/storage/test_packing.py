@@ -80,8 +80,8 @@ def test_what_is_no_zoo_is_one_line(packed, digits_zoo, tmp_path):
         archive.writestr("readme.txt", "no zoo")
     (tmp_path / "half.zip").write_bytes(packed.read_bytes()[:100_000])
     for name, text in {
-        "text.zip": r"text\.zip: cannot be read \(.*\), expected a zoo",
-        "half.zip": r"half\.zip: cannot be read \(.*\), expected a zoo",
+        "text.zip": r"text\.zip: cannot be read \(.*\), expected a whole zip file",
+        "half.zip": r"half\.zip: cannot be read \(.*\), expected a whole zip file",
         "other.zip": r"other\.zip/readme\.txt: holds no zoo\.json",
         "none.zip": r"none\.zip: holds no zoo\.json, expected the folder of a zoo",
     }.items():
