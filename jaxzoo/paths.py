@@ -22,7 +22,7 @@ def local_path(path: str | os.PathLike[str]) -> Path:
         raise InputError(f"a path is {shown(path)}, expected a text or a pathlib.Path")
     if ADDRESS.match(text):
         raise InputError(
-            f"{text}: is an address, expected a folder or a file of this machine (a bucket can be mounted)"
+            f"{text}: is an address, expected a folder or a file of this machine (zoos alone may lie in s3:// and gs://)"
         )
     try:
         return Path(text).expanduser()

@@ -59,33 +59,40 @@ def test_a_zoo_is_read_wherever_the_process_goes_later(tmp_path, monkeypatch):
     assert zoo.path == tmp_path / "z"
 
 
-ADDRESSES = ["gs://bucket/zoo", "s3://bucket/zoo", "file:///tmp/zoo", "hdfs://host/zoo", Path("gs://bucket/zoo")]
+BUCKETS = ["gs://bucket/zoo", "s3://bucket/zoo", Path("gs://bucket/zoo")]  # where zoos may lie, and nothing else
+ADDRESSES = ["file:///tmp/zoo", "hdfs://host/zoo", Path("hdfs://host/zoo")]
 
 
-@pytest.mark.parametrize("address", ADDRESSES, ids=str)
+@pytest.mark.parametrize("address", [*BUCKETS, *ADDRESSES], ids=str)
 def test_an_address_is_one_line_and_no_folder(address, tmp_path, monkeypatch):
     """`gs://bucket/zoo` made a folder called `gs:`."""
     monkeypatch.chdir(tmp_path)
     calls = (
+        lambda: jaxzoo.read_config(address),
+        lambda: jaxzoo.load_images(jaxzoo.load_spec("mnist-seed").dataset, address),
+        lambda: jaxzoo.pack_zoo("zoo", address),
+        lambda: jaxzoo.export_zoo("zoo", address, "numpy"),
+        lambda: jaxzoo.generate(few(), "zoo", stage=address),
+    )
+    of_zoos = (
         lambda: jaxzoo.generate(few(), address),
         lambda: jaxzoo.open_zoo(address),
         lambda: jaxzoo.make_twins(address, jaxzoo.TwinSpec()),
-        lambda: jaxzoo.read_config(address),
-        lambda: jaxzoo.load_images(jaxzoo.load_spec("mnist-seed").dataset, address),
     )
-    for call in calls:
+    store_zoo(tmp_path / "zoo", few())
+    for call in (*calls, *(() if address in BUCKETS else of_zoos)):
         with pytest.raises(InputError, match="is an address, expected a folder or a file of this machine"):
             call()
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["zoo"]
 
 
 def test_an_address_on_the_command_line_is_one_line(tmp_path):
     for verb, *arguments in (
-        ("generate", "--zoo", "digits", "--out", "gs://bucket/zoos"),
-        ("report", "gs://bucket/zoo"),
-        ("probe", "s3://bucket/zoo"),
-        ("twins", "s3://bucket/zoo"),
-        ("verify", "s3://bucket/zoo"),
+        ("generate", "--zoo", "digits", "--out", "hdfs://host/zoos"),
+        ("report", "hdfs://host/zoo"),
+        ("report", "s3://bucket/zoo", "--out", "s3://bucket/page.html"),
+        ("twins", "hdfs://host/zoo"),
+        ("generate", "--zoo", "digits", "--stage", "gs://bucket/zoos"),
         ("datasets", "--list", "--data-dir", "gs://bucket"),
     ):
         done = subprocess.run(
