@@ -26,8 +26,8 @@ from jaxzoo.storage.snapshots import METRICS_FILE, metrics_path
 from jaxzoo.storage.store_paths import AnyPath, below, is_address
 from jaxzoo.storage.targets import Target, fetch_checkpoint, target_of
 from jaxzoo.storage.twins_folders import twins_folders
+from jaxzoo.storage.zoo_folder import DESCRIPTION
 
-DESCRIPTION = ("members.msgpack", "points.csv", "README.md", "zoo.json")  # zoo.json last: it names the others
 Moved = TypeVar("Moved")
 PARTS = ("outputs", "steps", "resume", "snapshots")  # snapshots last: an epoch that is there has the others
 MOST_WAITING = 2  # moves of a cohort's finished parts; then training waits
@@ -111,7 +111,15 @@ class Mirror:
             self._mover.shutdown(cancel_futures=True)
 
     def describe(self) -> None:
-        """Moves the files that describe the zoo and its twins, if they have changed."""
+        """Moves the files that describe the zoo and its twins, if they have changed.
+
+        Raises InputError where another process has begun the zoo since this one looked.
+        """
+        if not self.target.begin():
+            raise InputError(
+                f"{self.target}: another process has begun a zoo there meanwhile, expected the same call again, which "
+                "joins it"
+            )
         for folder in (self.stage, *twins_folders(self.stage).values()):
             key = self._key(folder)
             for name in DESCRIPTION:

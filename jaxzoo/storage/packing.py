@@ -14,13 +14,11 @@ from jaxzoo.paths import lasting_path
 from jaxzoo.storage.checkpoints import ITEM, DamagedError, read_values, saved_epochs
 from jaxzoo.storage.files import entries_of, new_file, reason
 from jaxzoo.storage.imported import Record, cohort_count, read_any_record
-from jaxzoo.storage.record import POINTS_FILE
 from jaxzoo.storage.snapshots import METRICS_FILE
 from jaxzoo.storage.store_paths import ZIP, AnyPath, below, zoo_path
 from jaxzoo.storage.twins_folders import twins_folders
-from jaxzoo.storage.zoo_folder import cohort_folder
+from jaxzoo.storage.zoo_folder import DESCRIPTION, cohort_folder
 
-DESCRIPTION = ("zoo.json", "members.msgpack", "README.md", POINTS_FILE)
 CHECKPOINTS = ("snapshots", "steps", "outputs")
 FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the same zoo gives the same file, whenever it is packed
 

@@ -89,6 +89,17 @@ class Store:
         """Gives a key a value, in the place of another."""
         answered(lambda: self.values.write(key, value), PATIENCE + len(value) / SLOWEST)
 
+    def write_new(self, key: str, value: bytes) -> bool:
+        """Gives a key a value where it has none, and says whether it did: of several who try it at once one does.
+
+        Servers that know no conditions let all of them.
+        """
+        now = answered(lambda: self.values.read(key))
+        if now.state != "missing":
+            return False
+        written = answered(lambda: self.values.write(key, value, if_equal=now.stamp.generation))
+        return bool(written.generation)
+
     def write_arrays(self, key: str, arrays: Mapping[str, tuple[np.ndarray, tuple[int, ...]]]) -> None:
         """Writes arrays, each with the shape of its chunks, into a new database under a key, at once."""
         import tensorstore as ts

@@ -18,7 +18,7 @@ from jaxzoo.storage.store_paths import ZIP, AnyPath, StorePath, is_address, zoo_
 from jaxzoo.storage.stores import MARKERS
 from jaxzoo.storage.zoo_folder import find_record
 
-BEGUN = "begun"  # the first marker, of a zoo that has nothing whole yet
+BEGUN = "begun"  # the first marker: with it checkpoints count as whole by theirs
 
 
 class FolderTarget:
@@ -26,6 +26,7 @@ class FolderTarget:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._begun = (root / "zoo.json").exists()
 
     def __str__(self) -> str:
         return str(self.root)
@@ -37,6 +38,11 @@ class FolderTarget:
     def files(self, folder: str) -> list[str]:
         """The names of the files in a folder of the zoo that are whole."""
         return [name for name in entries_of(self.root / folder) if not name.endswith(PARTIAL)]
+
+    def begin(self) -> bool:
+        """Returns whether nobody else has begun a zoo in the folder since it was looked at."""
+        since, self._begun = self._begun or not (self.root / "zoo.json").exists(), True
+        return since
 
     def put_file(self, path: str, contents: bytes) -> None:
         """Writes a file, in the place of an earlier one. Raises OSError."""
@@ -89,10 +95,19 @@ class BucketTarget:
         inside = (path.removeprefix(begin) for path in {*self._whole} if path.startswith(begin))
         return [name for name in inside if "/" not in name]
 
+    def begin(self) -> bool:
+        """Claims an address that nothing lies below. Returns whether nobody else has claimed it since it was listed."""
+        if self._whole:
+            return True
+        try:
+            claimed = self._store.write_new(f"{MARKERS}/{BEGUN}", uuid.uuid4().bytes)
+        except OSError as error:
+            raise InputError(f"{self}: cannot be written ({error}), expected a bucket that can") from error
+        self._whole.add(BEGUN)
+        return claimed
+
     def put_file(self, path: str, contents: bytes) -> None:
         """Writes a file, in the place of an earlier one. Raises OSError."""
-        if not self._whole:
-            self._mark(BEGUN)  # before anything that a marker could miss
         self._store.write(path, contents)
         self._mark(path)
 

@@ -25,7 +25,9 @@ from jaxzoo.storage.record import POINTS_FILE, ZooRecord, read_record
 from jaxzoo.storage.store_paths import AnyPath, PathKind, below
 
 UNUSABLE = "[\\"  # Orbax finds the parts of a checkpoint by a glob pattern, in which these do not mean themselves
-OWN_NAMES = frozenset({"zoo.json", "members.msgpack", "README.md", POINTS_FILE, "cohorts", "twins"})
+# the files that describe a zoo, zoo.json last: a folder that holds it holds the others
+DESCRIPTION = (POINTS_FILE, "members.msgpack", "README.md", "zoo.json")
+OWN_NAMES = frozenset({*DESCRIPTION, "cohorts", "twins"})
 
 
 def find_record(folder: Path) -> ZooRecord | None:
