@@ -72,14 +72,15 @@ def use_all_cores() -> None:
 
 
 def default_devices() -> list[jax.Device]:
-    """All of JAX's devices of the default kind. Raises InputError where there are none of the kind that was asked for.
+    """All of JAX's devices of the default kind that are this process's own, where JAX runs several as one cluster.
 
-    Raises InputError also in a process that was forked after JAX had been used here.
+    Raises InputError where there are none of the kind that was asked for, and in a process that was forked after JAX
+    had been used here.
     """
     if _forks["forked"]:
         raise InputError("JAX cannot be used in a process that was forked after it had been used, expected spawn")
     try:
-        devices = jax.devices()
+        devices = jax.local_devices()
     except Exception as error:  # JAX raises errors of several classes here, AssertionError among them
         asked, why = os.environ.get("JAX_PLATFORMS", ""), (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(
@@ -95,11 +96,17 @@ def platform_of(mesh: Mesh) -> str:
 
 
 def model_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The devices, by default all of JAX's default kind, along the model axis. Raises InputError for none or a mix."""
+    """The devices, by default all of JAX's default kind, along the model axis.
+
+    Raises InputError for none, for a mix, and for devices of another process: a training step has no collective.
+    """
     chosen = default_devices() if devices is None else list(devices)
     kinds = sorted({device.platform for device in chosen})
     if len(kinds) != 1:
         raise InputError(f"devices are {' and '.join(kinds) or 'none'}, expected one device or more, of one kind")
+    others = {device.process_index for device in chosen} - {jax.process_index()}
+    if others:
+        raise InputError(f"devices are of process {min(others)}, expected those of process {jax.process_index()}")
     return Mesh(np.array(chosen), (AXIS,))
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from jaxzoo.errors import InputError
 from jaxzoo.storage.files import entries_of, reason, reserve
+from jaxzoo.storage.saving_process import save_elsewhere
 from jaxzoo.storage.store_paths import AnyPath, StorePath, below
 from jaxzoo.storage.stores import Spec, database
 
@@ -72,6 +73,10 @@ def check_not_forked(path: AnyPath) -> None:
 def save_checkpoint(path: Path, tree: Tree) -> None:
     """Saves NumPy leaves. Raises InputError where they cannot be written; then nothing lies under the name."""
     check_not_forked(path)
+    if jax.process_count() > 1:
+        with _saving:
+            save_elsewhere(path, tree)
+        return
     import orbax.checkpoint as ocp  # imported late: readers do without Orbax
 
     handler = ocp.CompositeCheckpointHandler(**{ITEM: ocp.PyTreeCheckpointHandler()})

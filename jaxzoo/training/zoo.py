@@ -52,6 +52,7 @@ from jaxzoo.training.forms import with_form
 from jaxzoo.training.maker import made_with, maker_of
 from jaxzoo.training.memory import Kind
 from jaxzoo.training.population import initial_variables, put_images
+from jaxzoo.training.processes import share_of, shared_out
 from jaxzoo.training.programs import build_program
 from jaxzoo.training.sharing import Work, check_unshared, share_cohorts, tell_differences
 from jaxzoo.training.steps import DeviceImages
@@ -119,7 +120,8 @@ def generate(
     Raises InputError, before anything is written, on what the caller can mend; Interrupted after `should_stop()`.
 
     """
-    job = check_generate(
+    check = functools.partial(
+        check_generate,
         spec,
         out,
         stage=stage,
@@ -136,11 +138,12 @@ def generate(
         form=form,
         share=lease if share else None,
     )
-    mesh = model_mesh(devices)
+    job, mesh = check(), model_mesh(devices)
     images = {
         dataset: load_images(dataset, data_dir, on_note=lambda text: on_event(Notice(text)))
         for dataset in job.plan.spec.every_dataset
     }
+    job = shared_out(job, check, lambda job: run_begin(job, images, mesh, on_event=on_event))
     return run_generate(job, images, mesh, on_event=on_event, should_stop=should_stop)
 
 
@@ -164,6 +167,7 @@ def make_twins(
     """
     job = check_make_twins(zoo, twin, cohorts, stage=stage, repair=repair, network=network)
     mesh = model_mesh(devices)
+    job = share_of(job)
     images = {dataset: images_at_hand(dataset, data_dir) for dataset in job.plan.spec.every_dataset}
     return run_make_twins(job, images, mesh, on_event=on_event, should_stop=should_stop)
 
@@ -180,17 +184,8 @@ def run_generate(
 ) -> Zoo:
     """`generate` after its checks, with the images of each data set at hand."""
     on_event, should_stop = under_callers_settings(on_event), under_callers_settings(should_stop)
-    if job.begun is not None:
-        _check_fingerprints(job.begun, images, job.folder)
-    check_examples(job.plan.spec, images.values())
     on_device = _on_device(images, mesh)  # after the memory was looked at, where that may be
-    if job.begun is None:
-        record, plan = _begin_dense(job, images, on_device, mesh, on_event)
-    else:
-        check_memory(job, job.begun, mesh)
-        record = job.begun if job.wanted is None else _grow(job, job.wanted, on_event)
-        plan = record.plan
-    record = _under_licence(job.folder, record, job.licence)
+    record, plan = _begin(job, images, on_device, mesh, on_event)
     _tell_format(record, job.folder, on_event)
     twin_record = None if job.twin is None else begin_twins(job.folder, record, job.twin, mesh)
     cohorts = choose_cohorts(plan, job.cohorts)
@@ -240,6 +235,19 @@ def _share(
 
 @compilation_cached()
 @pinned_settings()
+def run_begin(job: Job, images: Mapping[DatasetSpec, Images], mesh: Mesh, *, on_event: OnEvent) -> None:
+    """Writes what describes the zoo of a job, and its twins, and trains nothing: how they are trained is chosen here.
+
+    Others may then train cohorts of it, each by a call of its own, which finds the zoo begun.
+    """
+    on_event = under_callers_settings(on_event)
+    record, _ = _begin(job, images, _on_device(images, mesh), mesh, on_event)
+    if job.twin is not None:
+        begin_twins(job.folder, record, job.twin, mesh)
+
+
+@compilation_cached()
+@pinned_settings()
 def run_make_twins(
     job: Job,
     images: Mapping[DatasetSpec, Images],
@@ -274,6 +282,26 @@ def moving(job: Job, on_event: OnEvent) -> Iterator[Elsewhere]:
     with Mirror(job.folder, job.target, lambda text: on_event(Notice(text))) as mirror:
         mirror.describe()
         yield mirror
+
+
+def _begin(
+    job: Job,
+    images: Mapping[DatasetSpec, Images],
+    on_device: Callable[[DatasetSpec], DeviceImages],
+    mesh: Mesh,
+    on_event: OnEvent,
+) -> tuple[ZooRecord, Plan]:
+    """The record of the zoo, which is begun, or grown, where the job asks for that."""
+    if job.begun is not None:
+        _check_fingerprints(job.begun, images, job.folder)
+    check_examples(job.plan.spec, images.values())
+    if job.begun is None:
+        record, plan = _begin_dense(job, images, on_device, mesh, on_event)
+    else:
+        check_memory(job, job.begun, mesh)
+        record = job.begun if job.wanted is None else _grow(job, job.wanted, on_event)
+        plan = record.plan
+    return _under_licence(job.folder, record, job.licence), plan
 
 
 def _on_device(images: Mapping[DatasetSpec, Images], mesh: Mesh) -> Callable[[DatasetSpec], DeviceImages]:
