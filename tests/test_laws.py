@@ -14,9 +14,10 @@ PACKAGE = Path(jaxzoo.__file__).parent
 
 # the floors of the house: a folder, or a file beside the folders, imports from lower floors and from itself only
 FLOORS = {
-    10: {"__main__", "generate"},
-    9: {"commands"},
-    8: {"report", "bench", "__init__"},
+    11: {"__main__", "generate"},
+    10: {"commands"},
+    9: {"report", "bench", "__init__"},
+    8: {"clusters"},
     7: {"training", "analysis", "formats"},
     6: {"reading"},
     5: {"storage"},

@@ -39,13 +39,22 @@ def run_command(program: str, command: Callable[[], int]) -> int:
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are InputErrors: one line, without the usage."""
 
-    def __init__(self, *, prog: str, description: str = "", examples: str = "", add_help: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        prog: str,
+        description: str = "",
+        examples: str = "",
+        add_help: bool = True,
+        allow_abbrev: bool = True,
+    ) -> None:
         super().__init__(
             prog=prog,
             description=description,
             epilog=examples,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             add_help=add_help,
+            allow_abbrev=allow_abbrev,
         )
 
     def error(self, message: str) -> NoReturn:
@@ -87,6 +96,13 @@ def positive(text: str) -> int:
     """The whole number above 0 that the text stands for."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number, 1 or more")
+    return int(text)
+
+
+def whole_number(text: str) -> int:
+    """The whole number, 0 or more, that the text stands for."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number, 0 or more")
     return int(text)
 
 

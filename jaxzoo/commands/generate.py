@@ -2,11 +2,12 @@
 
 import argparse
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from jax.sharding import Mesh
-
+from jaxzoo.clusters.hosts import join_processes
 from jaxzoo.commands.arguments import (
     Parser,
     cohort_range,
@@ -15,17 +16,19 @@ from jaxzoo.commands.arguments import (
     place_below,
     positive,
     run_command,
+    whole_number,
     zoo_argument,
 )
 from jaxzoo.commands.forecasts import forecast_text
 from jaxzoo.commands.interrupts import caught_signals
 from jaxzoo.commands.listing import list_zoos
-from jaxzoo.commands.progress import ProgressBar, summary
+from jaxzoo.commands.progress import ProgressBar, summary, tell
 from jaxzoo.compilation import use_compilation_cache
 from jaxzoo.datasets import Images, load_images
 from jaxzoo.devices import model_mesh, use_all_cores
 from jaxzoo.errors import InputError, nearest
 from jaxzoo.models.engines import ENGINES
+from jaxzoo.reading.zoo import Zoo
 from jaxzoo.spec.config import field_specs, published_specs, read_config
 from jaxzoo.spec.dataset_spec import DatasetSpec, same_name
 from jaxzoo.spec.form import FORMS
@@ -36,7 +39,8 @@ from jaxzoo.storage.retention import ALL, LAST, Keep
 from jaxzoo.training.checks import AUTO, Job, check_generate, choose_twins
 from jaxzoo.training.events import Interrupted
 from jaxzoo.training.forecast import forecast
-from jaxzoo.training.zoo import run_generate
+from jaxzoo.training.processes import shared_out
+from jaxzoo.training.zoo import run_begin, run_generate
 
 EXAMPLES = """examples:
   jaxzoo generate --zoo digits                              the embedded zoo and its twins, in three minutes
@@ -53,7 +57,7 @@ Running a command again goes on where it stopped."""
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command line and returns the exit status."""
-    return run_command("jaxzoo generate", lambda: _run(_parse(arguments)))
+    return run_command("jaxzoo generate", lambda: _run(parse(arguments)))
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -63,7 +67,8 @@ def _run(options: argparse.Namespace) -> int:
     return _generate_all(options)
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of a command line. Raises InputError."""
     parser = Parser(
         prog="jaxzoo generate",
         description="Trains a model zoo: every member at once, every epoch's weights on disk.",
@@ -109,21 +114,38 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--licence", metavar="TEXT", help="what the zoo says of its licence, such as cc-by-4.0")
     parser.add_argument("--repair", action="store_true", help="read every epoch; make missing and damaged ones again")
-    parser.add_argument(
+    parser.add_argument("--cohorts", type=cohort_range, metavar="A:B", help="only the cohorts A to B - 1")
+    _add_clusters(parser)
+    options = parser.parse_args(arguments)
+    if not (options.zoo or options.config or options.list):
+        parser.error("nothing to do, expected --zoo NAME, --config FILE or --list")
+    ways = [name for name in ("share", "coordinator") if getattr(options, name) not in (None, False)]
+    if len(ways) > 1:
+        parser.error(f"{' and '.join(f'--{name}' for name in ways)}: expected one of them")
+    if options.coordinator is None and (options.processes, options.process_id) != (None, None):
+        parser.error("--processes and --process-id: expected --coordinator HOST:PORT, too")
+    return options
+
+
+def _add_clusters(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("several machines, which share the folder of --out")
+    group.add_argument(
         "--share", action="store_true", help="other workers make the same zoo in the same folder at the same time"
     )
-    parser.add_argument(
+    group.add_argument(
         "--lease",
         type=float,
         default=LEASE_SECONDS,
         metavar="SECONDS",
         help="with --share: a cohort is taken over from a worker that is silent for so long (60)",
     )
-    parser.add_argument("--cohorts", type=cohort_range, metavar="A:B", help="only the cohorts A to B - 1")
-    options = parser.parse_args(arguments)
-    if not (options.zoo or options.config or options.list):
-        parser.error("nothing to do, expected --zoo NAME, --config FILE or --list")
-    return options
+    group.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="where process 0 of --processes answers the others; auto on Cloud TPUs, under SLURM or Open MPI",
+    )
+    group.add_argument("--processes", type=positive, metavar="N", help="so many, each makes its share of the cohorts")
+    group.add_argument("--process-id", type=whole_number, metavar="I", help="which of them this one is, from 0")
 
 
 def _keep(text: str) -> Keep:
@@ -159,43 +181,59 @@ def _wanted(options: argparse.Namespace) -> list[ZooSpec]:
 
 def _generate_all(options: argparse.Namespace) -> int:
     # every zoo is checked before the first is begun
-    jobs = [_check(spec, options) for spec in _wanted(options)]
+    checks = checks_of(options)
+    jobs = [check() for check in checks]
     use_all_cores()
     use_compilation_cache()
+    if options.coordinator is not None:
+        join_processes(options.coordinator, options.processes, options.process_id)
     mesh = model_mesh()
     if options.plan:
         print("\n\n".join(forecast_text(job.plan.spec, forecast(job, mesh), mesh.size) for job in jobs))
         return 0
     datasets = dataset_specs(job.plan.spec for job in jobs)
     images = {dataset: load_images(dataset, options.data_dir, progress=True) for dataset in datasets}
+
+    def begin(job: Job) -> None:
+        run_begin(job, _own(images, job), mesh, on_event=tell)
+
+    # where there are several processes: all zoos are begun before one of the processes is busy with the first
+    jobs = [shared_out(job, check, begin) for job, check in zip(jobs, checks, strict=True)]
+    return _one_by_one(jobs, lambda job, hearing: run_generate(job, _own(images, job), mesh, **hearing))
+
+
+def _one_by_one(jobs: Sequence[Job], make: Callable[[Job, Mapping[str, Any]], Zoo]) -> int:
+    """Makes the zoos, each with a bar and a summary. `make(job, hearing)` is told who hears of events and may stop."""
     with caught_signals() as caught:
         for job in jobs:
             try:
-                own = {dataset: images[dataset] for dataset in job.plan.spec.every_dataset}
-                _generate(job, own, mesh, caught)
+                with ProgressBar(job) as progress:
+                    zoo = make(job, {"on_event": progress.show, "should_stop": lambda: bool(caught)})
+                print(summary(zoo, progress))
             except Interrupted as interrupted:
                 print(f"{interrupted}; all epochs before it are saved. Run the same command again to go on.")
                 return 128 + caught[0]
     return 0
 
 
+def checks_of(options: argparse.Namespace) -> list[Callable[[], Job]]:
+    """For each zoo of a command line, the check that says what is to be made, as its folder is then."""
+    return [functools.partial(_check, spec, options) for spec in _wanted(options)]
+
+
+def _own(images: Mapping[DatasetSpec, Images], job: Job) -> dict[DatasetSpec, Images]:
+    return {dataset: images[dataset] for dataset in job.plan.spec.every_dataset}
+
+
 def _check(spec: ZooSpec, options: argparse.Namespace) -> Job:
-    return check_generate(
-        spec,
-        place_below(options.out, spec.name),
-        stage=options.stage,
-        models=options.models,
-        epochs=options.epochs,
-        engine=options.engine,
-        lanes=options.lanes,
-        cohorts=options.cohorts,
-        twins=_twins(spec, options),
-        keep_epochs=options.keep_epochs,
-        licence=options.licence,
-        repair=options.repair,
-        form=options.form,
-        share=options.lease if options.share else None,
-    )
+    out, share = place_below(options.out, spec.name), options.lease if options.share else None
+    return check_generate(spec, out, stage=options.stage, share=share, **_how(spec, options))
+
+
+def _how(spec: ZooSpec, options: argparse.Namespace) -> dict[str, Any]:
+    """What a call of `generate` is told besides the spec and the folder."""
+    names = ("models", "epochs", "engine", "lanes", "cohorts", "keep_epochs", "licence", "repair", "form")
+    return {**{name: getattr(options, name) for name in names}, "twins": _twins(spec, options)}
 
 
 def _twins(spec: ZooSpec, options: argparse.Namespace) -> str | TwinSpec | None:
@@ -205,9 +243,3 @@ def _twins(spec: ZooSpec, options: argparse.Namespace) -> str | TwinSpec | None:
     if twin is None:
         raise InputError(f"--twin-epochs is {options.twin_epochs}, expected none: no twins are asked for")
     return dataclasses.replace(twin, epochs=options.twin_epochs)
-
-
-def _generate(job: Job, images: Mapping[DatasetSpec, Images], mesh: Mesh, caught: list[int]) -> None:
-    with ProgressBar(job) as progress:
-        zoo = run_generate(job, images, mesh, on_event=progress.show, should_stop=lambda: bool(caught))
-    print(summary(zoo, progress))

@@ -80,6 +80,12 @@ class ProgressBar:
                 self._bar.update(samples)
 
 
+def tell(event: Event) -> None:
+    """Prints what a person should know, while there is no bar."""
+    if isinstance(event, Notice):
+        print(event.text, file=sys.stderr)
+
+
 def summary(zoo: Zoo, progress: ProgressBar) -> str:
     """A text for the screen: what was made, how fast, how good it is, and where it lies."""
     epochs = zoo.epochs

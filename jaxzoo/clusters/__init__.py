@@ -1,0 +1,1 @@
+"""Machines that make one zoo together, by engines that exist: JAX's own clusters, SLURM, Ray."""
