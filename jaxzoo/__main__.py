@@ -11,6 +11,7 @@ VERBS = {
     "generate": "make a zoo and its sparse twins, or go on with one; list the zoos",
     "twins": "make sparse twins of a finished zoo",
     "status": "tell how far a zoo is, also while several workers make it",
+    "slurm": "print the script of a SLURM job array that makes zoos",
     "verify": "check that a zoo on disk is whole",
     "report": "write what a zoo is, and what came out, as one HTML page",
     "probe": "read performance and hyperparameters off the weights by linear probes",
