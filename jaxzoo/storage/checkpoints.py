@@ -73,7 +73,7 @@ def check_not_forked(path: AnyPath) -> None:
 def save_checkpoint(path: Path, tree: Tree) -> None:
     """Saves NumPy leaves. Raises InputError where they cannot be written; then nothing lies under the name."""
     check_not_forked(path)
-    if jax.process_count() > 1:
+    if jax.distributed.is_initialized() and jax.process_count() > 1:  # which would take a device
         with _saving:
             save_elsewhere(path, tree)
         return
