@@ -11,6 +11,7 @@ from typing import NoReturn
 from jaxzoo.errors import InputError
 from jaxzoo.paths import local_path
 from jaxzoo.storage.files import reason, write_whole
+from jaxzoo.storage.retention import ALL, LAST, Keep
 from jaxzoo.storage.store_paths import is_address
 
 MOST_NUMBERS = 10**6  # of a range
@@ -118,6 +119,11 @@ def number_list(text: str) -> list[int]:
             raise argparse.ArgumentTypeError(f"got {text!r}, expected ranges of 1 to {MOST_NUMBERS:,} numbers")
         numbers.extend(several)
     return numbers
+
+
+def kept_argument(text: str) -> Keep:
+    """The epochs whose weights stay on disk: all, last, or a list of numbers."""
+    return text if text in (ALL, LAST) else tuple(number_list(text))
 
 
 def path_argument(text: str) -> Path:

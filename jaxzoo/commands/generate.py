@@ -11,7 +11,7 @@ from jaxzoo.clusters.hosts import join_processes
 from jaxzoo.commands.arguments import (
     Parser,
     cohort_range,
-    number_list,
+    kept_argument,
     path_argument,
     place_below,
     positive,
@@ -23,19 +23,18 @@ from jaxzoo.commands.forecasts import forecast_text
 from jaxzoo.commands.interrupts import caught_signals
 from jaxzoo.commands.listing import list_zoos
 from jaxzoo.commands.progress import ProgressBar, summary, tell
+from jaxzoo.commands.zoos import usual_zoos, zoos_named, zoos_of_papers
 from jaxzoo.compilation import use_compilation_cache
 from jaxzoo.datasets import Images, load_images
 from jaxzoo.devices import model_mesh, use_all_cores
-from jaxzoo.errors import InputError, nearest
+from jaxzoo.errors import InputError
 from jaxzoo.models.engines import ENGINES
 from jaxzoo.reading.zoo import Zoo
-from jaxzoo.spec.config import field_specs, published_specs, read_config
-from jaxzoo.spec.dataset_spec import DatasetSpec, same_name
+from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.form import FORMS
 from jaxzoo.spec.twin_spec import METHODS, NO_TWINS, TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec, dataset_specs
 from jaxzoo.storage.leases import LEASE_SECONDS
-from jaxzoo.storage.retention import ALL, LAST, Keep
 from jaxzoo.training.checks import AUTO, Job, check_generate, choose_twins
 from jaxzoo.training.events import Interrupted
 from jaxzoo.training.forecast import forecast
@@ -62,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     if options.list:
-        print(list_zoos([*_usual(options.config).values()], [*_of_papers(options.config).values()]))
+        print(list_zoos([*usual_zoos(options.config).values()], [*zoos_of_papers(options.config).values()]))
         return 0
     return _generate_all(options)
 
@@ -108,7 +107,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "--keep-epochs",
-        type=_keep,
+        type=kept_argument,
         metavar="KEEP",
         help="besides the last two: all (default), last for none, or 0,10,20",
     )
@@ -146,37 +145,6 @@ def _add_clusters(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--processes", type=positive, metavar="N", help="so many, each makes its share of the cohorts")
     group.add_argument("--process-id", type=whole_number, metavar="I", help="which of them this one is, from 0")
-
-
-def _keep(text: str) -> Keep:
-    return text if text in (ALL, LAST) else tuple(number_list(text))
-
-
-def _usual(config: Path | None) -> dict[str, ZooSpec]:
-    """The zoos of a file, or the published ones."""
-    return published_specs() if config is None else {spec.name: spec for spec in read_config(config)}
-
-
-def _of_papers(config: Path | None) -> dict[str, ZooSpec]:
-    """The zoos of other papers, which no file has beside its own."""
-    return field_specs() if config is None else {}
-
-
-def _wanted(options: argparse.Namespace) -> list[ZooSpec]:
-    """The zoos of a name: one zoo, or all of a dataset."""
-    usual = _usual(options.config)
-    if options.zoo is None:
-        return list(usual.values())
-    if options.zoo in usual:
-        return [usual[options.zoo]]
-    of_dataset = [spec for spec in usual.values() if same_name(spec.dataset.name, options.zoo)]
-    others = {} if of_dataset else _of_papers(options.config)
-    if options.zoo in others:
-        return [others[options.zoo]]
-    if not of_dataset:
-        known = {*usual, *others, *(spec.dataset.name for spec in usual.values())}
-        raise InputError(f"--zoo: there is no zoo or dataset {options.zoo!r}; nearest: {nearest(options.zoo, known)}")
-    return of_dataset
 
 
 def _generate_all(options: argparse.Namespace) -> int:
@@ -218,7 +186,7 @@ def _one_by_one(jobs: Sequence[Job], make: Callable[[Job, Mapping[str, Any]], Zo
 
 def checks_of(options: argparse.Namespace) -> list[Callable[[], Job]]:
     """For each zoo of a command line, the check that says what is to be made, as its folder is then."""
-    return [functools.partial(_check, spec, options) for spec in _wanted(options)]
+    return [functools.partial(_check, spec, options) for spec in zoos_named(options.zoo, options.config)]
 
 
 def _own(images: Mapping[DatasetSpec, Images], job: Job) -> dict[DatasetSpec, Images]:
