@@ -13,7 +13,7 @@ from jax.extend.backend import clear_backends
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxzoo.errors import InputError
+from jaxzoo.errors import InputError, require
 
 AXIS = "models"
 ALIGNMENT = 64  # bytes
@@ -108,6 +108,24 @@ def model_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     if others:
         raise InputError(f"devices are of process {min(others)}, expected those of process {jax.process_index()}")
     return Mesh(np.array(chosen), (AXIS,))
+
+
+def some_devices(asked: int | Sequence[int] | None) -> list[jax.Device]:
+    """Those of JAX's default devices that are asked for: so many of them, those of these indices, or all for None.
+
+    Raises InputError for more than there are, and for an index that is not there or is there twice.
+    """
+    devices = default_devices()
+    here = f"{devices[0].platform} device{'s' if len(devices) > 1 else ''}"
+    if asked is None:
+        return devices
+    if isinstance(asked, int):
+        require(1 <= asked <= len(devices), "devices", asked, f"1 to {len(devices)}: here are {len(devices)} {here}")
+        return devices[:asked]
+    for index in asked:
+        require(0 <= index < len(devices), "devices", index, f"indices of 0 to {len(devices) - 1}, of the {here} here")
+        require(list(asked).count(index) == 1, "devices", list(asked), "each index once")
+    return [devices[index] for index in asked]
 
 
 class Spread(enum.Enum):

@@ -15,6 +15,7 @@ from jaxzoo.storage.retention import ALL, LAST, Keep
 from jaxzoo.storage.store_paths import is_address
 
 MOST_NUMBERS = 10**6  # of a range
+DEVICES = "so many of the devices here, or those of the indices 0,2 or 4:8 (all)"
 BROKEN_PIPE = 13  # the number of SIGPIPE, which Windows lacks
 
 
@@ -119,6 +120,11 @@ def number_list(text: str) -> list[int]:
             raise argparse.ArgumentTypeError(f"got {text!r}, expected ranges of 1 to {MOST_NUMBERS:,} numbers")
         numbers.extend(several)
     return numbers
+
+
+def device_choice(text: str) -> int | list[int]:
+    """How many devices a text like 2 asks for, or the indices of those that one like 0,2 or 4:8 names."""
+    return number_list(text) if "," in text or ":" in text else positive(text)
 
 
 def kept_argument(text: str) -> Keep:

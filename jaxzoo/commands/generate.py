@@ -9,8 +9,10 @@ from typing import Any
 
 from jaxzoo.clusters.hosts import join_processes
 from jaxzoo.commands.arguments import (
+    DEVICES,
     Parser,
     cohort_range,
+    device_choice,
     kept_argument,
     path_argument,
     place_below,
@@ -26,7 +28,7 @@ from jaxzoo.commands.progress import ProgressBar, summary, tell
 from jaxzoo.commands.zoos import usual_zoos, zoos_named, zoos_of_papers
 from jaxzoo.compilation import use_compilation_cache
 from jaxzoo.datasets import Images, load_images
-from jaxzoo.devices import model_mesh, use_all_cores
+from jaxzoo.devices import model_mesh, some_devices, use_all_cores
 from jaxzoo.errors import InputError
 from jaxzoo.models.engines import ENGINES
 from jaxzoo.reading.zoo import Zoo
@@ -102,6 +104,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--engine", choices=(AUTO, *ENGINES), help="how to train; auto measures (lanes on a CPU, auto on others)"
     )
     parser.add_argument("--lanes", type=positive, metavar="N", help="models side by side on a device (16 on a CPU)")
+    parser.add_argument("--devices", type=device_choice, metavar="N", help=DEVICES)
     parser.add_argument(
         "--form", choices=(*FORMS,), help="what models have side by side in a program (as costs the least time)"
     )
@@ -155,7 +158,7 @@ def _generate_all(options: argparse.Namespace) -> int:
     use_compilation_cache()
     if options.coordinator is not None:
         join_processes(options.coordinator, options.processes, options.process_id)
-    mesh = model_mesh()
+    mesh = model_mesh(some_devices(options.devices))
     if options.plan:
         print("\n\n".join(forecast_text(job.plan.spec, forecast(job, mesh), mesh.size) for job in jobs))
         return 0

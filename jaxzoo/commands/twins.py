@@ -3,12 +3,22 @@
 import argparse
 from collections.abc import Sequence
 
-from jaxzoo.commands.arguments import Parser, cohort_range, fraction, path_argument, positive, run_command, zoo_argument
+from jaxzoo.commands.arguments import (
+    DEVICES,
+    Parser,
+    cohort_range,
+    device_choice,
+    fraction,
+    path_argument,
+    positive,
+    run_command,
+    zoo_argument,
+)
 from jaxzoo.commands.interrupts import caught_signals
 from jaxzoo.commands.progress import ProgressBar, twins_summary
 from jaxzoo.compilation import use_compilation_cache
 from jaxzoo.datasets import images_at_hand
-from jaxzoo.devices import model_mesh, use_all_cores
+from jaxzoo.devices import model_mesh, some_devices, use_all_cores
 from jaxzoo.errors import InputError
 from jaxzoo.reading.zoo import open_zoo
 from jaxzoo.spec.twin_spec import METHODS, SCOPES, TwinSpec
@@ -47,6 +57,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--data-dir", type=path_argument, metavar="DIR", help="the datasets (TFDS_DATA_DIR, ~/tensorflow_datasets)"
     )
     parser.add_argument("--stage", type=path_argument, metavar="DIR", help="make twins there, and move them to the zoo")
+    parser.add_argument("--devices", type=device_choice, metavar="N", help=DEVICES)
     parser.add_argument("--repair", action="store_true", help="read every epoch; make missing and damaged ones again")
     parser.add_argument("--cohorts", type=cohort_range, metavar="A:B", help="only the cohorts A to B - 1")
     return parser.parse_args(arguments)
@@ -65,7 +76,7 @@ def _make(options: argparse.Namespace) -> int:
     )
     use_all_cores()
     use_compilation_cache()
-    mesh = model_mesh()
+    mesh = model_mesh(some_devices(options.devices))
     images = {dataset: images_at_hand(dataset, options.data_dir) for dataset in job.plan.spec.every_dataset}
     try:
         with caught_signals() as caught, ProgressBar(job, dense=False) as progress:
