@@ -41,13 +41,18 @@ def with_form(job: Job, mesh: Mesh, on_note: OnNote) -> Job:
 
     Nothing is chosen where a call says the form, or asks for some cohorts only: other machines count on the same ones.
     """
+    return formed(job, platform_of(mesh), mesh.size, on_note)
+
+
+def formed(job: Job, platform: str, devices: int, on_note: OnNote = lambda text: None) -> Job:
+    """As `with_form`, for so many devices of a platform, which need not be here."""
     spec, cohorts = job.plan.spec, job.plan.cohorts
     kinds = len({cohort.key for cohort in cohorts})
     if job.form is not None or job.cohorts is not None or kinds == 1 or not takes_forms(spec, job.engine):
         return job
     forms = dict.fromkeys(settled_form(spec, form) for form in FORMS.values())
     plans = {form: job.plan if form == job.plan.form else plan_zoo(spec, form=form) for form in forms}
-    seconds = {form: _seconds(job, plan, mesh) for form, plan in plans.items()}
+    seconds = {form: _seconds(job, plan, platform, devices) for form, plan in plans.items()}
     best = min(seconds, key=seconds.__getitem__)
     if seconds[()] - seconds[best] < LEAST_SAVED:
         return job
@@ -64,13 +69,13 @@ def _reason(form: Form, kinds: int, plan: Plan, seconds: dict[Form, float]) -> s
     )
 
 
-def _seconds(job: Job, plan: Plan, mesh: Mesh) -> float:
+def _seconds(job: Job, plan: Plan, platform: str, devices: int) -> float:
     """What compiling and training take."""
-    costs = COSTS.get(platform_of(mesh), COSTS["gpu"])
+    costs = COSTS.get(platform, COSTS["gpu"])
     programs = len({cohort.key for cohort in plan.cohorts}) * (1 if job.twin is None else 2)
     rates = costs.rates if job.lanes is None else {job.lanes: max(costs.rates.values())}
     training = sum(
-        min(_operations(job, cohort, lanes * mesh.size) / (rate * mesh.size) for lanes, rate in rates.items())
+        min(_operations(job, cohort, lanes * devices) / (rate * devices) for lanes, rate in rates.items())
         for cohort in plan.cohorts
     )
     return programs * costs.compiling + training * costs.slower[len(plan.form)]

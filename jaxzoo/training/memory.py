@@ -77,8 +77,12 @@ def compile_training(program: Program) -> tuple[Any, Needs]:
 
 def waiting_bytes(kind: Kind) -> int:
     """Bytes on a device of a slab of that kind that waits its turn, known without compiling."""
-    method = None if kind.twin is None else build_method(kind.twin, kind.key.layers)
-    return _waiting(kind.key, method, kind.lanes)
+    return slab_bytes(kind.key, kind.lanes, kind.twin)
+
+
+def slab_bytes(key: CohortKey, lanes: int, twin: TwinSpec | None = None) -> int:
+    """Bytes on a device of so many models of a kind, or of their twins: state, optimizer and hyperparameters."""
+    return _waiting(key, None if twin is None else build_method(twin, key.layers), lanes)
 
 
 def most_demanding(kinds: Iterable[Kind]) -> Kind:

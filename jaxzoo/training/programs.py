@@ -246,7 +246,12 @@ def state_shapes(key: CohortKey, method: Method | None, width: int) -> State:
         lambda leaf: jax.ShapeDtypeStruct((*leaf.shape[1:], width), leaf.dtype),
         (params, masks, one_model.get("batch_stats", {})),
     )
-    optimizer: optax.OptState = jax.eval_shape(_begin_optimizer(key.optimizers, limits_examples(key)), params)
+
+    def begin(params: Params) -> optax.OptState:
+        """Built here, where nothing is computed: several optimizers side by side would take a device."""
+        return _begin_optimizer(key.optimizers, limits_examples(key))(params)
+
+    optimizer: optax.OptState = jax.eval_shape(begin, params)
     return State(params, optimizer, masks, batch_stats)
 
 
