@@ -19,6 +19,7 @@ VERBS = {
     "pack": "write a zoo into one zip file, which is read where it lies",
     "export": "write a zoo in a layout that others' code loads",
     "import": "read a zoo from such a layout",
+    "plan": "say what zoos take on hardware that need not be here: time, memory, disk",
     "bench": "measure how fast this machine trains, or estimate it for a TPU",
 }
 

@@ -67,7 +67,7 @@ def candidate_rates(architecture: str, mesh: Mesh, *, rounds: int, seconds: floa
             program = build_program(cohort.key, *way, mesh)
             compiled, needs = compile_to_fit(program)
             rows[way] |= {"compile_seconds": time.monotonic() - start, "memory_MB": needs.training / 1e6}
-            runs[way] = _runner(program, compiled, cohort, images)
+            runs[way] = training_runner(program, compiled, cohort, images)
             rates[way] = []
         except COMPILE_ERRORS as error:
             rows[way]["failure"] = one_line(error)
@@ -96,7 +96,7 @@ def _rate_row(row: dict[str, Any], rates: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _runner(program: Program, compiled: Any, cohort: Cohort, images: DeviceImages) -> Callable[[float], float]:
+def training_runner(program: Program, compiled: Any, cohort: Cohort, images: DeviceImages) -> Callable[[float], float]:
     """A function that trains one slab for so many seconds, and gives training samples per second over its models."""
     one = cohort._replace(members=cohort.members[:1])  # copies of one member fill every lane
     (slab,) = put_cohort(program, one, initial_state(initial_variables(one), program.method)).slabs
