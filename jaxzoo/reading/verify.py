@@ -13,9 +13,10 @@ from jaxzoo.reading.verify_numbers import check_numbers, check_outputs
 from jaxzoo.reading.zoo import Zoo, open_zoo
 from jaxzoo.spec.asked import Asked
 from jaxzoo.storage.beside import asked_of_cohort, parts_asked
-from jaxzoo.storage.checkpoints import TEMPORARY, DamagedError, read_whole_checkpoint, saved_epochs
+from jaxzoo.storage.checkpoints import DamagedError, read_whole_checkpoint, saved_epochs
 from jaxzoo.storage.files import DAMAGED, DELETING, PARTIAL, entries_of
 from jaxzoo.storage.identity import Identity, changes_of_making, identity_of
+from jaxzoo.storage.orbax_saving import TEMPORARY
 from jaxzoo.storage.outputs import outputs_epochs
 from jaxzoo.storage.snapshots import (
     check_identity,

@@ -1,12 +1,9 @@
 """Orbax checkpoints: written whole, and read through TensorStore, only the parts asked for, without a JAX device."""
 
 import contextlib
-import logging
 import os
 import re
-import shutil
 import sys
-import threading
 import urllib.parse
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +14,8 @@ import jax
 import numpy as np
 
 from jaxzoo.errors import InputError
-from jaxzoo.storage.files import entries_of, reason, reserve
+from jaxzoo.storage.files import entries_of, reason
+from jaxzoo.storage.orbax_saving import ITEM, save_by_orbax
 from jaxzoo.storage.saving_process import save_elsewhere
 from jaxzoo.storage.store_paths import AnyPath, StorePath, below
 from jaxzoo.storage.stores import Spec, database
@@ -27,11 +25,7 @@ Rows = Sequence[int] | slice
 Saver = Callable[[Path, Tree], None]  # what saves a tree as a checkpoint under a path, whole or not at all
 
 ALL_ROWS = slice(None)
-ITEM = "default"  # the name that Orbax gives to the only item of a checkpoint
 CHECKSUM = "checksum"  # the name of a leaf that every checkpoint has
-TEMPORARY = ".orbax-checkpoint-tmp"
-HANDLES = 24  # files that a save has open at once, and some more
-OVERHEAD = 64_000  # bytes that the files of a checkpoint take besides its numbers
 EPOCH = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
@@ -39,9 +33,6 @@ _forked_with: set[str] = set()  # the libraries that were loaded when this proce
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: _forked_with.update({"tensorstore"} & sys.modules.keys()))
-
-
-_saving = threading.Lock()  # Orbax runs an event loop for each save, and two at once end each other's
 
 
 class DamagedError(Exception):
@@ -73,50 +64,8 @@ def check_not_forked(path: AnyPath) -> None:
 def save_checkpoint(path: Path, tree: Tree) -> None:
     """Saves NumPy leaves. Raises InputError where they cannot be written; then nothing lies under the name."""
     check_not_forked(path)
-    if jax.distributed.is_initialized() and jax.process_count() > 1:  # which would take a device
-        with _saving:
-            save_elsewhere(path, tree)
-        return
-    import orbax.checkpoint as ocp  # imported late: readers do without Orbax
-
-    handler = ocp.CompositeCheckpointHandler(**{ITEM: ocp.PyTreeCheckpointHandler()})
-    arguments = ocp.args.Composite(**{ITEM: ocp.args.PyTreeSave(quoted(tree))})
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(path.with_name(path.name + TEMPORARY), ignore_errors=True)  # of a save that was cut short
-        # Orbax would fail in many threads, with a trace from each
-        reserve(path.parent, size + size // 10 + OVERHEAD, HANDLES)
-        with _saving, _no_traces(), contextlib.closing(ocp.Checkpointer(handler)) as checkpointer:
-            checkpointer.save(path.absolute(), args=arguments)
-    except (OSError, ValueError) as error:
-        code = re.search(r"os_error_code='(\d+)'", str(error))  # how TensorStore passes on what the system says
-        if code is not None:
-            why = os.strerror(int(code[1]))
-        elif isinstance(error, OSError):
-            why = reason(error)
-        else:
-            raise
-        shutil.rmtree(path.with_name(path.name + TEMPORARY), ignore_errors=True)  # a full disk needs the room
-        raise InputError(
-            f"{path}: cannot be written ({why}), expected a disk that takes {size + OVERHEAD:,} bytes; "
-            "every epoch before it is whole, and the same call goes on from there"
-        ) from error
-
-
-@contextlib.contextmanager
-def _no_traces() -> Iterator[None]:
-    """Keeps Orbax from logging the stack traces of a save that fails, each of several times: the exception says it."""
-    logger = logging.getLogger("absl")
-
-    def passes(record: logging.LogRecord) -> bool:
-        return "orbax" not in record.pathname
-
-    logger.addFilter(passes)
-    try:
-        yield
-    finally:
-        logger.removeFilter(passes)
+    in_cluster = jax.distributed.is_initialized() and jax.process_count() > 1  # which takes a device
+    (save_elsewhere if in_cluster else save_by_orbax)(path, tree)
 
 
 def read_whole_checkpoint(path: AnyPath) -> tuple[Tree, int]:
@@ -260,13 +209,3 @@ def _nest(leaves: Mapping[str, np.ndarray]) -> Tree:
             inner = inner.setdefault(branch, {})
         inner[last] = leaf
     return tree
-
-
-def quoted_name(name: str) -> str:
-    """A name quoted as in a URL, dots too: Orbax joins the names of a leaf with dots."""
-    return urllib.parse.quote(name, safe="").replace(".", "%2E")
-
-
-def quoted(tree: Mapping[str, Any]) -> Tree:
-    """The tree with every name quoted."""
-    return {quoted_name(name): quoted(inner) if isinstance(inner, Mapping) else inner for name, inner in tree.items()}

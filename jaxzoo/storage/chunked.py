@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxzoo.storage.checkpoints import CHECKSUM, ITEM, Tree, quoted_name, read_whole_checkpoint
+from jaxzoo.storage.checkpoints import CHECKSUM, Tree, read_whole_checkpoint
+from jaxzoo.storage.orbax_saving import ITEM, quoted_name
 from jaxzoo.storage.stores import Store
 
 CHUNK = 32_000  # bytes, but never less than one model

@@ -17,16 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from jaxzoo.errors import InputError
+from jaxzoo.storage.orbax_saving import save_by_orbax
 
 SERVE = "from jaxzoo.storage.saving_process import serve; serve()"
 
+_one = threading.Lock()  # the process saves one checkpoint at a time
+
 
 def save_elsewhere(path: Path, tree: dict[str, Any]) -> None:
-    """Has the process save a checkpoint, and waits for it, as `save_checkpoint` does. One thread may call at a time."""
-    connection = _connection()
+    """Has the process save a checkpoint, and waits for it, as `save_by_orbax` does."""
     try:
-        connection.send((path, tree))
-        error, said = connection.recv()
+        with _one:
+            connection = _connection()
+            connection.send((path, tree))
+            error, said = connection.recv()
     except (EOFError, OSError) as lost:
         _connection.cache_clear()  # the next save has a new one
         raise InputError(f"{path}: cannot be written: the process that saves has ended, expected it to stay") from lost
@@ -54,8 +58,6 @@ def _connection() -> multiprocessing.connection.Connection:
 
 def serve() -> None:
     """Saves what comes through the file descriptor of the first argument, until nobody is there any more."""
-    from jaxzoo.storage.checkpoints import save_checkpoint
-
     connection = multiprocessing.connection.Connection(int(sys.argv[1]))
     tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -70,7 +72,7 @@ def serve() -> None:
     while True:
         path, tree = tasks.get()
         try:
-            save_checkpoint(path, tree)
+            save_by_orbax(path, tree)
             connection.send((None, None))
         except InputError as error:
             connection.send((str(error), None))
