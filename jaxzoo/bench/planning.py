@@ -13,8 +13,9 @@ from jaxzoo.spec.layers import Layers
 from jaxzoo.spec.plan import Cohort, CohortKey, Plan, plan_zoo
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
-from jaxzoo.training.checks import Job, space_of
+from jaxzoo.training.checks import space_of
 from jaxzoo.training.forms import COSTS, formed
+from jaxzoo.training.job import Job
 from jaxzoo.training.memory import FLOAT_BYTES, slab_bytes
 from jaxzoo.training.programs import values_of_image
 

@@ -37,9 +37,10 @@ from jaxzoo.spec.form import FORMS
 from jaxzoo.spec.twin_spec import METHODS, NO_TWINS, TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec, dataset_specs
 from jaxzoo.storage.leases import LEASE_SECONDS
-from jaxzoo.training.checks import AUTO, Job, check_generate, choose_twins
+from jaxzoo.training.checks import AUTO, check_generate, choose_twins
 from jaxzoo.training.events import Interrupted
 from jaxzoo.training.forecast import forecast
+from jaxzoo.training.job import Job
 from jaxzoo.training.processes import shared_out
 from jaxzoo.training.zoo import run_begin, run_generate
 

@@ -10,8 +10,8 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxzoo.reading.zoo import Zoo
-from jaxzoo.training.checks import Job
 from jaxzoo.training.events import EpochSaved, Event, Notice, Trained
+from jaxzoo.training.job import Job
 
 
 class ProgressBar:

@@ -1,9 +1,9 @@
 """The checks of a call, made before anything is trained or written: which zoo is meant, and what is wrong with it."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -14,19 +14,17 @@ from jaxzoo.spec.asked import kept_with_ends
 from jaxzoo.spec.factors import batch_sizes, least_examples
 from jaxzoo.spec.form import Form, form_of_word, form_word, settled_form
 from jaxzoo.spec.layers import Dropout, each_layer
-from jaxzoo.spec.plan import Cohort, Plan, plan_zoo, steps_of
+from jaxzoo.spec.plan import Plan, plan_zoo, steps_of
 from jaxzoo.spec.snapshots import LAST_STEP
 from jaxzoo.spec.tables import differences
 from jaxzoo.spec.twin_spec import NO_TWINS, TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.growth import grown_record
 from jaxzoo.storage.licence import check_licence
-from jaxzoo.storage.mirror import key_of, staged
+from jaxzoo.storage.mirror import staged
 from jaxzoo.storage.modules import check_module, with_module, with_network
 from jaxzoo.storage.record import ZooRecord, read_record
 from jaxzoo.storage.retention import ALL, Keep, ZooBytes, check_space, kept_epochs, kept_of_twins
-from jaxzoo.storage.snapshots import snapshot_epochs
-from jaxzoo.storage.store_paths import AnyPath, zoo_path
 from jaxzoo.storage.targets import Target
 from jaxzoo.storage.twins_folders import (
     check_parent,
@@ -35,63 +33,14 @@ from jaxzoo.storage.twins_folders import (
     older_folder,
     set_apart,
 )
-from jaxzoo.storage.zoo_folder import cohort_folder, find_record, twins_folder
+from jaxzoo.storage.zoo_folder import find_record, twins_folder
+from jaxzoo.training.job import Job
 from jaxzoo.training.module_checks import check_batches, check_module_spec
 from jaxzoo.training.sizes import cohort_bytes
 
 AUTO = "auto"
 DRIVE = Path("/content/drive")  # where Colab mounts Google Drive
 LEAST_LEASE, MOST_LEASE = 1.0, 3600.0  # seconds
-
-
-class Job(NamedTuple):
-    """A call that was checked: the zoo to make in `folder`, the cohorts of it, and how.
-
-    `begun` is the record of the zoo where one was begun in the folder. Where the call wants more models, seeds or
-    epochs than that zoo has, it is the record that the zoo is to grow to, and `wanted` is the spec that asks for it;
-    else that is None. `plan` is that of `begun`, else of the spec that was asked for. `cohorts` are the numbers of
-    those to make, None for all. `twin` says how twins are made, None for no twins; with `anew` those that are there
-    were made of an earlier epoch, and make room. `kept` has the epochs whose weights stay on disk besides the last two,
-    None for all. With `repair`, missing and damaged epochs are made again. `licence` is what the zoo is to say of its
-    licence, None for what it says. `form` is what the call says of that, None for what suits the zoo. `share` has the
-    seconds of a lease where several calls make the zoo at the same time, None for one call. Where there is a `target`,
-    `folder` is a stage, and the zoo is moved to the target while it is made.
-    """
-
-    folder: Path
-    plan: Plan
-    begun: ZooRecord | None
-    cohorts: range | None
-    twin: TwinSpec | None
-    kept: tuple[int, ...] | None = None
-    engine: str | None = None
-    lanes: int | None = None
-    repair: bool = False
-    licence: str | None = None
-    wanted: ZooSpec | None = None
-    anew: bool = False
-    form: Form | None = None
-    share: float | None = None
-    target: Target | None = None
-
-    @property
-    def chosen(self) -> Sequence[Cohort]:
-        """The cohorts to make."""
-        return choose_cohorts(self.plan, self.cohorts)
-
-    @property
-    def place(self) -> AnyPath:
-        """Where the zoo is to be read from, as it is now."""
-        return self.folder if self.target is None else zoo_path(str(self.target))
-
-    def held(self, cohort: Cohort, twin: TwinSpec | None) -> list[int]:
-        """The epochs of a cohort, or of its twins, that are whole already, in order."""
-        if twin is not None and self.anew:
-            return []
-        zoo = self.folder if twin is None else twins_folder(self.folder, twin.method)
-        own = cohort_folder(zoo, cohort.number)
-        there = [] if self.target is None else self.target.epochs(f"{key_of(self.folder, own)}/snapshots")
-        return sorted({*snapshot_epochs(own), *there})
 
 
 def check_generate(
@@ -271,16 +220,6 @@ def restrict(spec: ZooSpec, *, models: int | None = None, epochs: int | None = N
             f"zoo {spec.name!r}: models is {spec.models}, expected 1..{most}, what its grid and seeds give"
         )
     return spec
-
-
-def choose_cohorts(plan: Plan, cohorts: range | None) -> Sequence[Cohort]:
-    """The cohorts of a range of numbers, all without one. Raises InputError for numbers that the plan does not have."""
-    if cohorts is None:
-        return plan.cohorts
-    if not 0 <= cohorts.start < cohorts.stop <= len(plan.cohorts) or cohorts.step < 1:
-        got = f"{cohorts.start}:{cohorts.stop}" + (f":{cohorts.step}" if cohorts.step != 1 else "")
-        raise InputError(f"zoo {plan.spec.name!r}: cohorts are {got}, expected a part of 0:{len(plan.cohorts)}")
-    return plan.cohorts[cohorts.start : cohorts.stop : cohorts.step]
 
 
 def check_trainable(spec: ZooSpec, engine: str | None) -> None:

@@ -11,7 +11,7 @@ from jaxzoo.spec.plan import Cohort, CohortKey, Plan, plan_zoo
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.record import ZooRecord
-from jaxzoo.training.checks import Job, choose_cohorts
+from jaxzoo.training.job import Job, choose_cohorts
 from jaxzoo.training.memory import Kind, models_that_fit
 from jaxzoo.training.tuning import Choice
 

@@ -19,9 +19,10 @@ from jaxzoo.spec.plan import Cohort, CohortKey
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.retention import ZooBytes
-from jaxzoo.training.checks import Job, space_of
+from jaxzoo.training.checks import space_of
 from jaxzoo.training.fitting import fit_cohorts, keeps_steps
 from jaxzoo.training.forms import with_form
+from jaxzoo.training.job import Job
 from jaxzoo.training.memory import Kind, Needs, compile_to_fit, device_memory, most_demanding, order_bytes
 from jaxzoo.training.population import initial_state, initial_variables, put_cohort, put_images
 from jaxzoo.training.programs import Program, build_program

@@ -10,7 +10,8 @@ from jaxzoo.devices import platform_of
 from jaxzoo.spec.arithmetic import training_flops
 from jaxzoo.spec.form import FORMS, NO_FORM, Form, form_word, settled_form
 from jaxzoo.spec.plan import Cohort, Plan, plan_zoo
-from jaxzoo.training.checks import Job, takes_forms
+from jaxzoo.training.checks import takes_forms
+from jaxzoo.training.job import Job
 from jaxzoo.training.tuning import OnNote
 
 

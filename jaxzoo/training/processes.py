@@ -10,7 +10,7 @@ from collections.abc import Callable
 import jax
 
 from jaxzoo.errors import InputError
-from jaxzoo.training.checks import Job
+from jaxzoo.training.job import Job
 
 PATIENCE = 3600.0  # seconds; whoever begins a zoo may have to fetch its images and to measure engines before
 LOOK = 0.5  # seconds between two looks at the folder

@@ -17,7 +17,8 @@ from jaxzoo.models.tally import empty_tally
 from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.layers import Layers, module_of, norm_layers
 from jaxzoo.spec.plan import Cohort, CohortKey
-from jaxzoo.training.checks import AUTO, Job
+from jaxzoo.training.checks import AUTO
+from jaxzoo.training.job import Job
 from jaxzoo.training.memory import Kind, compile_to_fit, models_that_fit, most_demanding
 from jaxzoo.training.population import initial_state, initial_variables, put_cohort
 from jaxzoo.training.programs import Program, build_program

@@ -1,7 +1,6 @@
 """From a spec to a zoo on disk: check, load images, choose how to train, begin the record, train, open."""
 
 import contextlib
-import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,52 +11,39 @@ from jax.sharding import Mesh
 
 from jaxzoo.compilation import compilation_cached
 from jaxzoo.datasets import Images, images_at_hand, load_images
-from jaxzoo.devices import model_mesh, platform_of
-from jaxzoo.models.engines import kernels_of
-from jaxzoo.models.modules import fixed_logits
+from jaxzoo.devices import model_mesh
 from jaxzoo.models.networks import Variables
 from jaxzoo.reading.zoo import Zoo, opened
 from jaxzoo.settings import pinned_settings, under_callers_settings
 from jaxzoo.spec.dataset_spec import DatasetSpec
 from jaxzoo.spec.form import Form
-from jaxzoo.spec.plan import Cohort, Plan
-from jaxzoo.spec.stages import only_stage
+from jaxzoo.spec.plan import Cohort
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
-from jaxzoo.storage.growth import grow_zoo, growth_text
 from jaxzoo.storage.identity import identity_of
 from jaxzoo.storage.leases import LEASE_SECONDS
-from jaxzoo.storage.licence import state_licence
-from jaxzoo.storage.locks import zoo_locked
 from jaxzoo.storage.mirror import Elsewhere, Mirror, Nowhere
-from jaxzoo.storage.modules import holding, with_module
 from jaxzoo.storage.record import (
-    FORMAT,
-    NO_LICENCE,
-    CohortRecord,
-    ImagesRecord,
     ZooRecord,
-    read_record,
 )
 from jaxzoo.storage.retention import Keep
 from jaxzoo.storage.snapshots import parent_checksum, read_whole_variables
-from jaxzoo.storage.twins_folders import twins_folders
-from jaxzoo.storage.zoo_folder import begin_zoo, cohort_folder, members_digest, twins_folder
+from jaxzoo.storage.zoo_folder import cohort_folder, twins_folder
 from jaxzoo.training.ahead import Ahead
-from jaxzoo.training.checks import Job, check_examples, check_generate, check_make_twins, choose_cohorts
+from jaxzoo.training.checks import check_generate, check_make_twins
 from jaxzoo.training.cohort import Beginning, Run, run_cohort
+from jaxzoo.training.dense_records import begin_or_go_on, check_fingerprints, tell_format
 from jaxzoo.training.events import Event, Notice
-from jaxzoo.training.fitting import check_memory, fit_cohorts, kinds_to_train
-from jaxzoo.training.forms import with_form
-from jaxzoo.training.maker import made_with, maker_of
+from jaxzoo.training.fitting import check_memory, kinds_to_train
+from jaxzoo.training.job import Job, choose_cohorts
+from jaxzoo.training.maker import made_with
 from jaxzoo.training.memory import Kind
 from jaxzoo.training.population import initial_variables, put_images
 from jaxzoo.training.processes import share_of, shared_out
 from jaxzoo.training.programs import build_program
 from jaxzoo.training.sharing import Work, check_unshared, share_cohorts, tell_differences
 from jaxzoo.training.steps import DeviceImages
-from jaxzoo.training.tuning import choose_ways
-from jaxzoo.training.twin_records import begin_twins, card_of, check_still
+from jaxzoo.training.twin_records import begin_twins, check_still
 
 OnEvent = Callable[[Event], None]
 
@@ -185,8 +171,8 @@ def run_generate(
     """`generate` after its checks, with the images of each data set at hand."""
     on_event, should_stop = under_callers_settings(on_event), under_callers_settings(should_stop)
     on_device = _on_device(images, mesh)  # after the memory was looked at, where that may be
-    record, plan = _begin(job, images, on_device, mesh, on_event)
-    _tell_format(record, job.folder, on_event)
+    record, plan = begin_or_go_on(job, images, on_device, mesh, on_event)
+    tell_format(record, job.folder, on_event)
     twin_record = None if job.twin is None else begin_twins(job.folder, record, job.twin, mesh)
     cohorts = choose_cohorts(plan, job.cohorts)
 
@@ -241,7 +227,7 @@ def run_begin(job: Job, images: Mapping[DatasetSpec, Images], mesh: Mesh, *, on_
     Others may then train cohorts of it, each by a call of its own, which finds the zoo begun.
     """
     on_event = under_callers_settings(on_event)
-    record, _ = _begin(job, images, _on_device(images, mesh), mesh, on_event)
+    record, _ = begin_or_go_on(job, images, _on_device(images, mesh), mesh, on_event)
     if job.twin is not None:
         begin_twins(job.folder, record, job.twin, mesh)
 
@@ -260,8 +246,8 @@ def run_make_twins(
     on_event, should_stop = under_callers_settings(on_event), under_callers_settings(should_stop)
     assert job.begun is not None  # check_make_twins gives both
     assert job.twin is not None
-    _check_fingerprints(job.begun, images, job.folder)
-    _tell_format(job.begun, job.folder, on_event)
+    check_fingerprints(job.begun, images, job.folder)
+    tell_format(job.begun, job.folder, on_event)
     check_memory(job, job.begun, mesh, dense=False)
     on_device = _on_device(images, mesh)
     record = begin_twins(job.folder, job.begun, job.twin, mesh)
@@ -284,106 +270,15 @@ def moving(job: Job, on_event: OnEvent) -> Iterator[Elsewhere]:
         yield mirror
 
 
-def _begin(
-    job: Job,
-    images: Mapping[DatasetSpec, Images],
-    on_device: Callable[[DatasetSpec], DeviceImages],
-    mesh: Mesh,
-    on_event: OnEvent,
-) -> tuple[ZooRecord, Plan]:
-    """The record of the zoo, which is begun, or grown, where the job asks for that."""
-    if job.begun is not None:
-        _check_fingerprints(job.begun, images, job.folder)
-    check_examples(job.plan.spec, images.values())
-    if job.begun is None:
-        record, plan = _begin_dense(job, images, on_device, mesh, on_event)
-    else:
-        check_memory(job, job.begun, mesh)
-        record = job.begun if job.wanted is None else _grow(job, job.wanted, on_event)
-        plan = record.plan
-    return _under_licence(job.folder, record, job.licence), plan
-
-
 def _on_device(images: Mapping[DatasetSpec, Images], mesh: Mesh) -> Callable[[DatasetSpec], DeviceImages]:
     """Puts the images of a data set on the devices, in the place of another's."""
     return functools.lru_cache(maxsize=1)(lambda dataset: put_images(images[dataset], mesh))
-
-
-def _check_fingerprints(record: ZooRecord, images: Mapping[DatasetSpec, Images], folder: Path) -> None:
-    for dataset, own in images.items():
-        own.check_fingerprint(record.fingerprints[dataset.name], folder)
 
 
 def _untrained(cohort: Cohort, mesh: Mesh) -> Variables:
     """The variables of epoch 0, drawn on a device of the kind that trains: other kinds round otherwise."""
     with jax.default_device(mesh.devices.flat[0]):
         return initial_variables(cohort)
-
-
-def _begin_dense(
-    job: Job,
-    images: Mapping[DatasetSpec, Images],
-    on_device: Callable[[DatasetSpec], DeviceImages],
-    mesh: Mesh,
-    on_event: OnEvent,
-) -> tuple[ZooRecord, Plan]:
-    """Chooses how a new zoo is trained, and writes its record."""
-
-    def note(text: str) -> None:
-        on_event(Notice(text))
-
-    job = with_form(job, mesh, note)
-    ways = choose_ways(job, on_device, mesh, note)
-    plan = fit_cohorts(job, ways, mesh, note)
-    choices = [ways[cohort.key.layers] for cohort in plan.cohorts]
-    form, platform = plan.form, platform_of(mesh)
-    network = plan.spec.network
-    record = ZooRecord(
-        spec=plan.spec,
-        stages=only_stage(plan.spec),
-        cohorts=tuple(
-            CohortRecord(engine=way.engine, lanes=way.lanes, form=form, kernels=kernels_of(way.engine, platform))
-            for way in choices
-        ),
-        images=tuple(_images_record(dataset.name, own) for dataset, own in images.items()),
-        made=maker_of(mesh),
-        members=members_digest(plan.members),
-        timed=choices[0].timed if len(ways) == 1 else None,
-        kept=job.kept,
-        licence=job.licence or NO_LICENCE,
-        logits=None if network is None else fixed_logits(network, plan.spec.image_shape),
-    )
-    record, plan = begin_zoo(job.folder, record, plan, card_of(plan, record))
-    if record.spec.network is None or network is record.spec.network:
-        return record, plan
-    record = with_module(job.folder, record, network)  # another process began it
-    return record, record.plan
-
-
-def _images_record(name: str, images: Images) -> ImagesRecord:
-    normalised = {"mean": tuple(images.mean.tolist()), "std": tuple(images.std.tolist())}
-    return ImagesRecord(name=name, fingerprint=images.fingerprint, **normalised)
-
-
-def _grow(job: Job, wanted: ZooSpec, on_event: OnEvent) -> ZooRecord:
-    """Writes the stage that a call adds to a zoo. All was checked before: from here on the zoo has it."""
-    before = read_record(job.folder)
-    record = holding(grow_zoo(job.folder, wanted, card_of), wanted.network)
-    text = growth_text(before, record.spec)
-    if text:
-        on_event(Notice(f"{job.folder}: grows: {text}"))
-    return record
-
-
-def _under_licence(folder: Path, record: ZooRecord, licence: str | None) -> ZooRecord:
-    """The record under another licence, which the zoo and the twins in its folder then say; None changes nothing."""
-    if licence is None:
-        return record
-    for path in (*twins_folders(folder).values(), folder):
-        if read_record(path).licence != licence:
-            with zoo_locked(folder):
-                state_licence(path, licence)
-    return dataclasses.replace(record, licence=licence)
 
 
 def _run_dense(folder: Path, record: ZooRecord, cohort: Cohort, mesh: Mesh, run: Run, ahead: Ahead) -> None:
@@ -408,10 +303,3 @@ def _run_twins(
     )
     kind, twins = Kind(cohort.key, way.engine, way.lanes, mesh, twin), twins_folder(folder, twin.method)
     run_cohort(twins, record, build_program(*kind), cohort, beginning, run, functools.partial(ahead.wait, kind))
-
-
-def _tell_format(record: ZooRecord, folder: Path, on_event: OnEvent) -> None:
-    if record.format < FORMAT:
-        on_event(
-            Notice(f"{folder}: is of format {record.format}: its snapshots carry no identity that could be checked")
-        )
