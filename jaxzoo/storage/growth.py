@@ -19,12 +19,13 @@ from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.files import reason, write_whole
 from jaxzoo.storage.locks import zoo_locked
 from jaxzoo.storage.record import FORMAT, CohortRecord, Parent, ZooRecord, read_record
+from jaxzoo.storage.store_paths import AnyPath
 from jaxzoo.storage.zoo_folder import members_digest, members_file
 
 Card = Callable[[Plan, ZooRecord], str]
 
 
-def grown_record(folder: Path, begun: ZooRecord, wanted: ZooSpec) -> ZooRecord:
+def grown_record(folder: AnyPath, begun: ZooRecord, wanted: ZooSpec) -> ZooRecord:
     """The record of a begun zoo that has all that is wanted; `begun` itself where it does already.
 
     The cohorts that a stage adds are computed as the others of the zoo. Raises InputError for a spec of another zoo,

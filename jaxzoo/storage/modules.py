@@ -4,7 +4,6 @@ No code is imported from what a zoo.json names: the caller gives the module, and
 """
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from jaxzoo.errors import InputError
@@ -50,7 +49,7 @@ def holding(record: ZooRecord, network: FlaxModule | None) -> ZooRecord:
     return record if network is None else dataclasses.replace(record, spec=_with(record.spec, network))
 
 
-def check_module(folder: Path, record: ZooRecord | None, spec: ZooSpec) -> None:
+def check_module(folder: AnyPath, record: ZooRecord | None, spec: ZooSpec) -> None:
     """Raises InputError where a module is needed to make a zoo, or to go on with one, and was not given."""
     network = spec.network or (None if record is None else record.spec.network)
     if network is not None and network.module is None:

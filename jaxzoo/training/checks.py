@@ -69,26 +69,27 @@ def check_generate(
     folder, target = staged(out, stage)
     _check_staged(target, repair=repair)
     _check_share(folder, share, target, repair=repair)
+    named = folder if target is None else target.root
     spec = with_network(spec, network)
     found = find_record(folder)
-    check_module(folder, found, spec)
+    check_module(named, found, spec)
     spec = restrict(spec, models=models, epochs=epochs)
     kept = kept_epochs(keep_epochs or ALL, spec.epochs)
     licence = None if licence is None else check_licence(licence)
     check_trainable(spec, engine)
-    found = None if found is None else with_module(folder, found, spec.network)
-    begun = None if found is None else grown_record(folder, found, spec)
+    found = None if found is None else with_module(named, found, spec.network)
+    begun = None if found is None else grown_record(named, found, spec)
     twin = choose_twins(spec, twins)
-    _check_engine(folder, begun, engine, lanes)
+    _check_engine(named, begun, engine, lanes)
     asked = None if form is None else settled_form(spec, form_of_word(form))
-    _check_form(folder, begun, spec, engine, asked)
+    _check_form(named, begun, spec, engine, asked)
     plan = plan_zoo(spec, form=asked or ()) if begun is None else begun.plan
     check_batches(plan)
     _check_steps(plan)
     kept = kept_with_ends(kept, plan)
     if begun is not None:
         if keep_epochs is not None and kept != begun.kept:
-            raise InputError(f"{folder}: was begun with kept epochs {begun.kept}, got {kept}, expected the same")
+            raise InputError(f"{named}: was begun with kept epochs {begun.kept}, got {kept}, expected the same")
         kept = begun.kept
     wanted = None if begun is found else spec
     job = Job(folder, plan, begun, cohorts, None, kept, engine, lanes, repair, licence, wanted, False, asked, share)
@@ -301,7 +302,7 @@ def _check_steps(plan: Plan) -> None:
         raise InputError(f"zoo {spec.name!r}: has {last} steps, expected at most {LAST_STEP} where steps are kept")
 
 
-def _check_engine(folder: Path, begun: ZooRecord | None, engine: str | None, lanes: int | None) -> None:
+def _check_engine(folder: AnyPath, begun: ZooRecord | None, engine: str | None, lanes: int | None) -> None:
     if engine not in (None, AUTO, *ENGINES):
         raise InputError(f"engine is {engine!r}, expected one of: {', '.join((AUTO, *ENGINES))}")
     if lanes is not None and lanes < 1:
@@ -317,7 +318,7 @@ def _check_engine(folder: Path, begun: ZooRecord | None, engine: str | None, lan
             raise InputError(f"{folder}: was begun with {way.lanes} lanes, got {lanes}, expected the same")
 
 
-def _check_form(folder: Path, begun: ZooRecord | None, spec: ZooSpec, engine: str | None, form: Form | None) -> None:
+def _check_form(folder: AnyPath, begun: ZooRecord | None, spec: ZooSpec, engine: str | None, form: Form | None) -> None:
     """Raises InputError for a form that a zoo was not begun with, and for one that its engine has not."""
     if begun is not None and form not in (None, begun.form):
         got = f"was begun with form {form_word(begun.form)}, got {form_word(form)}"

@@ -3,6 +3,7 @@
 import http.server
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from populations import assert_same_weights, small_spec, store_zoo
 
 import jaxzoo
 from jaxzoo.errors import InputError
+from jaxzoo.storage.files import DELETING
 from jaxzoo.storage.mirror import Mirror
 from jaxzoo.storage.store_paths import zoo_path
 from jaxzoo.storage.targets import BucketTarget, FolderTarget, target_of
@@ -48,8 +50,6 @@ def moved(folder, tmp_path_factory):
 
 
 def copied(folder, path):
-    import shutil
-
     return shutil.copytree(folder, path)
 
 
@@ -213,6 +213,7 @@ os.environ |= {"GOOGLE_AUTH_TOKEN_FOR_TESTING": "token"}
 import jax
 import numpy as np
 import jaxzoo
+from jaxzoo.storage.files import DELETING
 from jaxzoo.storage.mirror import Mirror
 from jaxzoo.storage.targets import target_of
 folder, here = Path(sys.argv[1]), jaxzoo.open_zoo(sys.argv[2])
@@ -248,6 +249,19 @@ def test_of_two_that_begin_at_once_one_is_told_to_join(bucket, folder, tmp_path)
     move(copied(folder, tmp_path / "third"), FolderTarget(tmp_path / "z"))
     with pytest.raises(InputError, match="another process has begun a zoo there meanwhile"):
         move(copied(folder, tmp_path / "fourth"), elsewhere)
+
+
+def test_what_a_drive_does_not_remove_at_once_is_removed_later(folder, tmp_path, monkeypatch):
+    target = FolderTarget(tmp_path / "drive")
+    move(copied(folder, tmp_path / "stage"), target)
+    rmtree = shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", lambda path, ignore_errors=False: None)
+    target.remove("cohorts/000/snapshots/0")
+    assert target.epochs("cohorts/000/snapshots") == [1, 2, 3]
+    assert list((tmp_path / "drive" / "cohorts/000/snapshots").glob(f"*{DELETING}"))
+    monkeypatch.setattr(shutil, "rmtree", rmtree)
+    target.tidy("cohorts/000/snapshots")
+    assert not list((tmp_path / "drive" / "cohorts/000/snapshots").glob(f"*{DELETING}"))
 
 
 def test_an_address_is_a_target_and_a_folder_is_one(bucket, tmp_path):

@@ -2,10 +2,14 @@
 
 import dataclasses
 import shutil
+import subprocess
+import sys
 
+import jax
+import numpy as np
 import pandas as pd
 import pytest
-from populations import assert_same_weights, small_images, small_spec
+from populations import assert_same_weights, small_images, small_spec, write_digits_config
 
 import jaxzoo
 from jaxzoo.devices import model_mesh
@@ -167,13 +171,38 @@ def test_deletes_that_fail_are_tried_again(bucket, monkeypatch, tmp_path):
     assert jaxzoo.open_zoo(f"{bucket}/z").metrics["epoch"].nunique() == 4
 
 
+def test_steps_optimizers_and_outputs_are_moved(bucket, tmp_path):
+    snapshots = jaxzoo.Snapshots(steps=(3, 7), keep_optimizer=True, examples=8)
+    spec = dataclasses.replace(SPEC, models=2, twins=None, snapshots=snapshots, outputs=["train"])
+    with pytest.raises(Interrupted):
+        make(f"{bucket}/z", spec, stop_after=2)
+    shutil.rmtree(tmp_path / "cache")
+    zoo, other = make(f"{bucket}/z", spec), make(tmp_path / "z", spec)
+    assert zoo.steps == other.steps
+    assert same(zoo, other)
+    np.testing.assert_array_equal(zoo.weights(step=3), other.weights(step=3))
+    np.testing.assert_array_equal(zoo.outputs(2, "train"), other.outputs(2, "train"))
+    jax.tree.map(np.testing.assert_array_equal, zoo.optimizer(1), other.optimizer(1))
+
+
+def test_the_command_line_writes_into_a_bucket(bucket, tmp_path):
+    config = write_digits_config(tmp_path / "tiny.toml", epochs="1", twins='"none"')
+    command = [sys.executable, "-m", "jaxzoo", "generate", "--config", str(config), "--models", "1"]
+    places = ["--out", f"{bucket}/zoos", "--stage", str(tmp_path / "stage")]
+    done = subprocess.run([*command, *places], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert f"tiny in {bucket}/zoos/tiny" in done.stdout
+    assert list(jaxzoo.verify_zoo(f"{bucket}/zoos/tiny", deep=True)) == []
+    assert len(list((tmp_path / "stage").glob("tiny-*/zoo.json"))) == 1
+
+
 def test_bad_input_is_one_line(bucket, tmp_path, folder_zoo):
     make(f"{bucket}/z", dataclasses.replace(SPEC, epochs=1, twins=None))
     for text, call in {
         "there is no bucket 'no-such-bucket', expected one that is there": lambda: make("s3://no-such-bucket/z"),
         "repair is asked for, expected a zoo in a folder": lambda: make(f"{bucket}/z", repair=True),
         "is the name of a zip file, expected a folder or an address": lambda: make(f"{bucket}/z.zip"),
-        "holds another zoo": lambda: make(f"{bucket}/z", dataclasses.replace(SPEC, batch_size=7)),
+        f"{bucket}/z: holds another zoo": lambda: make(f"{bucket}/z", dataclasses.replace(SPEC, batch_size=7)),
     }.items():
         with pytest.raises(InputError, match=text) as raised:
             call()
