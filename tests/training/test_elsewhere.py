@@ -17,7 +17,7 @@ from jaxzoo.errors import InputError
 from jaxzoo.storage import mirror as mirrors
 from jaxzoo.storage.store_paths import zoo_path
 from jaxzoo.training.checks import check_generate
-from jaxzoo.training.events import EpochSaved, Interrupted
+from jaxzoo.training.events import EpochSaved, Interrupted, Trained
 from jaxzoo.training.zoo import run_generate
 
 SPEC = dataclasses.replace(
@@ -31,12 +31,17 @@ def caches(tmp_path, monkeypatch):
     monkeypatch.setattr(mirrors, "PAUSES", (0.01,))
 
 
-def make(out, spec=SPEC, stop_after=None, **options):
-    """`jaxzoo.generate` on a few images that are no data set; stops once so many epochs are saved."""
-    saved = []
+def make(out, spec=SPEC, stop_after=None, trained=None, **options):
+    """`jaxzoo.generate` on a few images that are no data set; stops once so many epochs are saved.
+
+    `trained` gets the cohorts and epochs that are trained.
+    """
+    saved, trained = [], set() if trained is None else trained
 
     def hear(event):
         saved.extend([event] * isinstance(event, EpochSaved))
+        if isinstance(event, Trained) and not event.restored:
+            trained.add((event.twins, event.cohort, event.epoch))
 
     job = check_generate(spec, out, **options)
     images = {spec.dataset: small_images(spec.dataset)}
@@ -62,11 +67,9 @@ def test_a_zoo_in_a_bucket_is_that_of_a_folder(bucket, folder_zoo):
     assert same(zoo, folder_zoo)
     twins = jaxzoo.open_zoo(f"{bucket}/zoos/z/twins/magnitude")
     assert_same_weights(twins, folder_zoo.twins["magnitude"])
-    events = []
-    job = check_generate(SPEC, f"{bucket}/zoos/z")  # a finished zoo is not made again
-    images = {SPEC.dataset: small_images(SPEC.dataset)}
-    run_generate(job, images, model_mesh(), on_event=events.append, should_stop=lambda: False)
-    assert {event.restored for event in events} == {True}
+    trained = set()
+    make(f"{bucket}/zoos/z", trained=trained)
+    assert not trained
 
 
 @pytest.mark.parametrize("epochs", [2, 6])
@@ -74,9 +77,18 @@ def test_after_a_loss_of_the_stage_the_same_call_goes_on_from_the_bucket(bucket,
     with pytest.raises(Interrupted):
         make(f"{bucket}/z", stop_after=epochs)
     shutil.rmtree(tmp_path / "cache")
-    heard = jaxzoo.open_zoo(f"{bucket}/z", partial=True)
-    assert heard.epochs
-    assert same(make(f"{bucket}/z"), folder_zoo)
+    there = [jaxzoo.open_zoo(f"{bucket}/z", partial=True)]
+    there += there[0].twins.values()
+    held = {
+        (zoo.record.twin is not None, zoo.member(model).cohort, epoch)
+        for zoo in there
+        for epoch in zoo.epochs
+        for model in zoo.models_at(epoch)
+    }
+    trained = set()
+    assert same(make(f"{bucket}/z", trained=trained), folder_zoo)
+    assert held
+    assert not held & trained
 
 
 def test_a_zoo_of_the_last_epochs_alone(bucket, tmp_path):
