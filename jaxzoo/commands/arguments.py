@@ -145,7 +145,7 @@ def zoo_argument(text: str) -> Path | str:
     return text if is_address(text) else path_argument(text)
 
 
-def place_below(place: Path | str, name: str) -> Path | str:
+def path_below(place: Path | str, name: str) -> Path | str:
     """The path, or the address, of what lies below one."""
     return place / name if isinstance(place, Path) else f"{place.rstrip('/')}/{name}"
 

@@ -15,7 +15,7 @@ from jaxzoo.commands.arguments import (
     device_choice,
     kept_argument,
     path_argument,
-    place_below,
+    path_below,
     positive,
     run_command,
     whole_number,
@@ -198,7 +198,7 @@ def _own(images: Mapping[DatasetSpec, Images], job: Job) -> dict[DatasetSpec, Im
 
 
 def _check(spec: ZooSpec, options: argparse.Namespace) -> Job:
-    out, share = place_below(options.out, spec.name), options.lease if options.share else None
+    out, share = path_below(options.out, spec.name), options.lease if options.share else None
     return check_generate(spec, out, stage=options.stage, share=share, **_how(spec, options))
 
 

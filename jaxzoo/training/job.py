@@ -53,7 +53,7 @@ class Job(NamedTuple):
         return choose_cohorts(self.plan, self.cohorts)
 
     @property
-    def place(self) -> AnyPath:
+    def zoo_path(self) -> AnyPath:
         """Where the zoo is to be read from, as it is now."""
         return self.folder if self.target is None else zoo_path(str(self.target))
 

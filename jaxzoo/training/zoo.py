@@ -190,7 +190,7 @@ def run_generate(
             for cohort in cohorts:
                 check_unshared(job.folder, cohort, should_stop)
                 make(cohort, run, ahead)
-    return opened(job.place, job.plan.spec.network)
+    return opened(job.zoo_path, job.plan.spec.network)
 
 
 def _share(
@@ -256,7 +256,7 @@ def run_make_twins(
         with Ahead(kinds_to_train(job, job.begun, mesh, dense=False)[0]) as ahead:
             for cohort in job.chosen:
                 _run_twins(job.folder, job.begun, record, cohort, mesh, run, ahead)
-    return opened(twins_folder(job.place, job.twin.method), job.plan.spec.network)
+    return opened(twins_folder(job.zoo_path, job.twin.method), job.plan.spec.network)
 
 
 @contextlib.contextmanager

@@ -16,9 +16,9 @@ from jaxzoo.devices import model_mesh
 from jaxzoo.errors import InputError
 from jaxzoo.storage import mirror as mirrors
 from jaxzoo.storage.store_paths import zoo_path
-from jaxzoo.training.checks import check_generate
+from jaxzoo.training.checks import check_generate, check_make_twins
 from jaxzoo.training.events import EpochSaved, Interrupted, Trained
-from jaxzoo.training.zoo import run_generate
+from jaxzoo.training.zoo import run_generate, run_make_twins
 
 SPEC = dataclasses.replace(
     small_spec(seeds=4, epochs=2), cohort_size=2, twins=jaxzoo.TwinSpec(method="magnitude", epochs=1)
@@ -132,7 +132,11 @@ def test_twins_of_a_zoo_in_a_bucket(bucket, folder_zoo, tmp_path):
     zoo = make(f"{bucket}/z", dataclasses.replace(SPEC, twins=None))
     assert not zoo.twins
     shutil.rmtree(tmp_path / "cache")
-    assert same(make(f"{bucket}/z", twins=jaxzoo.TwinSpec(method="magnitude", epochs=1)), folder_zoo)
+    job = check_make_twins(f"{bucket}/z", jaxzoo.TwinSpec(method="magnitude", epochs=1), range(1))
+    images = {SPEC.dataset: small_images(SPEC.dataset)}
+    twins = run_make_twins(job, images, model_mesh(), on_event=lambda event: None, should_stop=lambda: False)
+    assert str(twins.path) == f"{bucket}/z/twins/magnitude"
+    assert same(make(f"{bucket}/z"), folder_zoo)
 
 
 def test_a_machine_that_begins_anew_is_compared_with_the_bucket(bucket, folder_zoo, tmp_path):
@@ -200,8 +204,8 @@ def test_steps_optimizers_and_outputs_are_moved(bucket, tmp_path):
 def test_the_command_line_writes_into_a_bucket(bucket, tmp_path):
     config = write_digits_config(tmp_path / "tiny.toml", epochs="1", twins='"none"')
     command = [sys.executable, "-m", "jaxzoo", "generate", "--config", str(config), "--models", "1"]
-    places = ["--out", f"{bucket}/zoos", "--stage", str(tmp_path / "stage")]
-    done = subprocess.run([*command, *places], capture_output=True, text=True)
+    command += ["--out", f"{bucket}/zoos", "--stage", str(tmp_path / "stage")]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert f"tiny in {bucket}/zoos/tiny" in done.stdout
     assert list(jaxzoo.verify_zoo(f"{bucket}/zoos/tiny", deep=True)) == []
