@@ -25,6 +25,7 @@ from jaxzoo.storage.mirror import staged
 from jaxzoo.storage.modules import check_module, with_module, with_network
 from jaxzoo.storage.record import ZooRecord, read_record
 from jaxzoo.storage.retention import ALL, Keep, ZooBytes, check_space, kept_epochs, kept_of_twins
+from jaxzoo.storage.store_paths import AnyPath
 from jaxzoo.storage.targets import Target
 from jaxzoo.storage.twins_folders import (
     check_parent,
