@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from jaxzoo.bench.device_rates import Found, Rate, Way, dense_rates, twin_rate
 from jaxzoo.bench.hardware import Hardware
-from jaxzoo.models.engines import engines_for, usual_lanes
+from jaxzoo.models.engines import engines_for, usual_lanes, usual_way
 from jaxzoo.spec.layers import Layers
 from jaxzoo.spec.plan import Cohort, CohortKey, Plan, plan_zoo
 from jaxzoo.spec.twin_spec import TwinSpec
@@ -18,6 +18,7 @@ from jaxzoo.training.forms import COSTS, formed
 from jaxzoo.training.job import Job
 from jaxzoo.training.memory import FLOAT_BYTES, slab_bytes
 from jaxzoo.training.programs import values_of_image
+from jaxzoo.training.tuning import MOST_MEASURED
 
 # of the arithmetic of a training sample: forward pass, gradient by kernel, gradient by input
 EVALUATION = 1 / 3
@@ -79,11 +80,16 @@ def _layout(plan: Plan, team: int, hardware: Hardware, rates: Sequence[Rate], tw
     ways: dict[Layers, Way] = {}
     found: list[Found] = []
     seconds: dict[int, Seconds] = {}
-    for layers, cohorts in _by_architecture(plan).items():
+    architectures = _by_architecture(plan)
+    unmeasured = "architecture" in plan.spec.declared and (platform == "cpu" or len(architectures) > MOST_MEASURED)
+    for layers, cohorts in architectures.items():
         key = cohorts[0].key
+        usual = _usual_way(plan, layers, cohorts, platform)
         known = dense_rates(key, rates, mixed=mixed)
+        if unmeasured:  # as `choose_ways` has it
+            known = {way: rate for way, rate in known.items() if way == usual}
         if not known:
-            ways[layers] = engines_for(layers, key.precision)[0], usual_lanes(layers, platform)
+            ways[layers] = usual
             continue
         # what trains fastest; twins are computed as their parents are
         way = min(known, key=lambda each: _dense_seconds(plan, cohorts, each, team, known[each]))
@@ -98,6 +104,14 @@ def _layout(plan: Plan, team: int, hardware: Hardware, rates: Sequence[Rate], tw
             seconds[cohort.number] = Seconds(models * _seconds_each(cohort, plan.spec.epochs, dense, dense), of_twins)
     whole = len(seconds) == len(plan.cohorts)
     return Layout(team, plan, ways, [seconds[each.number] for each in plan.cohorts] if whole else None, found)
+
+
+def _usual_way(plan: Plan, layers: Layers, cohorts: Sequence[Cohort], platform: str) -> Way:
+    """The engine and the lanes of an architecture where nothing is measured."""
+    precision = plan.spec.precision
+    if "architecture" in plan.spec.declared:
+        return usual_way(layers, precision, max(len(cohort.members) for cohort in cohorts), platform)
+    return engines_for(layers, precision)[0], usual_lanes(layers, platform)
 
 
 def _by_architecture(plan: Plan) -> dict[Layers, list[Cohort]]:

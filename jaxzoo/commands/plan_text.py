@@ -110,7 +110,7 @@ def _notes(timed: Sequence[tuple[Planned, Estimate]], hardware: Hardware) -> lis
         )
     cohorts = sum(len(zoo.layouts[hardware.machine].plan.cohorts) for zoo, _ in timed)
     machines = hardware.devices // hardware.machine
-    if cohorts < machines:
+    if 0 < cohorts < machines:
         notes.append(
             f"{machines - cohorts} of {machines} machines have no cohort: a config's smaller cohort_size makes more"
         )
@@ -129,7 +129,7 @@ def _too_large(zoos: Sequence[Planned], estimates: Sequence[Estimate], hardware:
     """A line for each zoo whose cohorts a device does not hold; those of a CPU share a memory that is not known."""
     limit = hardware.kind.memory
     return [
-        f"{zoo.spec.name}: a {hardware.kind.name} has {human_bytes(limit)}: smaller cohorts than these will be made"
+        f"{zoo.spec.name}: {hardware.kind.name} has {human_bytes(limit)}: smaller cohorts than these will be made"
         for zoo, found in zip(zoos, estimates, strict=True)
         if limit is not None and found.memory > limit
     ]

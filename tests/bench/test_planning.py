@@ -18,6 +18,7 @@ from jaxzoo.errors import InputError
 from jaxzoo.spec.config import load_spec
 from jaxzoo.spec.plan import plan_zoo
 from jaxzoo.spec.twin_spec import TwinSpec
+from jaxzoo.training.checks import restrict
 
 DOCS = Path(__file__).parents[2] / "docs"
 BY_HAND = Source(MEASURED, "2026-11", "by hand")
@@ -123,6 +124,13 @@ def test_what_is_not_known_is_had_by_arithmetic_and_says_so():
     assert (twins.samples_per_s, twins.basis) == (found.samples_per_s / 2, "by arithmetic")
     small = dense_rates(reference_key("mnist-seed")._replace(precision="bfloat16"), rates)
     assert small == {}  # by vmap, of which nothing small was measured
+
+
+def test_many_architectures_have_the_lanes_that_their_models_fill():
+    """Each of ten chains has one model, which a GPU computes by vmap: nobody measured that."""
+    assert estimate(restrict(load_spec("cnn-wild-park"), models=10), "h200:1").seconds is None
+    clip = estimate(load_spec("weight-clip-cnn"), "h200:1")  # one architecture, a hundred models of a kind
+    assert [*clip.layout.ways.values()] == [("lanes", 128)]
 
 
 def document(**changes):
