@@ -1,9 +1,12 @@
 """How much faster several CPU devices train than one: .venv/bin/python .ci/devices.py [--zoo NAME] [--devices N]
 
 Needs a machine with as many idle cores. Both ways train in one process, in turn; a turn trains one slab on each device.
+The rate by CPU time, of all cores together, depends less on what else the machine does.
 """
 
 import argparse
+import time
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -22,7 +25,7 @@ from jaxzoo.training.programs import build_program
 
 @pinned_settings()
 def main() -> None:
-    """Prints the rates of every turn's ways, their ratio by turn, and its median."""
+    """Prints the rates of both ways and their ratios turn by turn: medians, lowest, highest."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--zoo", default="mnist-seed")
     parser.add_argument("--devices", type=int, default=cores_here())
@@ -39,12 +42,25 @@ def main() -> None:
         program = build_program(key, engines_for(key.layers)[0], usual_lanes(key.layers, "cpu"), mesh)
         compiled, _ = compile_to_fit(program)
         runs[count] = training_runner(program, compiled, cohort, put_images(random_images(key.dataset), mesh))
-    rates = np.array([[run(options.seconds) for run in runs.values()] for _ in range(options.rounds)])
-    ratios = rates[:, 1] / rates[:, 0]
+    turns = np.array([[timed(run, options.seconds) for run in runs.values()] for _ in range(options.rounds)])
     print(f"{cpu_model()}, {cores_here()} cores, JAX {jax.__version__}; {options.zoo}; {options.rounds} turns")
-    for (count, _), column in zip(runs.items(), rates.T, strict=True):
-        print(f"{count} devices: {np.median(column):,.0f} samples/s ({column.min():,.0f} to {column.max():,.0f})")
-    print(f"ratio: {np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})")
+    for column, what in enumerate(("second", "second of CPU time")):
+        rates = turns[:, :, column]
+        for count, own in zip(runs, rates.T, strict=True):
+            print(f"{count} devices: {spread(own)} samples a {what}")
+        print(f"ratio by {what}: {spread(rates[:, 1] / rates[:, 0])}")
+
+
+def timed(run: Callable[[float], float], seconds: float) -> tuple[float, float]:
+    """The samples of a turn by second, and by second of CPU time."""
+    begin, used = time.monotonic(), time.process_time()
+    rate = run(seconds)
+    return rate, rate * (time.monotonic() - begin) / (time.process_time() - used)
+
+
+def spread(values: np.ndarray) -> str:
+    """The median, the lowest and the highest."""
+    return f"{np.median(values):,.3g} ({values.min():,.3g} to {values.max():,.3g})"
 
 
 if __name__ == "__main__":

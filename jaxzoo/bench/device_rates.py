@@ -206,7 +206,7 @@ def _trained(contender: str, key: CohortKey) -> tuple[str, Way] | None:
         return MIXED, ("lanes", lanes)
     if contender.startswith("twins, "):
         return contender.removeprefix("twins, "), (engine, lanes)
-    found = re.fullmatch(r"(lanes|vmap)(?:, ([\d,]+) wide)?, seed zoo", contender)
+    found = re.fullmatch(r"(lanes|vmap)(?:, ([1-9][\d,]{0,12}) wide)?, seed zoo", contender)
     if found is None:
         return None
     return DENSE, (found[1], int(found[2].replace(",", "")) if found[2] else lanes)
@@ -220,7 +220,7 @@ def _estimated_rows(name: str, document: Mapping[str, Any], hardware: Hardware, 
         rate = _above_zero(f"{name}: samples_per_s", row["samples_per_s"])
         key = _key_of(row["zoo"], document, named)._replace(precision=row.get("precision", "float32"))
         trained = document["options"].get("twins") or DENSE
-        way = row["engine"], int(_above_zero(f"{name}: lanes", row["lanes"]))
+        way = row["engine"], math.ceil(_above_zero(f"{name}: lanes", row["lanes"]))
         yield Rate(key, row["zoo"], trained, way, rate, source)
 
 
