@@ -64,8 +64,8 @@ def check_not_forked(path: AnyPath) -> None:
 def save_checkpoint(path: Path, tree: Tree) -> None:
     """Saves NumPy leaves. Raises InputError where they cannot be written; then nothing lies under the name."""
     check_not_forked(path)
-    in_cluster = jax.distributed.is_initialized() and jax.process_count() > 1  # which takes a device
-    (save_elsewhere if in_cluster else save_by_orbax)(path, tree)
+    # asking takes a device, as Orbax does; whether JAX's own initialize() was called would not tell
+    (save_elsewhere if jax.process_count() > 1 else save_by_orbax)(path, tree)
 
 
 def read_whole_checkpoint(path: AnyPath) -> tuple[Tree, int]:
