@@ -5,8 +5,6 @@ Whatever is whole there and not yet elsewhere is moved in the background. Where 
 what it needs.
 """
 
-import hashlib
-import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,16 +13,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
-import platformdirs
-
 from jaxzoo.errors import InputError
-from jaxzoo.paths import lasting_path
 from jaxzoo.storage.checkpoints import ALL_ROWS, CHECKSUM, DamagedError, read_checkpoint, saved_epochs
-from jaxzoo.storage.files import entries_of, reason, remove_folder, write_whole
+from jaxzoo.storage.files import entries_of, reason, remove_folder
 from jaxzoo.storage.retention import KEPT_CHECKPOINTS
 from jaxzoo.storage.snapshots import METRICS_FILE, metrics_path
-from jaxzoo.storage.store_paths import AnyPath, below, is_address
-from jaxzoo.storage.targets import Target, fetch_checkpoint, target_of
+from jaxzoo.storage.staging import key_of, read_if_there
+from jaxzoo.storage.store_paths import AnyPath, below
+from jaxzoo.storage.targets import Target, fetch_checkpoint
 from jaxzoo.storage.twins_folders import twins_folders
 from jaxzoo.storage.zoo_folder import DESCRIPTION
 
@@ -111,20 +107,12 @@ class Mirror:
             self._mover.shutdown(cancel_futures=True)
 
     def describe(self) -> None:
-        """Moves the files that describe the zoo and its twins, if they have changed.
-
-        Raises InputError where another process has begun the zoo since this one looked.
-        """
-        if not self.target.begin():
-            raise InputError(
-                f"{self.target}: another process has begun a zoo there meanwhile, expected the same call again, which "
-                "joins it"
-            )
+        """Moves the files that describe the zoo and its twins, if they have changed."""
         for folder in (self.stage, *twins_folders(self.stage).values()):
             key = self._key(folder)
             for name in DESCRIPTION:
                 if (folder / name).exists():
-                    path, contents = _joined(key, name), (folder / name).read_bytes()
+                    path, contents = f"{key}/{name}".lstrip("/"), (folder / name).read_bytes()
                     if contents != read_if_there(self.target, key, name):
                         self._try(path, self.target.put_file, contents)
 
@@ -244,54 +232,3 @@ class Mirror:
                         f"is whole in {self.stage}, and the same call goes on from there"
                     ) from error
                 time.sleep(pause)
-
-
-def staged(out: str | os.PathLike[str], stage: str | os.PathLike[str] | None) -> tuple[Path, Target | None]:
-    """The folder to make a zoo in, and where it is moved to; None for a folder in which it stays.
-
-    A bucket is always written through a stage, by default in the user's cache folder. What describes a zoo that the
-    target has is fetched. Raises InputError.
-    """
-    if stage is None and not is_address(out):
-        return lasting_path(out), None
-    target = target_of(out)
-    every = lasting_path(stage) if stage is not None else Path(platformdirs.user_cache_dir("jaxzoo")) / "stage"
-    digest = hashlib.sha256(str(target).encode()).hexdigest()[:8]
-    folder = every / f"{target.root.name}-{digest}"
-    _fetch_description(target, folder)
-    return folder, target
-
-
-def _fetch_description(target: Target, folder: Path) -> None:
-    keys = ["", *(f"twins/{name}" for name in twins_folders(target.root))]
-    for key, name in ((key, name) for key in keys for name in DESCRIPTION):
-        contents, path = read_if_there(target, key, name), below(folder, *filter(None, key.split("/")), name)
-        if contents is None:
-            continue
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, contents)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written ({reason(error)}), expected a folder that can") from error
-
-
-def read_if_there(target: Target, key: str, name: str) -> bytes | None:
-    """The contents of a file of the zoo at a target, None where there is none. Raises InputError."""
-    if name not in target.files(key):
-        return None
-    path = below(target.root, *filter(None, key.split("/")), name)
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({reason(error)}), expected a file that can") from error
-
-
-def key_of(stage: Path, folder: Path) -> str:
-    """The path of a folder in a stage as that of a part of the zoo; "" for the zoo itself."""
-    return "" if folder == stage else folder.relative_to(stage).as_posix()
-
-
-def _joined(key: str, name: str) -> str:
-    return f"{key}/{name}" if key else name

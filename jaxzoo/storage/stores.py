@@ -53,6 +53,10 @@ class Store:
         """A process that is handed the store opens it for itself."""
         return Store, (self.address, self._spec, self._marked)
 
+    def anew(self) -> "Store":
+        """The same store, not listed yet."""
+        return Store(self.address, self._spec, self._marked)
+
     def spec(self, key: str = "") -> Spec:
         """TensorStore's spec of what lies under a key."""
         return {**self._spec, "path": self._spec.get("path", "") + key}

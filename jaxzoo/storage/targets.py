@@ -39,6 +39,9 @@ class FolderTarget:
         """The names of the files in a folder of the zoo that are whole."""
         return [name for name in entries_of(self.root / folder) if not name.endswith(PARTIAL)]
 
+    def look_again(self) -> None:
+        """Nothing: a folder is looked at whenever it is asked."""
+
     def begin(self) -> bool:
         """Returns whether nobody else has begun a zoo in the folder since it was looked at."""
         since, self._begun = self._begun or not (self.root / "zoo.json").exists(), True
@@ -94,6 +97,12 @@ class BucketTarget:
         begin = f"{folder}/" if folder else ""
         inside = (path.removeprefix(begin) for path in {*self._whole} if path.startswith(begin))
         return [name for name in inside if "/" not in name]
+
+    def look_again(self) -> None:
+        """Lists what is there anew. Raises InputError."""
+        self.root = StorePath(self._store.anew())
+        self._store = self.root.store
+        self._whole = {*(self._store.marks or ())}
 
     def begin(self) -> bool:
         """Claims an address that nothing lies below. Returns whether nobody else has claimed it since it was listed."""

@@ -64,13 +64,14 @@ def begin_zoo(folder: Path, record: ZooRecord, plan: Plan, card: str) -> tuple[Z
         write_whole(folder / "README.md", card.encode())
         write_new(folder / "zoo.json", record.to_json().encode())
     except FileExistsError:
-        return _join(folder, record)
+        return join_zoo(folder, record)
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({reason(error)}), expected a folder for the zoo") from error
     return record, plan
 
 
-def _join(folder: Path, record: ZooRecord) -> tuple[ZooRecord, Plan]:
+def join_zoo(folder: Path, record: ZooRecord) -> tuple[ZooRecord, Plan]:
+    """The record and plan of the zoo that another process has begun. Raises InputError where it is not that zoo."""
     with zoo_locked(folder):  # the other process may be growing it already
         first = read_record(folder)
         if first.members is not None and _sha256(folder / "members.msgpack") != first.members:

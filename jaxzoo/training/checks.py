@@ -21,10 +21,10 @@ from jaxzoo.spec.twin_spec import NO_TWINS, TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
 from jaxzoo.storage.growth import grown_record
 from jaxzoo.storage.licence import check_licence
-from jaxzoo.storage.mirror import staged
 from jaxzoo.storage.modules import check_module, with_module, with_network
 from jaxzoo.storage.record import ZooRecord, read_record
 from jaxzoo.storage.retention import ALL, Keep, ZooBytes, check_space, kept_epochs, kept_of_twins
+from jaxzoo.storage.staging import staged
 from jaxzoo.storage.store_paths import AnyPath
 from jaxzoo.storage.targets import Target
 from jaxzoo.storage.twins_folders import (

@@ -26,6 +26,7 @@ from jaxzoo.storage.record import (
     ZooRecord,
     read_record,
 )
+from jaxzoo.storage.staging import begin_elsewhere
 from jaxzoo.storage.twins_folders import twins_folders
 from jaxzoo.storage.zoo_folder import begin_zoo, members_digest
 from jaxzoo.training.checks import check_examples
@@ -54,6 +55,7 @@ def begin_or_go_on(
     check_examples(job.plan.spec, images.values())
     if job.begun is None:
         record, plan = _begin_dense(job, images, on_device, mesh, on_event)
+        record, plan = begin_elsewhere(job.folder, job.target, record, plan)
     else:
         check_memory(job, job.begun, mesh)
         record = job.begun if job.wanted is None else _grow(job, job.wanted, on_event)

@@ -9,9 +9,9 @@ from jaxzoo.spec.form import Form
 from jaxzoo.spec.plan import Cohort, Plan
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.spec.zoo_spec import ZooSpec
-from jaxzoo.storage.mirror import key_of
 from jaxzoo.storage.record import ZooRecord
 from jaxzoo.storage.snapshots import snapshot_epochs
+from jaxzoo.storage.staging import key_of
 from jaxzoo.storage.store_paths import AnyPath, zoo_path
 from jaxzoo.storage.targets import Target
 from jaxzoo.storage.zoo_folder import cohort_folder, twins_folder

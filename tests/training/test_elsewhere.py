@@ -15,6 +15,7 @@ import jaxzoo
 from jaxzoo.devices import model_mesh
 from jaxzoo.errors import InputError
 from jaxzoo.storage import mirror as mirrors
+from jaxzoo.storage import staging
 from jaxzoo.storage.store_paths import zoo_path
 from jaxzoo.training.checks import check_generate, check_make_twins
 from jaxzoo.training.events import EpochSaved, Interrupted, Trained
@@ -146,6 +147,34 @@ def test_a_machine_that_begins_anew_is_compared_with_the_bucket(bucket, folder_z
     for path in ("snapshots/2", "resume/1", "resume/2"):
         store.delete(f"whole/cohorts/001/{path}")
     shutil.rmtree(tmp_path / "cache")
+    assert same(make(f"{bucket}/z"), folder_zoo)
+
+
+@pytest.mark.parametrize("kind", ["bucket", "folder"])
+def test_two_machines_that_begin_at_once_make_one_zoo(bucket, folder_zoo, tmp_path, kind):
+    out = f"{bucket}/z" if kind == "bucket" else str(tmp_path / "drive" / "z")
+    images = {SPEC.dataset: small_images(SPEC.dataset)}
+    machines = [{"stage": tmp_path / f"machine-{number}", "cohorts": range(number, number + 1)} for number in (0, 1)]
+    jobs = [check_generate(SPEC, out, **machine) for machine in machines]  # neither finds a zoo
+    for job in jobs:
+        assert job.begun is None
+        zoo = run_generate(job, images, model_mesh(), on_event=lambda event: None, should_stop=lambda: False)
+    assert same(zoo, folder_zoo)
+    other = dataclasses.replace(SPEC, batch_size=7)
+    jobs = [check_generate(spec, f"{out}-2", **machines[0]) for spec in (SPEC, other)]
+    run_generate(jobs[0], images, model_mesh(), on_event=lambda event: None, should_stop=lambda: False)
+    shutil.rmtree(tmp_path / "machine-0")
+    with pytest.raises(InputError, match="another process began it with other settings: batch_size is 10, got 7"):
+        run_generate(jobs[1], images, model_mesh(), on_event=lambda event: None, should_stop=lambda: False)
+
+
+def test_a_claim_that_nobody_goes_on_with_is_taken_over(bucket, folder_zoo, monkeypatch):
+    monkeypatch.setattr(staging, "JOINING", 1)
+    job = check_generate(SPEC, f"{bucket}/z")
+    assert check_generate(SPEC, f"{bucket}/z").target.begin()  # by a process that ends there
+    images = {SPEC.dataset: small_images(SPEC.dataset)}
+    with pytest.raises(InputError, match="another process has begun a zoo there and does not go on"):
+        run_generate(job, images, model_mesh(), on_event=lambda event: None, should_stop=lambda: False)
     assert same(make(f"{bucket}/z"), folder_zoo)
 
 
