@@ -59,6 +59,7 @@ class FolderTarget:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copytree(source, partial)
+            remove_folder(target)  # whatever has the name, it is no whole checkpoint
             partial.rename(target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)

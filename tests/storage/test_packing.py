@@ -38,6 +38,18 @@ def test_a_packed_zoo_reads_as_its_folder(digits_zoo, packed):
     np.testing.assert_array_equal(twins.weights(2, [3]), folder.twins["magnitude"].weights(2, [3]))
 
 
+def test_what_is_exported_from_a_packed_zoo_is_the_same(digits_zoo, packed, tmp_path):
+    for source, name in ((digits_zoo, "folder"), (packed, "file")):
+        jaxzoo.export_zoo(source, tmp_path / name / "out", "numpy", epochs="last")
+    tables = [sorted((tmp_path / name).rglob("*.npz")) for name in ("folder", "file")]
+    assert len(tables[0]) == len(tables[1]) > 0
+    for folder, file in zip(*tables, strict=True):
+        with np.load(folder) as one, np.load(file) as other:
+            assert one.files == other.files
+            for name in one.files:
+                np.testing.assert_array_equal(one[name], other[name])
+
+
 def test_an_unpacked_zoo_is_a_zoo(digits_zoo, packed, tmp_path):
     with zipfile.ZipFile(packed) as archive:
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_STORED}

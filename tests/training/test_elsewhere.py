@@ -21,9 +21,8 @@ from jaxzoo.training.checks import check_generate, check_make_twins
 from jaxzoo.training.events import EpochSaved, Interrupted, Trained
 from jaxzoo.training.zoo import run_generate, run_make_twins
 
-SPEC = dataclasses.replace(
-    small_spec(seeds=4, epochs=2), cohort_size=2, twins=jaxzoo.TwinSpec(method="magnitude", epochs=1)
-)
+PLAIN = dataclasses.replace(small_spec(seeds=4, epochs=2), cohort_size=2, twins=None)
+SPEC = dataclasses.replace(PLAIN, twins=jaxzoo.TwinSpec(method="magnitude", epochs=1))
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +52,11 @@ def make(out, spec=SPEC, stop_after=None, trained=None, **options):
 @pytest.fixture(scope="module")
 def folder_zoo(tmp_path_factory):
     return make(tmp_path_factory.mktemp("folder") / "z")
+
+
+@pytest.fixture(scope="module")
+def plain_zoo(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("plain") / "z", PLAIN)
 
 
 def same(zoo, other):
@@ -94,7 +98,7 @@ def test_after_a_loss_of_the_stage_the_same_call_goes_on_from_the_bucket(bucket,
 
 def test_a_zoo_of_the_last_epochs_alone(bucket, tmp_path):
     """What is let go in the stage is let go in the bucket, also after the stage was lost."""
-    spec = dataclasses.replace(SPEC, epochs=4, models=2, twins=None)
+    spec = dataclasses.replace(PLAIN, epochs=4, models=2)
     with pytest.raises(Interrupted):
         make(f"{bucket}/z", spec, stop_after=3, keep_epochs="last")
     shutil.rmtree(tmp_path / "cache")
@@ -108,7 +112,7 @@ def test_a_zoo_of_the_last_epochs_alone(bucket, tmp_path):
 
 
 def test_a_zoo_grows_in_a_bucket(bucket, tmp_path):
-    few = dataclasses.replace(SPEC, models=2, epochs=1, twins=None)
+    few = dataclasses.replace(PLAIN, models=2, epochs=1)
     more = dataclasses.replace(few, models=4, epochs=2)
     make(f"{bucket}/z", few)
     shutil.rmtree(tmp_path / "cache")
@@ -125,12 +129,12 @@ def test_a_stage_for_a_folder(folder_zoo, tmp_path):
     assert same(zoo, folder_zoo)
     assert not list((tmp_path / "stage").rglob("snapshots/*"))
     # and a call without a stage goes on with it
-    longer = dataclasses.replace(SPEC, epochs=3, twins=None)
+    longer = dataclasses.replace(PLAIN, epochs=3)
     make(tmp_path / "drive" / "z", longer)
 
 
 def test_twins_of_a_zoo_in_a_bucket(bucket, folder_zoo, tmp_path):
-    zoo = make(f"{bucket}/z", dataclasses.replace(SPEC, twins=None))
+    zoo = make(f"{bucket}/z", PLAIN)
     assert not zoo.twins
     shutil.rmtree(tmp_path / "cache")
     job = check_make_twins(f"{bucket}/z", jaxzoo.TwinSpec(method="magnitude", epochs=1), range(1))
@@ -140,45 +144,45 @@ def test_twins_of_a_zoo_in_a_bucket(bucket, folder_zoo, tmp_path):
     assert same(make(f"{bucket}/z"), folder_zoo)
 
 
-def test_a_machine_that_begins_anew_is_compared_with_the_bucket(bucket, folder_zoo, tmp_path):
+def test_a_machine_that_begins_anew_is_compared_with_the_bucket(bucket, plain_zoo, tmp_path):
     """Another machine has neither what training goes on from, nor the last epoch, whose objects are still there."""
-    make(f"{bucket}/z")
+    make(f"{bucket}/z", PLAIN)
     store = zoo_path(f"{bucket}/z").store
     for path in ("snapshots/2", "resume/1", "resume/2"):
         store.delete(f"whole/cohorts/001/{path}")
     shutil.rmtree(tmp_path / "cache")
-    assert same(make(f"{bucket}/z"), folder_zoo)
+    assert same(make(f"{bucket}/z", PLAIN), plain_zoo)
 
 
 @pytest.mark.parametrize("kind", ["bucket", "folder"])
-def test_two_machines_that_begin_at_once_make_one_zoo(bucket, folder_zoo, tmp_path, kind):
+def test_two_machines_that_begin_at_once_make_one_zoo(bucket, plain_zoo, tmp_path, kind):
     out = f"{bucket}/z" if kind == "bucket" else str(tmp_path / "drive" / "z")
-    images = {SPEC.dataset: small_images(SPEC.dataset)}
+    images = {PLAIN.dataset: small_images(PLAIN.dataset)}
     machines = [{"stage": tmp_path / f"machine-{number}", "cohorts": range(number, number + 1)} for number in (0, 1)]
-    jobs = [check_generate(SPEC, out, **machine) for machine in machines]  # neither finds a zoo
+    jobs = [check_generate(PLAIN, out, **machine) for machine in machines]  # neither finds a zoo
     for job in jobs:
         assert job.begun is None
         zoo = run_generate(job, images, model_mesh(), on_event=lambda event: None, should_stop=lambda: False)
-    assert same(zoo, folder_zoo)
-    other = dataclasses.replace(SPEC, batch_size=7)
-    jobs = [check_generate(spec, f"{out}-2", **machines[0]) for spec in (SPEC, other)]
+    assert same(zoo, plain_zoo)
+    other = dataclasses.replace(PLAIN, batch_size=7)
+    jobs = [check_generate(spec, f"{out}-2", **machines[0]) for spec in (PLAIN, other)]
     run_generate(jobs[0], images, model_mesh(), on_event=lambda event: None, should_stop=lambda: False)
     shutil.rmtree(tmp_path / "machine-0")
     with pytest.raises(InputError, match="another process began it with other settings: batch_size is 10, got 7"):
         run_generate(jobs[1], images, model_mesh(), on_event=lambda event: None, should_stop=lambda: False)
 
 
-def test_a_claim_that_nobody_goes_on_with_is_taken_over(bucket, folder_zoo, monkeypatch):
+def test_a_claim_that_nobody_goes_on_with_is_taken_over(bucket, plain_zoo, monkeypatch):
     monkeypatch.setattr(staging, "JOINING", 1)
-    job = check_generate(SPEC, f"{bucket}/z")
-    assert check_generate(SPEC, f"{bucket}/z").target.begin()  # by a process that ends there
-    images = {SPEC.dataset: small_images(SPEC.dataset)}
+    job = check_generate(PLAIN, f"{bucket}/z")
+    assert check_generate(PLAIN, f"{bucket}/z").target.begin()  # by a process that ends there
+    images = {PLAIN.dataset: small_images(PLAIN.dataset)}
     with pytest.raises(InputError, match="another process has begun a zoo there and does not go on"):
         run_generate(job, images, model_mesh(), on_event=lambda event: None, should_stop=lambda: False)
-    assert same(make(f"{bucket}/z"), folder_zoo)
+    assert same(make(f"{bucket}/z", PLAIN), plain_zoo)
 
 
-def test_what_cannot_be_written_is_one_line_and_stays_in_the_stage(bucket, folder_zoo, monkeypatch, tmp_path):
+def test_what_cannot_be_written_is_one_line_and_stays_in_the_stage(bucket, plain_zoo, monkeypatch, tmp_path):
     from jaxzoo.storage.stores import Store
 
     write = Store.write
@@ -191,10 +195,10 @@ def test_what_cannot_be_written_is_one_line_and_stays_in_the_stage(bucket, folde
 
     monkeypatch.setattr(Store, "write", fail)
     with pytest.raises(InputError, match=r"1: cannot be written \(the net is gone\), .*the same call goes on"):
-        make(f"{bucket}/z")
+        make(f"{bucket}/z", PLAIN)
     assert jaxzoo.open_zoo(f"{bucket}/z", partial=True).epochs == (0,)
     broken = False
-    assert same(make(f"{bucket}/z"), folder_zoo)
+    assert same(make(f"{bucket}/z", PLAIN), plain_zoo)
 
 
 def test_deletes_that_fail_are_tried_again(bucket, monkeypatch, tmp_path):
@@ -209,7 +213,7 @@ def test_deletes_that_fail_are_tried_again(bucket, monkeypatch, tmp_path):
         remove(self, path)
 
     monkeypatch.setattr(BucketTarget, "remove", fail_once)
-    spec = dataclasses.replace(SPEC, epochs=3, models=2, twins=None)
+    spec = dataclasses.replace(PLAIN, epochs=3, models=2)
     zoo = make(f"{bucket}/z", spec, keep_epochs="last")
     assert failed
     assert zoo.epochs == (2, 3)
@@ -218,7 +222,7 @@ def test_deletes_that_fail_are_tried_again(bucket, monkeypatch, tmp_path):
 
 def test_steps_optimizers_and_outputs_are_moved(bucket, tmp_path):
     snapshots = jaxzoo.Snapshots(steps=(3, 7), keep_optimizer=True, examples=8)
-    spec = dataclasses.replace(SPEC, models=2, twins=None, snapshots=snapshots, outputs=["train"])
+    spec = dataclasses.replace(PLAIN, models=2, snapshots=snapshots, outputs=["train"])
     with pytest.raises(Interrupted):
         make(f"{bucket}/z", spec, stop_after=2)
     shutil.rmtree(tmp_path / "cache")
@@ -241,13 +245,13 @@ def test_the_command_line_writes_into_a_bucket(bucket, tmp_path):
     assert len(list((tmp_path / "stage").glob("tiny-*/zoo.json"))) == 1
 
 
-def test_bad_input_is_one_line(bucket, tmp_path, folder_zoo):
-    make(f"{bucket}/z", dataclasses.replace(SPEC, epochs=1, twins=None))
+def test_bad_input_is_one_line(bucket, tmp_path, plain_zoo):
+    make(f"{bucket}/z", dataclasses.replace(PLAIN, epochs=1))
     for text, call in {
         "there is no bucket 'no-such-bucket', expected one that is there": lambda: make("s3://no-such-bucket/z"),
         "repair is asked for, expected a zoo in a folder": lambda: make(f"{bucket}/z", repair=True),
         "is the name of a zip file, expected a folder or an address": lambda: make(f"{bucket}/z.zip"),
-        f"{bucket}/z: holds another zoo": lambda: make(f"{bucket}/z", dataclasses.replace(SPEC, batch_size=7)),
+        f"{bucket}/z: holds another zoo": lambda: make(f"{bucket}/z", dataclasses.replace(PLAIN, batch_size=7)),
     }.items():
         with pytest.raises(InputError, match=text) as raised:
             call()
