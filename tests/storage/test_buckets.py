@@ -261,6 +261,28 @@ def test_what_a_drive_does_not_remove_at_once_is_removed_later(folder, tmp_path,
     assert not list((tmp_path / "drive" / "cohorts/000/snapshots").glob(f"*{DELETING}"))
 
 
+def test_a_slow_drive_holds_nobody_up_before_three_moves_wait(folder, tmp_path, monkeypatch):
+    put, released = FolderTarget.put_checkpoint, threading.Event()
+
+    def put_slowly(self, path, source):
+        assert released.wait(30)
+        put(self, path, source)
+
+    monkeypatch.setattr(FolderTarget, "put_checkpoint", put_slowly)
+    stage = copied(folder, tmp_path / "stage")
+    with Mirror(stage, FolderTarget(tmp_path / "drive")) as mirror:
+        mirror.describe()
+        mirror.saved(cohort_folder(stage, 0))
+        mirror.saved(cohort_folder(stage, 0))
+        third = threading.Thread(target=mirror.saved, args=(cohort_folder(stage, 0),))
+        third.start()
+        third.join(0.5)
+        assert third.is_alive()
+        released.set()
+        third.join(30)
+        assert not third.is_alive()
+
+
 def test_an_address_is_a_target_and_a_folder_is_one(bucket, tmp_path):
     assert isinstance(target_of(f"{bucket}/new"), BucketTarget)
     assert isinstance(target_of(tmp_path / "new"), FolderTarget)
