@@ -22,6 +22,7 @@ DRIVERS = {"s3": "s3", "gs": "gcs"}  # TensorStore's, by the first part of an ad
 MARKERS = "whole"
 CACHED = 64_000_000  # bytes of indices and of arrays
 PATIENCE = 30.0  # seconds for one small answer
+PORTION = 256_000_000  # bytes of arrays that are held twice while they are written
 SLOWEST = 50_000  # bytes/s, of a connection that is waited for
 ANONYMOUS = {"type": "anonymous"}
 AWS_FILES = {"SHARED_CREDENTIALS_FILE": "credentials", "CONFIG_FILE": "config"}
@@ -76,9 +77,9 @@ class Store:
 
         return answered(lambda: ts.KvStore.open(self._spec, context=self.context))
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, patience: float = PATIENCE) -> bytes:
         """The value of a key. Raises FileNotFoundError where there is none."""
-        result = answered(lambda: self.values.read(key))
+        result = answered(lambda: self.values.read(key), patience)
         if result.state != "value":
             raise FileNotFoundError(2, "No such object", f"{self.address}/{key}")
         return bytes(result.value)
@@ -105,12 +106,15 @@ class Store:
         return bool(written.generation)
 
     def write_arrays(self, key: str, arrays: Mapping[str, tuple[np.ndarray, tuple[int, ...]]]) -> None:
-        """Writes arrays, each with the shape of its chunks, into a new database under a key, at once."""
+        """Writes arrays, each with the shape of its chunks, into a new database under a key, in large portions."""
         import tensorstore as ts
 
-        at_once = ts.Transaction()
-        size = sum(array.nbytes for array, _ in arrays.values())
+        at_once, size = ts.Transaction(), 0
         for name, (array, chunk) in arrays.items():
+            if size > PORTION:
+                answered(at_once.commit_async, PATIENCE + size / SLOWEST)
+                at_once, size = ts.Transaction(), 0
+            size += array.nbytes
             kept = {**database(self.spec(key)), "path": f"{name}/"}
             zarr = {"driver": "zarr", "kvstore": kept, "metadata": {"chunks": chunk, "compressor": COMPRESSED}}
             opening = {"create": True, "dtype": array.dtype, "shape": array.shape, "context": self.context}

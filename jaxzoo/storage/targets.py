@@ -7,17 +7,19 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 from jaxzoo.errors import InputError
 from jaxzoo.paths import lasting_path
 from jaxzoo.storage.checkpoints import EPOCH, DamagedError, saved_epochs
 from jaxzoo.storage.chunked import put_chunked
-from jaxzoo.storage.files import PARTIAL, entries_of, new_folder, remove_folder, remove_leftovers, write_whole
+from jaxzoo.storage.files import PARTIAL, entries_of, new_folder, reason, remove_folder, remove_leftovers, write_whole
 from jaxzoo.storage.store_paths import ZIP, AnyPath, StorePath, is_address, zoo_path
 from jaxzoo.storage.stores import MARKERS
 from jaxzoo.storage.zoo_folder import find_record
 
+LONGEST = 3600.0  # seconds for an object of a checkpoint, which may be large
 BEGUN = "begun"  # the first marker: with it checkpoints count as whole by theirs
 
 
@@ -166,7 +168,16 @@ def fetch_checkpoint(source: AnyPath, target: Path) -> None:
         if isinstance(source, Path):
             shutil.copytree(source, partial, dirs_exist_ok=True)
             return
-        for key in source.store.keys(f"{source.key}/"):
+        for key, contents in _objects_of(source):
             file = partial / key
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(source.store.read(f"{source.key}/{key}"))
+            file.write_bytes(contents)
+
+
+def _objects_of(source: StorePath) -> Iterator[tuple[str, bytes]]:
+    """Yields what lies under a path in a bucket. Raises InputError: what cannot be read is none of what is written."""
+    try:
+        for key in source.store.keys(f"{source.key}/"):
+            yield key, source.store.read(f"{source.key}/{key}", LONGEST)
+    except OSError as error:
+        raise InputError(f"{source}: cannot be read ({reason(error)}), expected a bucket that answers") from error

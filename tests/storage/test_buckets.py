@@ -17,10 +17,11 @@ from populations import assert_same_weights, small_spec, store_zoo
 
 import jaxzoo
 from jaxzoo.errors import InputError
+from jaxzoo.storage import stores
 from jaxzoo.storage.files import DELETING
 from jaxzoo.storage.mirror import Mirror
 from jaxzoo.storage.store_paths import zoo_path
-from jaxzoo.storage.targets import BucketTarget, FolderTarget, target_of
+from jaxzoo.storage.targets import BucketTarget, FolderTarget, fetch_checkpoint, target_of
 from jaxzoo.storage.zoo_folder import cohort_folder
 
 SPEC = small_spec(seeds=32, epochs=3, activation=("tanh", "relu"))
@@ -136,10 +137,24 @@ def test_reading_a_model_moves_little_more_than_it(bucket, tmp_path):
     assert moved_by(lambda: zoo.weights(1, [7])) < whole / 4
 
 
+def test_large_checkpoints_are_written_in_portions(bucket, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(stores, "PORTION", 10_000)
+    move(copied(folder, tmp_path / "stage"), target_of(f"{bucket}/z"))
+    assert_same_weights(jaxzoo.open_zoo(folder), jaxzoo.open_zoo(f"{bucket}/z"))
+    assert len(zoo_path(f"{bucket}/z").store.keys("cohorts/000/snapshots/2/default/d/")) > 3
+
+
+def test_what_cannot_be_fetched_is_said_of_the_bucket(bucket, folder, tmp_path, monkeypatch):
+    move(copied(folder, tmp_path / "stage"), target_of(f"{bucket}/z"))
+    source = zoo_path(f"{bucket}/z") / "cohorts" / "000" / "snapshots" / "2"
+    monkeypatch.setattr(stores.Store, "read", lambda self, key, patience: (_ for _ in ()).throw(OSError("no net")))
+    with pytest.raises(InputError, match=r"snapshots/2: cannot be read \(no net\), expected a bucket that answers"):
+        fetch_checkpoint(source, tmp_path / "2")
+    assert not (tmp_path / "2").exists()
+
+
 def test_orbax_reads_what_lies_in_a_bucket(bucket, folder, tmp_path):
     import orbax.checkpoint as ocp
-
-    from jaxzoo.storage.targets import fetch_checkpoint
 
     move(copied(folder, tmp_path / "stage"), target_of(f"{bucket}/z"))
     fetch_checkpoint(zoo_path(f"{bucket}/z") / "cohorts" / "000" / "snapshots" / "2", tmp_path / "2")
@@ -213,6 +228,7 @@ os.environ |= {"GOOGLE_AUTH_TOKEN_FOR_TESTING": "token"}
 import jax
 import numpy as np
 import jaxzoo
+from jaxzoo.storage import stores
 from jaxzoo.storage.files import DELETING
 from jaxzoo.storage.mirror import Mirror
 from jaxzoo.storage.targets import target_of
