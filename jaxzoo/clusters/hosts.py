@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from jaxzoo.devices import default_devices
 from jaxzoo.errors import InputError
 
 AUTO = "auto"
@@ -50,7 +51,7 @@ def join_processes(
     with _no_proxies():
         _meet(coordinator, how)
         jax.distributed.initialize(**how)
-        jax.local_devices()  # while they are together, processes tell each other of their devices
+        default_devices()  # while they are together, processes tell each other of their devices
         jax.distributed.shutdown()
     _keep_programs()
 

@@ -71,7 +71,7 @@ def choose_cohorts(plan: Plan, cohorts: range | None) -> Sequence[Cohort]:
     """The cohorts of a range of numbers, all without one. Raises InputError for numbers that the plan does not have."""
     if cohorts is None:
         return plan.cohorts
-    if not 0 <= cohorts.start < cohorts.stop <= len(plan.cohorts) or cohorts.step < 1:
+    if not cohorts or cohorts.step < 1 or cohorts[0] < 0 or cohorts[-1] >= len(plan.cohorts):
         got = f"{cohorts.start}:{cohorts.stop}" + (f":{cohorts.step}" if cohorts.step != 1 else "")
         raise InputError(f"zoo {plan.spec.name!r}: cohorts are {got}, expected a part of 0:{len(plan.cohorts)}")
     return plan.cohorts[cohorts.start : cohorts.stop : cohorts.step]

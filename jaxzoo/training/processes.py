@@ -48,7 +48,7 @@ def shared_out(job: Job, check: Callable[[], Job], begin: Callable[[Job], None])
     until = time.monotonic() + PATIENCE
     while _unbegun(job):
         if time.monotonic() > until:
-            what = "has not begun" if job.begun is None else "has not grown"
+            what = "is not begun" if job.begun is None else "has not grown"
             raise InputError(f"{job.folder}: {what} after {PATIENCE:,.0f} s, expected that process 0 does that")
         time.sleep(LOOK)
         job = check()

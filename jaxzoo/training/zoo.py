@@ -74,6 +74,7 @@ def generate(
     """Trains a zoo into the folder `out`, or goes on where an earlier call stopped, and opens it.
 
     Where the folder holds the zoo with fewer models, seeds or epochs, it grows by a stage, and what it holds stays.
+    Where JAX runs several processes as one cluster, each makes its share of the cohorts, on its own devices.
 
     Args:
         spec: the zoo.
@@ -230,6 +231,8 @@ def run_begin(job: Job, images: Mapping[DatasetSpec, Images], mesh: Mesh, *, on_
     record, _ = begin_or_go_on(job, images, _on_device(images, mesh), mesh, on_event)
     if job.twin is not None:
         begin_twins(job.folder, record, job.twin, mesh)
+    with moving(job, on_event):
+        pass  # what describes them is moved, too
 
 
 @compilation_cached()
