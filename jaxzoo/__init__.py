@@ -6,6 +6,7 @@ S steps, E epochs. The model axis is last while training, first on disk.
 
 from jaxzoo.analysis.interpolation import interpolate
 from jaxzoo.analysis.predict import loss_and_gradient, predict_params
+from jaxzoo.clusters.on_ray import generate_on_ray
 from jaxzoo.compilation import use_compilation_cache
 from jaxzoo.datasets import Images, load_images
 from jaxzoo.devices import use_all_cores
@@ -112,6 +113,7 @@ __all__ = [
     "build_network",
     "export_zoo",
     "generate",
+    "generate_on_ray",
     "import_zoo",
     "interpolate",
     "load_images",

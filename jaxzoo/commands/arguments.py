@@ -132,6 +132,18 @@ def kept_argument(text: str) -> Keep:
     return text if text in (ALL, LAST) else tuple(number_list(text))
 
 
+def amounts(text: str) -> dict[str, float]:
+    """The amounts by name of a text like GPU=1,CPU=4."""
+    pairs = [part.partition("=") for part in text.split(",")]
+    try:
+        found = {name: float(amount) for name, _, amount in pairs}
+    except ValueError:
+        found = {}
+    if not found or not all(name and 0 <= amount < float("inf") for name, amount in found.items()):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected names and numbers as in GPU=1,CPU=4")
+    return found
+
+
 def path_argument(text: str) -> Path:
     """The path that the text stands for. A shell leaves the ~ of --out=~/zoos as it is."""
     try:

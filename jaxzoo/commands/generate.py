@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxzoo.clusters.hosts import join_processes
+from jaxzoo.clusters.on_ray import connected, generate_on_ray
 from jaxzoo.commands.arguments import (
     DEVICES,
     Parser,
+    amounts,
     cohort_range,
     device_choice,
     kept_argument,
@@ -41,7 +43,7 @@ from jaxzoo.training.checks import AUTO, check_generate, choose_twins
 from jaxzoo.training.events import Interrupted
 from jaxzoo.training.forecast import forecast
 from jaxzoo.training.job import Job
-from jaxzoo.training.processes import shared_out
+from jaxzoo.training.processes import share_of, shared_out
 from jaxzoo.training.zoo import run_begin, run_generate
 
 EXAMPLES = """examples:
@@ -122,9 +124,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not (options.zoo or options.config or options.list):
         parser.error("nothing to do, expected --zoo NAME, --config FILE or --list")
-    ways = [name for name in ("share", "coordinator") if getattr(options, name) not in (None, False)]
+    ways = [name for name in ("share", "ray", "coordinator") if getattr(options, name) not in (None, False)]
     if len(ways) > 1:
         parser.error(f"{' and '.join(f'--{name}' for name in ways)}: expected one of them")
+    if options.ray is None and options.per_task is not None:
+        parser.error("--per-task: expected --ray, too")
+    if options.ray is not None and options.devices is not None:
+        parser.error("--devices and --ray: expected --per-task, which says what a task takes")
     if options.coordinator is None and (options.processes, options.process_id) != (None, None):
         parser.error("--processes and --process-id: expected --coordinator HOST:PORT, too")
     return options
@@ -149,17 +155,34 @@ def _add_clusters(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--processes", type=positive, metavar="N", help="so many, each makes its share of the cohorts")
     group.add_argument("--process-id", type=whole_number, metavar="I", help="which of them this one is, from 0")
+    group.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="a task of a Ray cluster for each cohort (the one at hand)",
+    )
+    group.add_argument(
+        "--per-task",
+        type=amounts,
+        metavar="GPU=1",
+        help="with --ray: what a task takes, by Ray's names (a GPU, or CPU=1)",
+    )
 
 
 def _generate_all(options: argparse.Namespace) -> int:
     # every zoo is checked before the first is begun
     checks = checks_of(options)
     jobs = [check() for check in checks]
+    if options.ray is not None and not options.plan:
+        return _generate_on_ray(jobs, options)
     use_all_cores()
     use_compilation_cache()
     if options.coordinator is not None:
         join_processes(options.coordinator, options.processes, options.process_id)
     mesh = model_mesh(some_devices(options.devices))
+    for job in jobs:
+        share_of(job)  # so that none is begun where another has too few cohorts
     if options.plan:
         print("\n\n".join(forecast_text(job.plan.spec, forecast(job, mesh), mesh.size) for job in jobs))
         return 0
@@ -172,6 +195,17 @@ def _generate_all(options: argparse.Namespace) -> int:
     # where there are several processes: all zoos are begun before one of the processes is busy with the first
     jobs = [shared_out(job, check, begin) for job, check in zip(jobs, checks, strict=True)]
     return _one_by_one(jobs, lambda job, hearing: run_generate(job, _own(images, job), mesh, **hearing))
+
+
+def _generate_on_ray(jobs: Sequence[Job], options: argparse.Namespace) -> int:
+    def make(job: Job, hearing: Mapping[str, Any]) -> Zoo:
+        spec = specs[job.plan.spec.name]
+        how = {"per_task": options.per_task, "data_dir": options.data_dir, **_how(spec, options), **hearing}
+        return generate_on_ray(spec, path_below(options.out, spec.name), stage=options.stage, **how)
+
+    specs = {spec.name: spec for spec in zoos_named(options.zoo, options.config)}
+    with connected(options.ray or None):
+        return _one_by_one(jobs, make)
 
 
 def _one_by_one(jobs: Sequence[Job], make: Callable[[Job, Mapping[str, Any]], Zoo]) -> int:
