@@ -27,7 +27,9 @@ SLOWEST = 50_000  # bytes/s, of a connection that is waited for
 ANONYMOUS = {"type": "anonymous"}
 AWS_FILES = {"SHARED_CREDENTIALS_FILE": "credentials", "CONFIG_FILE": "config"}
 AWS_ELSEWHERE = (
-    *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"),
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 )
 CREDENTIALS = {  # by driver
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials, of somebody who may",
