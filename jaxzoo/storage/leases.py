@@ -6,6 +6,7 @@ A lease is written through TensorStore only where the file is still what its wri
 machine is trusted: whoever sees a counter stand still for the lease's seconds, by its own clock, may take the lease.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -157,11 +158,8 @@ class Lease:
         self._done.set()
         self._beating.join()
         if not self.lost:
-            try:
+            with contextlib.suppress(InputError):  # else it goes to whoever finds it silent
                 self._leases._write(self.cohort, None, self._generation)
-            except InputError:  # where it cannot be given back, it goes to whoever finds it silent
-                if error is None:
-                    raise
 
     def tell(self, **doing: Any) -> None:
         """What the lease says from its next beat on."""

@@ -45,13 +45,12 @@ def share_cohorts(folder: Path, cohorts: Sequence[Cohort], work: Work, make: Mak
             try:
                 make(cohort, _under(lease, cohort, work, run))
                 own.add(cohort.number)
-            except LeaseLost:
-                _note(run, folder, cohort, f"another worker has it: this one was silent for {seconds:g} s")
-            except Interrupted:
-                if run.should_stop():
+            except (LeaseLost, Interrupted) as ended:
+                if isinstance(ended, Interrupted) and run.should_stop():
                     raise
                 _note(run, folder, cohort, f"another worker has it: this one was silent for {seconds:g} s")
-    run.on_event(Notice(f"{folder}: is whole; this worker, {leases.worker}, made {len(own)} of {len(cohorts)} cohorts"))
+    what = "is whole" if len(cohorts) == run.cohorts else "the cohorts that were asked for are whole"
+    run.on_event(Notice(f"{folder}: {what}; this worker, {leases.worker}, made {len(own)} of {len(cohorts)} cohorts"))
 
 
 def _free_cohorts(
@@ -66,20 +65,20 @@ def _free_cohorts(
                 run.on_event(Trained(cohort.number, run.cohorts, work.epochs, work.samples(cohort), restored=True))
         if not left:
             return
-        taken = next(filter(None, (_take(leases, cohort) for cohort in left)), None)
+        taken = next(filter(None, (_take(leases, cohort, work) for cohort in left)), None)
         if taken is not None:
             yield taken
         elif _waited(leases.seconds / BEATS, run.should_stop):
             raise Interrupted(f"{leases.folder.parent}: stopped while others made the cohorts that are left")
 
 
-def _take(leases: Leases, cohort: Cohort) -> tuple[Lease, Cohort] | None:
-    """The lease of a cohort that nobody makes, also none that shares nothing."""
+def _take(leases: Leases, cohort: Cohort, work: Work) -> tuple[Lease, Cohort] | None:
+    """The lease of a cohort that nobody makes, also none that shares nothing, and that is still not done."""
     lease = leases.take(cohort.number)
     if lease is None:
         return None
-    if is_locked(cohort_folder(leases.folder.parent, cohort.number)):
-        with lease:
+    if work.done(cohort) or is_locked(cohort_folder(leases.folder.parent, cohort.number)):
+        with lease:  # which gives it back
             return None
     return lease, cohort
 
