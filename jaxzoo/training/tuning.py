@@ -104,7 +104,7 @@ def choose_ways(
     minute each.
     """
     cohorts: dict[Layers, list[Cohort]] = {}
-    for cohort in job.chosen:
+    for cohort in job.plan.cohorts:  # the record says it of those, too, that other calls make
         cohorts.setdefault(cohort.key.layers, []).append(cohort)
     unsaid = job.engine is None and job.lanes is None
     measures = job.engine == AUTO or (unsaid and platform_of(mesh) != "cpu")

@@ -146,7 +146,20 @@ def test_stopped_anywhere_it_ends_in_the_same_bits(finished, spec, data, tmp_pat
                 should_stop=lambda saved=saved, most=most: len(saved) >= most,
                 **WAY,
             )
-    zoo = generate(spec, tmp_path / "mixed", data_dir=data, **WAY)
+    assert_same(finished, generate(spec, tmp_path / "mixed", data_dir=data, **WAY))
+
+
+def test_made_cohort_by_cohort_in_any_order_it_has_the_same_bits(finished, spec, data, tmp_path):
+    """As machines do that share nothing; the record says of every cohort how it is trained."""
+    count = len(finished.record.cohorts)
+    for number in reversed(range(count)):
+        zoo = generate(spec, tmp_path / "mixed", data_dir=data, cohorts=range(number, number + 1), **WAY)
+    assert count == 4
+    assert_same(finished, zoo)
+
+
+def assert_same(finished, zoo):
+    """Both zoos, and their twins by magnitude, have the same weights."""
     for whole, again in ((finished, zoo), (finished.twins["magnitude"], zoo.twins["magnitude"])):
         for epoch in whole.epochs:
             for name, group in whole.groups.items():
