@@ -117,7 +117,7 @@ def connected(address: str | None = None) -> Iterator[Any]:
     _check_answers(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (ImportError, OSError, RuntimeError, ValueError) as error:  # ray:// needs the extra 'client' of Ray
         raise InputError(f"{_named(address)}: cannot be reached ({_first_line(error)})") from error
     try:
         yield ray
