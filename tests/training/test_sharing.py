@@ -1,12 +1,15 @@
 """Workers that share a folder: whatever becomes of them, the zoo is that of one call, and nothing is made twice."""
 
 import dataclasses
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,7 @@ from jaxzoo.reading.verify import verify_zoo
 from jaxzoo.storage.leases import Leases
 from jaxzoo.storage.locks import take_lock
 from jaxzoo.storage.zoo_folder import cohort_folder
+from jaxzoo.training.sharing import tell_differences
 
 WORKER = Path(__file__).parent / "sharing_worker.py"
 LEASE = "2"  # seconds
@@ -182,6 +186,26 @@ def test_workers_with_other_settings_are_refused(config, spec, tmp_path):
     other = dataclasses.replace(spec, batch_size=50)
     with pytest.raises(jaxzoo.InputError, match="batch_size"):
         jaxzoo.generate(other, out, share=True)
+
+
+def test_another_version_is_admitted_and_says_so(alone, tmp_path, monkeypatch):
+    said = []
+    run = types.SimpleNamespace(on_event=said.append)
+    made = {"device": alone.record.made.device}
+    tell_differences(tmp_path, alone.record, made, run)
+    assert said == []
+    monkeypatch.setattr("jaxzoo.training.sharing.__version__", "9.9")
+    tell_differences(tmp_path, alone.record, made | {"device": "another CPU"}, run)
+    assert "this worker has jaxzoo 9.9, not 0.1.0, device another CPU, not " in said[0].text
+
+
+def test_a_format_that_is_not_known_is_refused(spec, alone, tmp_path):
+    out = tmp_path / "zoo"
+    shutil.copytree(alone.path, out)
+    record = json.loads((out / "zoo.json").read_text())
+    (out / "zoo.json").write_text(json.dumps(record | {"format": 99}))
+    with pytest.raises(jaxzoo.InputError, match="format"):
+        jaxzoo.generate(spec, out, share=True)
 
 
 def test_the_command_line_shares(config, alone, tmp_path):
