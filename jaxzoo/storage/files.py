@@ -137,10 +137,12 @@ def remove_folder(path: Path) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes folders whose removal, or whose writing, was cut short. Nobody else may be writing to this folder."""
+    """Removes what a removal, or writing, that was cut short has left. Nobody else may be writing to this folder."""
     for name in entries_of(folder):
         if name.endswith(DELETING) or PARTIAL in name:
-            shutil.rmtree(folder / name, ignore_errors=True)  # which leaves files
+            shutil.rmtree(folder / name, ignore_errors=True)
+            with contextlib.suppress(OSError):  # a folder that is gone, or that cannot be removed
+                (folder / name).unlink()
 
 
 def reserve(folder: Path, size: int, handles: int) -> None:

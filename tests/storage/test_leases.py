@@ -208,10 +208,13 @@ def test_a_store_under_a_lease_takes_no_lock_and_clears_what_others_left(tmp_pat
     folder = tmp_path / "cohort"
     left = folder / "snapshots" / "3.worker-9.partial.orbax-checkpoint-tmp"
     left.mkdir(parents=True)
+    reserved = folder / "snapshots" / "reserve.0a1b2c3d.partial"  # of one that was killed at that moment
+    reserved.touch()
     with CohortStore(folder, identity(), lease=one.take(0)) as store:
         assert not is_locked(folder)
         store.restore(2)
         assert not left.exists()
+        assert not reserved.exists()
     lock = take_lock(folder, [])
     assert is_locked(folder)
     lock.release()
