@@ -34,9 +34,9 @@ channels = 1
 [zoos.tiny]
 architecture = "cnn-s"
 batch_size = 60
-epochs = 3
+epochs = 2
 cohort_size = 4
-twins = { method = "variational-dropout", epochs = 2 }
+twins = { method = "variational-dropout", epochs = 1 }
 seeds = { first = 1, last = 8 }
 
 [zoos.tiny.grid]
