@@ -9,7 +9,7 @@ import pytest
 from populations import small_spec, store_zoo, write_digits_config
 
 import jaxzoo
-from jaxzoo.commands.generate import _check, _parse
+from jaxzoo.commands.generate import _check, parse
 from jaxzoo.errors import InputError
 from jaxzoo.spec.twin_spec import TwinSpec
 from jaxzoo.storage.licence import MOST_CHARACTERS, check_licence, state_licence
@@ -53,7 +53,7 @@ def test_a_zoo_begins_with_its_licence_and_later_twins_have_it(spec, tmp_path):
 
 
 def test_the_command_line_takes_it(spec, tmp_path):
-    options = _parse(["--zoo", "x", "--licence", "cc-by-4.0", "--out", str(tmp_path)])
+    options = parse(["--zoo", "x", "--licence", "cc-by-4.0", "--out", str(tmp_path)])
     assert _check(spec, options).licence == "cc-by-4.0"
 
 

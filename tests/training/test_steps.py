@@ -269,8 +269,8 @@ from stepped import stepped_spec
 from jaxzoo.storage import beside
 
 save = beside.save_snapshot
-def killed(folder, epoch, variables, metrics, identity, step):
-    save(folder, epoch, variables, metrics, identity, step)
+def killed(folder, epoch, variables, metrics, identity, step, **how):
+    save(folder, epoch, variables, metrics, identity, step, **how)
     if step == 7:
         os.kill(os.getpid(), 9)
 

@@ -11,7 +11,7 @@ import pytest
 from populations import write_digits_config
 
 import jaxzoo
-from jaxzoo.commands.generate import _parse, _twins
+from jaxzoo.commands.generate import _twins, parse
 from jaxzoo.errors import InputError
 from jaxzoo.reading.stored import METRICS
 from jaxzoo.spec.twin_spec import METHODS, TwinSpec
@@ -238,9 +238,9 @@ def test_twins_that_were_begun_keep_their_epochs(spec, tmp_path):
 
 def test_the_command_line_says_how_many_epochs_twins_have():
     spec = jaxzoo.load_spec("digits")
-    assert _twins(spec, _parse(["--zoo", "digits"])) is None
-    assert _twins(spec, _parse(["--zoo", "digits", "--twin-epochs", "7"])) == dataclasses.replace(spec.twins, epochs=7)
-    said = _twins(spec, _parse(["--zoo", "digits", "--twins", "magnitude", "--twin-epochs", "7"]))
+    assert _twins(spec, parse(["--zoo", "digits"])) is None
+    assert _twins(spec, parse(["--zoo", "digits", "--twin-epochs", "7"])) == dataclasses.replace(spec.twins, epochs=7)
+    said = _twins(spec, parse(["--zoo", "digits", "--twins", "magnitude", "--twin-epochs", "7"]))
     assert (said.method, said.epochs) == ("magnitude", 7)
     with pytest.raises(InputError, match="--twin-epochs is 7, expected none: no twins are asked for"):
-        _twins(spec, _parse(["--zoo", "digits", "--twins", "none", "--twin-epochs", "7"]))
+        _twins(spec, parse(["--zoo", "digits", "--twins", "none", "--twin-epochs", "7"]))
