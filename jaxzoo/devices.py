@@ -13,7 +13,7 @@ from jax.extend.backend import clear_backends
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxzoo.errors import InputError, require
+from jaxzoo.errors import InputError, first_line, require
 
 AXIS = "models"
 ALIGNMENT = 64  # bytes
@@ -82,9 +82,9 @@ def default_devices() -> list[jax.Device]:
     try:
         devices = jax.local_devices()
     except Exception as error:  # JAX raises errors of several classes here, AssertionError among them
-        asked, why = os.environ.get("JAX_PLATFORMS", ""), (str(error).splitlines() or [type(error).__name__])[0]
+        asked, why = os.environ.get("JAX_PLATFORMS", ""), first_line(error)
         raise InputError(
-            f"JAX finds no device (JAX_PLATFORMS is {asked!r}: {why[:200]}), expected one that is here, such as cpu"
+            f"JAX finds no device (JAX_PLATFORMS is {asked!r}: {why}), expected one that is here, such as cpu"
         ) from error
     _forks["used"] = True
     return devices

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 MOST_SHOWN = 150  # characters of a value in an error line
+MOST_TOLD = 200  # characters of what another library says
 FEW_NAMES = 8  # so many are all listed where none is near
 
 
@@ -43,3 +44,8 @@ def shown(value: object) -> str:
     except (ValueError, RecursionError):  # an integer of too many digits, a list of too many levels
         return f"a value of type {type(value).__name__}"
     return text if len(text) <= MOST_SHOWN else f"{text[: MOST_SHOWN - 3]}..."
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error of another library says, cut where it is long; its class if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:MOST_TOLD]

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jaxzoo.bench.contenders import SEED_ZOOS, random_images, typical_cohort
 from jaxzoo.datasets.subsets import NOTHING_SPECIAL
 from jaxzoo.devices import platform_of
-from jaxzoo.errors import InputError
+from jaxzoo.errors import InputError, first_line
 from jaxzoo.models.tally import empty_tally
 from jaxzoo.settings import pinned_settings
 from jaxzoo.spec.config import load_spec
@@ -42,11 +42,6 @@ def way_name(way: Way) -> str:
     return f"{engine}, {lanes:,} wide"
 
 
-def one_line(error: Exception) -> str:
-    """The first line of an error, cut where it is long."""
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
-
-
 @pinned_settings()
 def candidate_rates(architecture: str, mesh: Mesh, *, rounds: int, seconds: float, on_run: OnRun) -> pd.DataFrame:
     """A row for each of what `--engine auto` would try on these devices: its rate in turns, and what compiling took.
@@ -70,14 +65,14 @@ def candidate_rates(architecture: str, mesh: Mesh, *, rounds: int, seconds: floa
             runs[way] = training_runner(program, compiled, cohort, images)
             rates[way] = []
         except COMPILE_ERRORS as error:
-            rows[way]["failure"] = one_line(error)
+            rows[way]["failure"] = first_line(error)
     # in turn, so that what else the machine does meets all of them alike
     for number, way in itertools.product(range(rounds), [*runs]):
         on_run(f"{architecture}: {way_name(way)}, turn {number + 1} of {rounds}")
         try:
             rates[way].append(runs[way](seconds))
         except COMPILE_ERRORS as error:
-            rows[way]["failure"] = one_line(error)
+            rows[way]["failure"] = first_line(error)
     return pd.DataFrame([_rate_row(row, rates.get(way, [])) for way, row in rows.items()])
 
 

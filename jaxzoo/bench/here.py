@@ -16,12 +16,12 @@ import pandas as pd
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from jaxzoo.bench.candidates import COMPILE_ERRORS, OnRun, Way, one_line, published_cohort, way_name
+from jaxzoo.bench.candidates import COMPILE_ERRORS, OnRun, Way, published_cohort, way_name
 from jaxzoo.bench.contenders import MIXED_ZOOS, SEED_ZOOS, random_images, typical_cohort
 from jaxzoo.datasets.images import Images
 from jaxzoo.datasets.subsets import NOTHING_SPECIAL
 from jaxzoo.devices import AXIS, Spread, model_mesh, over_models, platform_of, put_copies, put_lanes
-from jaxzoo.errors import InputError
+from jaxzoo.errors import InputError, first_line
 from jaxzoo.models.engines import population_forward
 from jaxzoo.models.networks import Params
 from jaxzoo.models.tally import empty_tally
@@ -209,7 +209,7 @@ def _checked(architecture: str, way: Way, check: str, largest: float, limit: flo
 
 def _failed(architecture: str, way: Way, check: str, error: Exception) -> dict[str, Any]:
     row = _checked(architecture, way, check, float("nan"), 0.0)
-    return {**row, "limit": None, "failure": one_line(error)}
+    return {**row, "limit": None, "failure": first_line(error)}
 
 
 def _few(name: str, count: int) -> Cohort:

@@ -12,12 +12,11 @@ from typing import Any
 import jax
 
 from jaxzoo.devices import default_devices
-from jaxzoo.errors import InputError
+from jaxzoo.errors import MOST_TOLD, InputError
 
 AUTO = "auto"
 PATIENCE = 300.0  # seconds; JAX's own
 APART = 1.0  # seconds between two meetings at one port: the second must not meet the end of the first
-MOST_CHARACTERS = 200  # of what JAX says
 PROXIES = ("http_proxy", "https_proxy", "grpc_proxy")
 
 MEETING = """
@@ -95,7 +94,7 @@ def _meet(coordinator: str, how: dict[str, Any]) -> None:
         raise InputError(f"--coordinator {coordinator}: {why}, expected process 0 there, and all others")
     lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"ended with {done.returncode}"]
     wanted = "a cluster that JAX knows, or HOST:PORT" if coordinator == AUTO else "processes that can meet there"
-    raise InputError(f"--coordinator {coordinator}: {lines[-1].strip()[:MOST_CHARACTERS]}, expected {wanted}")
+    raise InputError(f"--coordinator {coordinator}: {lines[-1].strip()[:MOST_TOLD]}, expected {wanted}")
 
 
 @contextlib.contextmanager

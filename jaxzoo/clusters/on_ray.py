@@ -18,10 +18,11 @@ import jax
 from jaxzoo.clusters.watch import Watch
 from jaxzoo.datasets import load_images
 from jaxzoo.devices import model_mesh
-from jaxzoo.errors import InputError, shown
+from jaxzoo.errors import InputError, first_line, shown
 from jaxzoo.paths import lasting_path
 from jaxzoo.reading.zoo import Zoo, opened
 from jaxzoo.spec.zoo_spec import ZooSpec
+from jaxzoo.storage.files import reason
 from jaxzoo.training.checks import check_generate
 from jaxzoo.training.events import Event, Interrupted, Notice
 from jaxzoo.training.zoo import generate, run_begin
@@ -31,7 +32,6 @@ RETRIES = 10  # of a task whose process or node was lost
 LOOK = 1.0  # seconds between two looks at the folder
 GRACE = 30.0  # seconds that tasks have to save what they are saving
 REACHED = 10.0  # seconds that an address has to answer
-MOST_CHARACTERS = 200  # of an error of Ray's
 
 
 class Call(NamedTuple):
@@ -118,7 +118,7 @@ def connected(address: str | None = None) -> Iterator[Any]:
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ImportError, OSError, RuntimeError, ValueError) as error:  # ray:// needs the extra 'client' of Ray
-        raise InputError(f"{_named(address)}: cannot be reached ({_first_line(error)})") from error
+        raise InputError(f"{_named(address)}: cannot be reached ({first_line(error)})") from error
     try:
         yield ray
     finally:
@@ -134,17 +134,12 @@ def _check_answers(address: str | None) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED).close()
     except (OSError, OverflowError) as error:
-        raise InputError(f"{_named(asked)}: does not answer ({_first_line(error)}), expected a Ray cluster") from error
+        why = reason(error) if isinstance(error, OSError) else first_line(error)
+        raise InputError(f"{_named(asked)}: does not answer ({why}), expected a Ray cluster") from error
 
 
 def _named(address: str | None) -> str:
     return "Ray" if address is None else f"Ray at {address}"
-
-
-def _first_line(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return (str(error).splitlines() or [type(error).__name__])[0][:MOST_CHARACTERS]
 
 
 def _usual_needs(ray: Any) -> dict[str, float]:
@@ -163,7 +158,7 @@ def _task(ray: Any, function: Callable[..., list[str]], needs: Mapping[str, floa
             num_cpus=needs.get("CPU", 1.0), num_gpus=needs.get("GPU", 0.0), resources=others, **how
         )
     except (ValueError, TypeError) as error:
-        raise InputError(f"per_task is {shown(dict(needs))}: {_first_line(error)}") from error
+        raise InputError(f"per_task is {shown(dict(needs))}: {first_line(error)}") from error
 
 
 def _results(
@@ -198,7 +193,7 @@ def _result(ray: Any, task: Any, folder: Path) -> list[str]:
             raise error.cause from None
         raise
     except ray.exceptions.RayError as error:
-        why = f"a task was lost {RETRIES + 1} times ({_first_line(error)})"
+        why = f"a task was lost {RETRIES + 1} times ({first_line(error)})"
         raise InputError(f"{folder}: {why}; every epoch before it is whole, and the same call goes on") from error
     return said
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxzoo.errors import InputError
+from jaxzoo.errors import InputError, first_line
 from jaxzoo.storage.files import reason
 
 # what PyTorch raises for files that hold something else
@@ -32,8 +32,7 @@ def load_plain(path: Path, kind: str) -> Any:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({reason(error)}), expected a file of PyTorch") from error
     except UNREADABLE as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise InputError(f"{path}: is no plain {kind} ({why})") from error
+        raise InputError(f"{path}: is no plain {kind} ({first_line(error)})") from error
 
 
 def arrays_of(path: Path, state: Any) -> State:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxzoo.devices import COMPILER_OPTIONS
-from jaxzoo.errors import InputError, shown
+from jaxzoo.errors import InputError, first_line, shown
 from jaxzoo.models.module_settings import settings_of
 from jaxzoo.models.networks import Array, DropoutSource, Params, Variables
 from jaxzoo.models.trees import each_leaf
@@ -180,9 +180,8 @@ class _named_errors:  # noqa: N801 - a context manager, called like a function
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, Exception) and not isinstance(error, InputError):
-            first = (str(error).strip().splitlines() or [""])[0]
             raise InputError(
-                f"network {self.name}: {type(error).__name__}: {first[:300]}; expected a module that is called with "
-                "images (B, H, W, C), and has one random stream in training, dropout",
+                f"network {self.name}: {type(error).__name__}: {first_line(error)}; expected a module that is called "
+                "with images (B, H, W, C), and has one random stream in training, dropout",
                 ("network",),
             ) from error

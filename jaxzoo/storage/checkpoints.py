@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxzoo.errors import InputError
+from jaxzoo.errors import InputError, first_line
 from jaxzoo.storage.files import entries_of, reason
 from jaxzoo.storage.orbax_saving import ITEM, save_by_orbax
 from jaxzoo.storage.saving_process import save_elsewhere
@@ -95,7 +95,7 @@ def read_checkpoint(path: AnyPath, parts: Mapping[str, Rows]) -> Tree:
             # an error of reading is not damage: where plain reading fails, too, this raises it as what it is
             check_readable(path)
             if attempt == "last":  # what failed for a moment is read the second time
-                raise DamagedError((str(error).splitlines() or [type(error).__name__])[0][:200]) from error
+                raise DamagedError(first_line(error)) from error
     raise AssertionError("unreachable")
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from jaxzoo.errors import InputError
+from jaxzoo.errors import InputError, first_line
 from jaxzoo.storage.checkpoints import check_not_forked
 
 if TYPE_CHECKING:
@@ -124,8 +124,7 @@ class Leases:
         return written
 
     def _unusable(self, error: Exception) -> InputError:
-        why = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        return InputError(f"{self.folder}: cannot be used ({why}), expected a folder that can be written")
+        return InputError(f"{self.folder}: cannot be used ({first_line(error)}), expected a folder that can be written")
 
 
 class Lease:

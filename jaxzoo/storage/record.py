@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from jaxzoo.errors import InputError, shown
+from jaxzoo.errors import InputError, first_line, shown
 from jaxzoo.spec.form import Form, form_of_word, settled_form
 from jaxzoo.spec.layer_words import words_of
 from jaxzoo.spec.plan import Plan, plan_zoo, trajectory_digest
@@ -232,7 +232,7 @@ def damage_named(path: AnyPath) -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError, OverflowError) as error:
-        raise InputError(f"{path}: is damaged: {(str(error).splitlines() or ['?'])[0]}") from error
+        raise InputError(f"{path}: is damaged: {first_line(error)}") from error
 
 
 def _read_second(table: Mapping[str, Any], spec: ZooSpec) -> ZooRecord:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgpack
 
-from jaxzoo.errors import InputError, shown
+from jaxzoo.errors import InputError, first_line, shown
 from jaxzoo.paths import is_litter
 from jaxzoo.spec.plan import Member, Plan
 from jaxzoo.spec.tables import differences
@@ -106,7 +106,7 @@ def read_members(folder: AnyPath, record: Record) -> tuple[Member, ...]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({reason(error)})") from error
     except (ValueError, TypeError, LookupError, RecursionError, MemoryError, msgpack.UnpackException) as error:
-        raise InputError(f"{path}: is damaged: {(str(error).splitlines() or [type(error).__name__])[0]}") from error
+        raise InputError(f"{path}: is damaged: {first_line(error)}") from error
     if isinstance(record, ImportedRecord):
         members = members_of_rows(path, rows, record)
     else:

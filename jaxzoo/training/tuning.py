@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from jaxzoo.datasets.subsets import NOTHING_SPECIAL
 from jaxzoo.devices import platform_of
-from jaxzoo.errors import InputError
+from jaxzoo.errors import InputError, first_line
 from jaxzoo.models.engines import ENGINES, engines_for, usual_lanes, usual_way
 from jaxzoo.models.tally import empty_tally
 from jaxzoo.spec.dataset_spec import DatasetSpec
@@ -26,7 +26,6 @@ from jaxzoo.training.steps import DeviceImages
 
 SEARCH_SECONDS = 22.0  # after these no candidate is begun; with the last one's compilation the search stays under 30 s
 RUN_SECONDS = 0.5
-MOST_CHARACTERS = 300  # of the error of a candidate
 
 # (engine, lanes a device), the likely best first. On a CPU 16 floats fill a vector, and the working set of 8 to 32
 # lanes stays in a core's cache. Plain vmap is 40 times slower on a CPU and is not tried there.
@@ -77,7 +76,7 @@ def measure_engines(cohorts: Sequence[Cohort], images: DeviceImages, mesh: Mesh,
             rate = examples_per_second(program, compiled, cohort, images)
         except (InputError, jax.errors.JaxRuntimeError) as error:
             # a device or its compiler may fail with one program and be sound for the next
-            on_note(f"engine {engine}, {lanes} lanes: {_first_line(error)}")
+            on_note(f"engine {engine}, {lanes} lanes: {first_line(error)}")
             continue
         slabs = -(-len(cohort.members) // program.width)
         # lanes that the last slab leaves empty do not count
@@ -89,10 +88,6 @@ def measure_engines(cohorts: Sequence[Cohort], images: DeviceImages, mesh: Mesh,
     rates = ", ".join(f"{name}: {rate:,}" for name, rate in named.items())
     on_note(f"engine {engine}, {lanes} lanes a device, is the fastest here (samples/s: {rates})")
     return Choice(engine, lanes, named)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:MOST_CHARACTERS]
 
 
 def choose_ways(
