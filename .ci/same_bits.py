@@ -18,34 +18,15 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
+
+from populations import write_digits_config
+
 import jaxzoo
 
 NAME = "tiny"
-ZOO = """
-[dataset]
-name = "digits"
-classes = 10
-train = 1_257
-validation = 180
-test = 360
-size = 28
-channels = 1
-
-[zoos.tiny]
-architecture = "cnn-s"
-batch_size = 60
-epochs = 2
-cohort_size = 4
-twins = { method = "variational-dropout", epochs = 1 }
-seeds = { first = 1, last = 8 }
-
-[zoos.tiny.grid]
-activation = ["tanh"]
-initialization = ["kaiming_uniform"]
-optimizer = ["adam", "sgd"]
-dropout = [0.1]
-learning_rate = [1e-3]
-"""
+TWINS = '{ method = "variational-dropout", epochs = 1 }'
+ZOO = {"batch_size": "60", "epochs": "2", "cohort_size": "4", "seeds": "{ first = 1, last = 8 }", "twins": TWINS}
 LEASE = "3"
 RAY_TASK = b"ray::jaxzoo cohort"
 PATIENCE = 600  # seconds for any of the ways
@@ -57,8 +38,7 @@ def main() -> int:
     parser.add_argument("--ray", action="store_true", help="make it by Ray, too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, bucket_server() as bucket:
-        config = Path(folder) / "zoo.toml"
-        config.write_text(ZOO)
+        config = write_digits_config(Path(folder) / "zoo.toml", **ZOO)
         ways: dict[str, Callable[[Path, str], object]] = {
             "one call": lambda config, out: run(config, out),
             "one device of two": lambda config, out: run(config, out, "--devices", "1"),

@@ -7,8 +7,8 @@ from jaxzoo.errors import InputError
 from jaxzoo.spec.plan import Cohort
 from jaxzoo.storage.snapshots import read_metrics
 from jaxzoo.storage.zoo_folder import cohort_folder, twins_folder
-from jaxzoo.training.checks import Job
 from jaxzoo.training.events import EpochSaved, Event, Trained
+from jaxzoo.training.job import Job
 
 
 class Watch:

@@ -124,6 +124,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not (options.zoo or options.config or options.list):
         parser.error("nothing to do, expected --zoo NAME, --config FILE or --list")
+    _check_clusters(parser, options)
+    return options
+
+
+def _check_clusters(parser: Parser, options: argparse.Namespace) -> None:
+    """Raises InputError for ways to spread work that do not go together."""
     ways = [name for name in ("share", "ray", "coordinator") if getattr(options, name) not in (None, False)]
     if len(ways) > 1:
         parser.error(f"{' and '.join(f'--{name}' for name in ways)}: expected one of them")
@@ -133,7 +139,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         parser.error("--devices and --ray: expected --per-task, which says what a task takes")
     if options.coordinator is None and (options.processes, options.process_id) != (None, None):
         parser.error("--processes and --process-id: expected --coordinator HOST:PORT, too")
-    return options
 
 
 def _add_clusters(parser: argparse.ArgumentParser) -> None:

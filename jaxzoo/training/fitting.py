@@ -57,8 +57,7 @@ def kinds_to_train(
     for cohort in choose_cohorts(record.plan, job.cohorts):
         way = record.cohorts[cohort.number]
         for twin in _with_twins(job.twin):
-            last = record.spec.epochs if twin is None else twin.length
-            finished = last in job.held(cohort, twin) and not job.repair
+            finished = job.finished(cohort, twin) and not job.repair
             if not finished and (dense or twin is not None):
                 kinds.append(Kind(cohort.key, way.engine, way.lanes, mesh, twin))
                 unfinished.append(cohort)

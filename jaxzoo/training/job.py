@@ -66,6 +66,10 @@ class Job(NamedTuple):
         there = [] if self.target is None else self.target.epochs(f"{key_of(self.folder, own)}/snapshots")
         return sorted({*snapshot_epochs(own), *there})
 
+    def finished(self, cohort: Cohort, twin: TwinSpec | None) -> bool:
+        """Whether the last epoch of a cohort, or of its twins, is whole already."""
+        return (self.plan.spec.epochs if twin is None else twin.length) in self.held(cohort, twin)
+
 
 def choose_cohorts(plan: Plan, cohorts: range | None) -> Sequence[Cohort]:
     """The cohorts of a range of numbers, all without one. Raises InputError for numbers that the plan does not have."""

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxzoo.errors import InputError
 from jaxzoo.spec.plan import Cohort
@@ -20,11 +20,12 @@ from jaxzoo.version import __version__
 Make = Callable[[Cohort, Run], None]
 
 
-class Work:
+class Work(NamedTuple):
     """What a call is to do with a cohort: `epochs` of it and `twin_epochs` of its twins, and whether all is done."""
 
-    def __init__(self, epochs: int, twin_epochs: int, done: Callable[[Cohort], bool]) -> None:
-        self.epochs, self.twin_epochs, self.done = epochs, twin_epochs, done
+    epochs: int
+    twin_epochs: int
+    done: Callable[[Cohort], bool]
 
     def samples(self, cohort: Cohort) -> int:
         """The training samples of a cohort and its twins."""
@@ -115,7 +116,7 @@ def check_unshared(folder: Path, cohort: Cohort, should_stop: Callable[[], bool]
     """Raises InputError where a worker that shares the zoo makes a cohort; one that is silent is waited for."""
     if not entries_of(folder / LEASES):
         return
-    leases = Leases(folder, worker_name())
+    leases = Leases(folder, worker_name(), write=False)
     first = leases.look().get(cohort.number)
     since = time.monotonic()
     while first is not None and leases.look().get(cohort.number) == first:

@@ -186,11 +186,11 @@ def run_generate(
         run = Run(len(plan.cohorts), on_device, made_with(mesh), job.repair, on_event, should_stop, elsewhere)
         if job.share is not None:
             _share(job, record, cohorts, make, mesh, run)
-            return opened(job.folder, job.plan.spec.network)
-        with Ahead(kinds_to_train(job, record, mesh)[0]) as ahead:
-            for cohort in cohorts:
-                check_unshared(job.folder, cohort, should_stop)
-                make(cohort, run, ahead)
+        else:
+            with Ahead(kinds_to_train(job, record, mesh)[0]) as ahead:
+                for cohort in cohorts:
+                    check_unshared(job.folder, cohort, should_stop)
+                    make(cohort, run, ahead)
     return opened(job.zoo_path, job.plan.spec.network)
 
 
@@ -203,12 +203,13 @@ def _share(
     run: Run,
 ) -> None:
     """Makes the cohorts that no other worker makes, until all of them are done."""
-    assert job.share is not None
+    seconds = job.share
+    assert seconds is not None
     tell_differences(job.folder, record, run.made, run)
+    job = job._replace(anew=False)  # twins of an earlier epoch have made room
 
     def done(cohort: Cohort) -> bool:
-        dense, twins = record.epochs in job.held(cohort, None), job.twin
-        return dense and (twins is None or twins.length in job._replace(anew=False).held(cohort, twins))
+        return job.finished(cohort, None) and (job.twin is None or job.finished(cohort, job.twin))
 
     def make_one(cohort: Cohort, run: Run) -> None:
         one = job._replace(cohorts=range(cohort.number, cohort.number + 1))
@@ -217,7 +218,7 @@ def _share(
             make(cohort, run, ahead)
 
     work = Work(record.epochs, 0 if job.twin is None else job.twin.length, done)
-    share_cohorts(job.folder, cohorts, work, make_one, run, job.share)
+    share_cohorts(job.folder, cohorts, work, make_one, run, seconds)
 
 
 @compilation_cached()
