@@ -42,7 +42,8 @@ def normal_noise(key: jax.Array, layer: int, shape: tuple[int, ...], first: Posi
     """Standard normal numbers, shape + key.shape, from 16 bits each: 65,536 values of equal probability."""
     images, size = shape[0], math.prod(shape[1:])
     words = _random_words(key, layer, images, -(-size // 4), first, FAST_ROUNDS)
-    noise = lax.platform_dependent(*words, cpu=_normals_of_stacked, default=_normals_side_by_side)
+    forms = {"cpu": _normals_of_stacked, "tpu": _normals_put_in_place, "default": _normals_side_by_side}
+    noise = lax.platform_dependent(*words, **forms)
     return noise[:, :size].reshape(*shape, *key.shape)
 
 
@@ -51,7 +52,21 @@ def _normals_side_by_side(left: jax.Array, right: jax.Array) -> jax.Array:
 
     The four halves stand one after the other, not interleaved, so that nothing is shuffled between registers.
     """
-    return jnp.concatenate([_to_normal(half) for word in (left, right) for half in (word & 0xFFFF, word >> 16)], axis=1)
+    return jnp.concatenate(_four_normals(left, right), axis=1)
+
+
+def _four_normals(left: jax.Array, right: jax.Array) -> list[jax.Array]:
+    return [_to_normal(half) for word in (left, right) for half in (word & 0xFFFF, word >> 16)]
+
+
+def _normals_put_in_place(left: jax.Array, right: jax.Array) -> jax.Array:
+    """As `_normals_side_by_side`. A TPU's compiler makes of that the maximum of four arrays with borders."""
+    blocks = left.shape[1]
+    noise = lax.empty((len(left), 4 * blocks, *left.shape[2:]), jnp.float32)
+    # or every part would compute the words anew
+    for number, normals in enumerate(_four_normals(*lax.optimization_barrier((left, right)))):
+        noise = lax.dynamic_update_slice_in_dim(noise, normals, number * blocks, axis=1)
+    return noise
 
 
 def _normals_of_stacked(left: jax.Array, right: jax.Array) -> jax.Array:

@@ -19,6 +19,9 @@ from jaxzoo.keys import Role, fold, member_keys
 from jaxzoo.models.noise import (
     FAST_ROUNDS,
     ROUNDS,
+    _normals_of_stacked,
+    _normals_put_in_place,
+    _normals_side_by_side,
     _random_words,
     _threefry,
     _to_normal,
@@ -231,3 +234,10 @@ def test_uniform_noise_is_jaxs_own_threefry():
         words = np.stack(jax.extend.random.threefry2x32_p.bind(*inputs), axis=-1)
         np.testing.assert_array_equal(noise[..., member].ravel(), halves_of(words).ravel())
     assert ROUNDS == 20
+
+
+@pytest.mark.parametrize("form", [_normals_side_by_side, _normals_put_in_place])
+@pytest.mark.parametrize("models", [(3,), (2, 3)])
+def test_normal_numbers_stand_in_one_order_on_every_device(form, models):
+    words = np.random.default_rng(0).integers(0, 2**32, (2, 5, 7, *models), np.uint32)
+    np.testing.assert_array_equal(form(*words), _normals_of_stacked(*map(jnp.asarray, words)))

@@ -1,6 +1,8 @@
 """The gradients of convolution and max pooling in one, see `tiled`."""
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,13 @@ from jaxzoo.devices import FUSED_OPERANDS
 from jaxzoo.models.lanes.pooling import unpool_by_stacking
 
 MOST_BYTES = 40e6  # of a loop's totals, a third of the vector memory: they are read and written in every trip
+
+
+class Totals(NamedTuple):
+    """Sums of gradients by a kernel, for each of its columns, and by a bias."""
+
+    columns: list[jax.Array]
+    bias: jax.Array
 
 
 def image_gradient(
@@ -55,51 +64,60 @@ def _unpool(winner_BWOM: jax.Array, cotangent_BWOM: jax.Array, border: tuple[int
     return [jnp.pad(rows[:, down], ((0, 0), border, *((0, 0),) * (rows.ndim - 3))) for down in (0, 1)]
 
 
-def kernel_gradient(
-    images_BHWCM: jax.Array, winner_BHWOM: jax.Array, cotangent_BHWOM: jax.Array, K: int
-) -> tuple[jax.Array, jax.Array]:
+def kernel_gradients(
+    images_BHWCM: jax.Array, winner_BHWOM: jax.Array, cotangents_BHWOM: Sequence[jax.Array], K: int
+) -> list[tuple[jax.Array, jax.Array]]:
     """The gradients by kernel and bias, a row of windows of some images at a time.
 
+    The first cotangent is of the convolution of the images, a second of that of their squares.
     A window takes from the images only the pixels that its winner was computed from, which saves three quarters of the
     multiply-adds. The images are `groups` groups of `members` each: the totals have an axis of members, whose images
     are computed side by side, and the groups' terms are added up in one operation.
     """
-    B, height, width, *outputs = cotangent_BHWOM.shape
-    C = images_BHWCM.shape[3]
-    size = K * K * C * math.prod(outputs) * cotangent_BHWOM.dtype.itemsize
-    # a window has its cotangent and two masks, and every column two slices of K pixels
-    groups = largest_divisor(B, (FUSED_OPERANDS - K) // (3 * width + 2 * (2 * width + K - 1)))
+    B, height, width, *outputs = winner_BHWOM.shape
+    C, dtype, count = images_BHWCM.shape[3], winner_BHWOM.dtype, len(cotangents_BHWOM)
+    size = count * K * K * C * math.prod(outputs) * dtype.itemsize
+    # a window has its cotangents and two masks, and every column two slices of K pixels
+    groups = largest_divisor(B, (FUSED_OPERANDS - count * K) // ((2 + count) * width + 2 * (2 * width + K - 1)))
     members = largest_divisor(B // groups, MOST_BYTES // size)
     images = groups * members
+    of_groups = [slice(start, start + members) for start in range(0, images, members)]
 
-    def add_row(trip: jax.Array, totals: list[jax.Array]) -> list[jax.Array]:
+    def add_row(trip: jax.Array, totals: list[Totals]) -> list[Totals]:
         first, number = trip // height * images, trip % height
         band = _cut(images_BHWCM, first, images, 2 * number, K + 1)
-        winner, cotangent = (_cut(each, first, images, number, 1)[:, 0] for each in (winner_BHWOM, cotangent_BHWOM))
+        winner, *cotangents = (_cut(each, first, images, number, 1)[:, 0] for each in (winner_BHWOM, *cotangents_BHWOM))
 
         def pixels(group: slice, down: int, x: int) -> jax.Array:
             return band[group, down : down + K, x, :, None]
 
-        def term(group: slice, x: int, j: int) -> jax.Array:
+        def of_winner(group: slice, x: int, j: int) -> jax.Array:
             corner, left = winner[group, x, None, None], 2 * x + j
             right = (corner == 1) | (corner == 3)
             above, below = (
                 jnp.where(right, pixels(group, down, left + 1), pixels(group, down, left)) for down in (0, 1)
             )
-            return jnp.where(corner >= 2, below, above) * cotangent[group, x, None, None]
+            return jnp.where(corner >= 2, below, above)
 
-        *columns, bias = totals
-        of_groups = [slice(start, start + members) for start in range(0, images, members)]
-        columns = [
-            sum((term(group, x, j) for group in of_groups for x in range(width)), start=total)
-            for j, total in enumerate(columns)
+        def term(group: slice, x: int, j: int, power: int) -> jax.Array:
+            chosen = of_winner(group, x, j)
+            return (chosen if power == 1 else chosen * chosen) * cotangents[power - 1][group, x, None, None]
+
+        return [
+            Totals(
+                [
+                    sum((term(group, x, j, power) for group in of_groups for x in range(width)), start=total)
+                    for j, total in enumerate(columns)
+                ],
+                bias + cotangents[power - 1].sum(1),
+            )
+            for power, (columns, bias) in enumerate(totals, start=1)
         ]
-        return [*columns, bias + cotangent.sum(1)]
 
-    totals = [jnp.zeros((members, K, C, *outputs), cotangent_BHWOM.dtype)] * K
-    totals.append(jnp.zeros((images, *outputs), cotangent_BHWOM.dtype))
-    *columns, bias = lax.fori_loop(0, B // images * height, add_row, totals)
-    return jnp.stack([column.sum(0) for column in columns], axis=1), bias.sum(0)
+    columns = [jnp.zeros((members, K, C, *outputs), dtype)] * K
+    totals = [Totals(columns, jnp.zeros((images, *outputs), dtype))] * count
+    totals = lax.fori_loop(0, B // images * height, add_row, totals)
+    return [(jnp.stack([column.sum(0) for column in columns], axis=1), bias.sum(0)) for columns, bias in totals]
 
 
 def _cut(array: jax.Array, image: jax.Array | int, images: int, row: jax.Array, rows: int) -> jax.Array:

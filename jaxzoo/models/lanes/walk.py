@@ -6,13 +6,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxzoo.models.lanes import tiled
+from jaxzoo.models.lanes import sampled_pooling, tiled, tiled_sampled
 from jaxzoo.models.lanes.activation import Activate
 from jaxzoo.models.lanes.batches import fold_batch, repeat_for_images, unfold_batch
 from jaxzoo.models.lanes.convolution import convolve, window_counts
 from jaxzoo.models.lanes.dense import multiply
 from jaxzoo.models.lanes.pooling import max_pool
-from jaxzoo.models.lanes.sampled_pooling import convolve_sample_pool
 from jaxzoo.models.lanes.sampling import sample
 from jaxzoo.models.lanes.strided import convolve_strided
 from jaxzoo.models.lanes.windows import max_pool_all, max_pool_windows, mean_pool_windows
@@ -80,13 +79,17 @@ class _Pass(NamedTuple):
     saved: dict[str, jax.Array]
 
     def noise(
-        self, draw: Callable[..., jax.Array], source: DropoutSource | SamplingSource, layer: int, values: jax.Array
+        self, draw: Callable[..., jax.Array], source: DropoutSource | SamplingSource, layer: int, shape: tuple[int, ...]
     ) -> jax.Array:
-        """A random number for each of the values. An image gets the same ones wherever it stands."""
-        images, *own = values.shape[: values.ndim - self.model_axes]
+        """Random numbers of every model, shape + its axes. An image gets the same ones wherever it stands."""
+        images, *own = shape
         if self.batch is None:
             return draw(source.key, layer, (images, *own), source.first)
         return fold_batch(draw(source.key, layer, (self.batch, *own), source.first))
+
+    def own_shape(self, values: jax.Array) -> tuple[int, ...]:
+        """The shape of a model's values."""
+        return values.shape[: values.ndim - self.model_axes]
 
 
 def forward(
@@ -132,7 +135,7 @@ def _chain(run: _Pass, layers: Layers, values: jax.Array) -> jax.Array:
                 values = layer_normalised(values, values.ndim - 1 - run.model_axes) * own["scale"] + own["bias"]
             case Dropout(index):
                 if run.dropout is not None:
-                    noise = run.noise(uniform_noise, run.dropout, index, values)
+                    noise = run.noise(uniform_noise, run.dropout, index, run.own_shape(values))
                     values = drop_out(values, noise, run.dropout.rate)
             case Residual(main, shortcut):
                 values = _chain(run, main, values) + _chain(run, shortcut, values)
@@ -171,7 +174,7 @@ def _weigh(run: _Pass, layer: Conv | Dense, values: jax.Array, *, pools: bool) -
     """The outputs of a layer with weights, pooled by 2 x 2 windows if `pools`."""
     own = run.params[layer.name]
     if run.sampling is not None:
-        if pools and _is_plain(layer) and run.model_axes == 1:
+        if pools and _is_plain(layer):
             return _with_bias(_sampled_pool(run, layer, values, run.sampling), own)
         drawn = _sampled(run, layer, values, run.sampling)
         # the bias is added after the maximum: a quarter of the sums, forward and for its gradient
@@ -203,7 +206,7 @@ def _sampled(run: _Pass, layer: Conv | Dense, values: jax.Array, sampling_M: Sam
     spread_M = run.params[variance_name(layer.name)]
     mean = _product(layer, run.params[layer.name]["kernel"], values)
     variance = _product(layer, spread_M["kernel"], values * values)
-    noise = run.noise(normal_noise, sampling_M, run.weighted.index(layer), mean)
+    noise = run.noise(normal_noise, sampling_M, run.weighted.index(layer), run.own_shape(mean))
     return sample(mean, _with_bias(variance, spread_M), noise)
 
 
@@ -211,10 +214,10 @@ def _sampled_pool(run: _Pass, layer: Conv | Dense, values: jax.Array, sampling_M
     """As `_sampled` and max pooling, in one operation."""
     kernel_M, spread_M = run.params[layer.name]["kernel"], run.params[variance_name(layer.name)]
     counts = window_counts(values.shape[1:3], kernel_M.shape[:2], 1)
-    shape = (len(values), *counts, kernel_M.shape[3])
-    noise = normal_noise(sampling_M.key, run.weighted.index(layer), shape, sampling_M.first)
+    noise = run.noise(normal_noise, sampling_M, run.weighted.index(layer), (len(values), *counts, kernel_M.shape[3]))
     spread_OM = spread_M["bias"] if layer.bias else jnp.zeros_like(kernel_M[0, 0, 0])
-    return convolve_sample_pool(values, kernel_M, spread_M["kernel"], spread_OM, noise)
+    form = tiled_sampled if run.model_axes == 2 else sampled_pooling
+    return form.convolve_sample_pool(values, kernel_M, spread_M["kernel"], spread_OM, noise)
 
 
 def convolve_pool(images_BHWCM: jax.Array, kernel_KKCOM: jax.Array, bias_OM: jax.Array) -> jax.Array:
