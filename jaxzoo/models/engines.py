@@ -38,8 +38,9 @@ FEWEST_IN_LANES = 4  # models, on other devices than CPUs; a CPU computes even o
 # by engine, kind of device, and whether activations are sampled; raised when kernels change so that last bits differ.
 # Records and snapshots carry the version, and who goes on with another one is told
 KERNELS: Mapping[tuple[str, str, bool], int] = {
-    **{("lanes", platform, True): 2 for platform in ("cpu", "gpu", "tpu")},
+    **{("lanes", platform, True): 2 for platform in ("cpu", "gpu")},
     ("lanes", "tpu", False): 2,
+    ("lanes", "tpu", True): 3,
     **{("vmap", "cpu", samples): 2 for samples in (False, True)},  # convolutions of many channels
 }
 FIRST_KERNELS = 1  # of what is not there
