@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 60.0
 BEATS = 12  # in the seconds of a lease
 LEASES = "leases"
+LOCK = ".__lock"  # the end of the name of a file that TensorStore writes, until it is whole
 
 
 class LeaseLost(Exception):
@@ -116,12 +117,23 @@ class Leases:
         return read.state == "value", bytes(read.value), read.stamp.generation
 
     def _write(self, cohort: int, data: bytes | None, generation: bytes) -> bytes:
-        """Writes a lease, or removes it, where it is still of that generation. Returns the new one, empty if not."""
-        try:
-            written: bytes = self._store.write(_key(cohort), data, if_equal=generation).result().generation
-        except (ValueError, OSError) as error:
-            raise self._unusable(error) from error
-        return written
+        """Writes a lease, or removes it, where it is still of that generation. Returns the new one, empty if not.
+
+        TensorStore locks a file that it writes. Whoever stands still while it does, or was killed where locks are
+        files, would keep all others out for ever: after the lease's seconds such a lock is broken. One that goes on
+        then writes nothing, for there is no file of its own to rename.
+        """
+        for _ in range(2):
+            writing = self._store.write(_key(cohort), data, if_equal=generation)
+            try:
+                written: bytes = writing.result(timeout=self.seconds).generation
+                return written
+            except TimeoutError:
+                writing.cancel()
+                (self.folder / f"{_key(cohort)}{LOCK}").unlink(missing_ok=True)
+            except (ValueError, OSError) as error:
+                raise self._unusable(error) from error
+        raise self._unusable(TimeoutError(f"nothing was written within {self.seconds:g} s"))
 
     def _unusable(self, error: Exception) -> InputError:
         return InputError(f"{self.folder}: cannot be used ({first_line(error)}), expected a folder that can be written")

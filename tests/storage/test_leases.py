@@ -1,5 +1,6 @@
 """Leases: one holder at a time, taken over by whoever sees it silent by its own clock, and saving under one."""
 
+import fcntl
 import itertools
 import json
 import threading
@@ -68,6 +69,20 @@ def test_of_many_that_ask_at_once_one_gets_it(tmp_path, locking):
         for thread in threads:
             thread.join()
         assert sum(lease is not None for lease in won) == 1
+
+
+def test_one_that_stands_still_while_it_writes_keeps_nobody_out(tmp_path, locking):
+    """It stopped a whole zoo: a process that was stopped, or killed, in the moment of a write had the file's lock."""
+    with Leases(tmp_path, "before", SECONDS).take(3):
+        pass
+    with (tmp_path / "leases" / "003.__lock").open("w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        lease = Leases(tmp_path, "worker", 0.5).take(3)
+        assert lease is not None
+    lease.check()
+    with lease:
+        assert Leases(tmp_path, "other").take(3) is None
+    assert [*(tmp_path / "leases").iterdir()] == []
 
 
 @pytest.mark.parametrize("offset", [0.0, 3600.0, -3600.0])

@@ -119,7 +119,7 @@ def assert_same_weights(zoo, other):
 def write_digits_config(path, **changes):
     """A TOML file of one small zoo on the embedded digits, 2 x 2 models in two cohorts, for the command line."""
     values = {"batch_size": "10", "epochs": "3", "seeds": "{ first = 1, last = 2 }", "rate": "[1e-3]"}
-    values |= {"cohort_size": "1024"}
+    cohort_size = f"cohort_size = {changes['cohort_size']}\n" if "cohort_size" in changes else ""
     values |= {"twins": "{ epochs = 2 }", **changes}
     path.write_text(
         f"""
@@ -136,8 +136,7 @@ channels = 1
 architecture = "cnn-s"
 batch_size = {values["batch_size"]}
 epochs = {values["epochs"]}
-cohort_size = {values["cohort_size"]}
-twins = {values["twins"]}
+{cohort_size}twins = {values["twins"]}
 seeds = {values["seeds"]}
 
 [zoos.tiny.grid]
