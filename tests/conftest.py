@@ -35,6 +35,22 @@ if hasattr(os, "sched_getaffinity"):  # so that use_all_cores(), which command l
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
+# in a gate on two cores these files take minutes each; what began last would leave a core without work
+LONGEST = (
+    *("sharing", "sparsify", "ray", "compose", "growth", "space"),
+    *("resnet", "forms", "engines", "hosts", "kills", "tune"),
+)
+
+
+def pytest_configure(config):
+    config.option.loadscopereorder = False  # pytest-xdist would begin with the files of most tests
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files begin."""
+    names = [f"test_{name}.py" for name in LONGEST]
+    items.sort(key=lambda item: names.index(item.path.name) if item.path.name in names else len(names))
+
 
 MOST_MEMORY = 1_500_000_000  # bytes of a worker; above it compiled programs are let go, to be compiled again
 
