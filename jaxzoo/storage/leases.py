@@ -130,7 +130,8 @@ class Leases:
                 return written
             except TimeoutError:
                 writing.cancel()
-                (self.folder / f"{_key(cohort)}{LOCK}").unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # what stands is told below
+                    (self.folder / f"{_key(cohort)}{LOCK}").unlink(missing_ok=True)
             except (ValueError, OSError) as error:
                 raise self._unusable(error) from error
         raise self._unusable(TimeoutError(f"nothing was written within {self.seconds:g} s"))
