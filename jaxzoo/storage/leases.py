@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 60.0
 BEATS = 12  # in the seconds of a lease
 LEASES = "leases"
-LOCK = ".__lock"  # the end of the name of a file that TensorStore writes, until it is whole
+LOCK_SUFFIX = ".__lock"  # the end of the name of a file that TensorStore writes, until it is whole
 
 
 class LeaseLost(Exception):
@@ -131,7 +131,7 @@ class Leases:
             except TimeoutError:
                 writing.cancel()
                 with contextlib.suppress(OSError):  # what stands is told below
-                    (self.folder / f"{_key(cohort)}{LOCK}").unlink(missing_ok=True)
+                    (self.folder / f"{_key(cohort)}{LOCK_SUFFIX}").unlink(missing_ok=True)
             except (ValueError, OSError) as error:
                 raise self._unusable(error) from error
         raise self._unusable(TimeoutError(f"nothing was written within {self.seconds:g} s"))

@@ -88,19 +88,8 @@ def kernel_gradients(
         band = _cut(images_BHWCM, first, images, 2 * number, K + 1)
         winner, *cotangents = (_cut(each, first, images, number, 1)[:, 0] for each in (winner_BHWOM, *cotangents_BHWOM))
 
-        def pixels(group: slice, down: int, x: int) -> jax.Array:
-            return band[group, down : down + K, x, :, None]
-
-        def of_winner(group: slice, x: int, j: int) -> jax.Array:
-            corner, left = winner[group, x, None, None], 2 * x + j
-            right = (corner == 1) | (corner == 3)
-            above, below = (
-                jnp.where(right, pixels(group, down, left + 1), pixels(group, down, left)) for down in (0, 1)
-            )
-            return jnp.where(corner >= 2, below, above)
-
         def term(group: slice, x: int, j: int, power: int) -> jax.Array:
-            chosen = of_winner(group, x, j)
+            chosen = _pixels_of_winner(band, winner, group, x, j)
             return (chosen if power == 1 else chosen * chosen) * cotangents[power - 1][group, x, None, None]
 
         return [
@@ -118,6 +107,22 @@ def kernel_gradients(
     totals = [Totals(columns, jnp.zeros((images, *outputs), dtype))] * count
     totals = lax.fori_loop(0, B // images * height, add_row, totals)
     return [(jnp.stack([column.sum(0) for column in columns], axis=1), bias.sum(0)) for columns, bias in totals]
+
+
+def _pixels_of_winner(band_BHWCM: jax.Array, winner_BWOM: jax.Array, group: slice, x: int, j: int) -> jax.Array:
+    """The pixels (images of the group, K, C, O, M) under column j of the kernel where it gave the winner of window x.
+
+    The band has the K + 1 rows of the images that a row of windows was computed from.
+    """
+    K = band_BHWCM.shape[1] - 1
+    corner, left = winner_BWOM[group, x, None, None], 2 * x + j
+    right = (corner == 1) | (corner == 3)
+
+    def pixels(down: int, column: int) -> jax.Array:
+        return band_BHWCM[group, down : down + K, column, :, None]
+
+    above, below = (jnp.where(right, pixels(down, left + 1), pixels(down, left)) for down in (0, 1))
+    return jnp.where(corner >= 2, below, above)
 
 
 def _cut(array: jax.Array, image: jax.Array | int, images: int, row: jax.Array, rows: int) -> jax.Array:
